@@ -1,0 +1,99 @@
+#include "common/atomic_file.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <atomic>
+
+#include "common/errno_status.h"
+#include "common/unique_fd.h"
+
+namespace supervisor {
+namespace {
+
+absl::Status WriteAll(int fd, std::string_view content, const std::string& path) {
+  while (!content.empty()) {
+    const ssize_t written = write(fd, content.data(), content.size());
+    if (written < 0 && errno != EINTR) {
+      return ErrnoToStatus(errno, path);
+    }
+    content.remove_prefix(static_cast<size_t>(std::max<ssize_t>(written, 0)));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status WriteFileAtomically(const std::string& path, std::string_view content, mode_t mode) {
+  static std::atomic<unsigned> counter{0};
+  const std::string temporary = fmt::format("{}.{}.{}.tmp", path, getpid(), ++counter);
+  UniqueFd fd(open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!fd) {
+    return ErrnoToStatus(errno, path);
+  }
+  absl::Status status = WriteAll(fd.get(), content, path);
+  // By fchmod, for the umask has no say in what the contract promises.
+  if (status.ok() && fchmod(fd.get(), mode) != 0) {
+    status = ErrnoToStatus(errno, path);
+  }
+  if (status.ok() && rename(temporary.c_str(), path.c_str()) != 0) {
+    status = ErrnoToStatus(errno, path);
+  }
+  if (!status.ok()) {
+    unlink(temporary.c_str());
+  }
+  return status;
+}
+
+absl::StatusOr<std::string> ReadWholeFile(const std::string& path, size_t most) {
+  // Non-blocking, for a FIFO in its place must not hold us up.
+  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  struct stat info {};
+  if (!fd || fstat(fd.get(), &info) != 0) {
+    return ErrnoToStatus(errno, path);
+  }
+  if (!S_ISREG(info.st_mode)) {
+    return absl::FailedPreconditionError(fmt::format("{}: not a regular file", path));
+  }
+  std::string content;
+  char buffer[16384];
+  for (;;) {
+    const ssize_t got = read(fd.get(), buffer, sizeof(buffer));
+    if (got < 0) {
+      if (errno == EINTR) {
+        continue;
+      }
+      return ErrnoToStatus(errno, path);
+    }
+    if (got == 0) {
+      return content;
+    }
+    content.append(buffer, static_cast<size_t>(got));
+    if (content.size() > most) {
+      return absl::OutOfRangeError(fmt::format("{}: larger than {} bytes", path, most));
+    }
+  }
+}
+
+absl::Status MakeDirectories(const std::string& path, mode_t mode) {
+  for (size_t slash = path.find('/', 1);; slash = path.find('/', slash + 1)) {
+    const std::string part = path.substr(0, slash);
+    if (mkdir(part.c_str(), mode) != 0 && errno != EEXIST) {
+      return ErrnoToStatus(errno, fmt::format("directory {}", part));
+    }
+    if (slash == std::string::npos) {
+      break;
+    }
+  }
+  struct stat info {};
+  if (stat(path.c_str(), &info) != 0) {
+    return ErrnoToStatus(errno, fmt::format("directory {}", path));
+  }
+  if (!S_ISDIR(info.st_mode)) {
+    return ErrnoToStatus(ENOTDIR, fmt::format("directory {}", path));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace supervisor

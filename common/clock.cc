@@ -1,0 +1,19 @@
+#include "common/clock.h"
+
+#include <ctime>
+
+namespace supervisor {
+
+MonoTime MonotonicNow() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return absl::DurationFromTimespec(now);
+}
+
+absl::Time WallNow() {
+  timespec now{};
+  clock_gettime(CLOCK_REALTIME, &now);
+  return absl::TimeFromTimespec(now);
+}
+
+}  // namespace supervisor

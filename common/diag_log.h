@@ -1,0 +1,47 @@
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+
+namespace supervisor {
+
+// The program's own log (not the services' output): one line an entry, key=value, UTC:
+//   2026-11-23 07:28:15.042 level=info msg="started" service=web pid=4711
+// Values with spaces, quotes or control characters are quoted and escaped.
+enum class LogLevel { kDebug, kInfo, kWarning, kError };
+
+struct LogField {
+  std::string_view key;
+  std::string value;
+};
+
+// Writes to the log file, and to stderr when `to_stderr`. Until it is called entries go to stderr alone.
+// An empty file name closes the file. Thread-safe, as is all here. Can be called again: to reopen, or change the level.
+absl::Status ConfigureDiagLog(const std::string& file, LogLevel level, bool to_stderr);
+
+// Entries that could not be written (full disk) since the start.
+uint64_t DiagLogDropped();
+
+void DiagLog(LogLevel level, std::string_view message, std::initializer_list<LogField> fields = {});
+
+inline void LogDebug(std::string_view message, std::initializer_list<LogField> fields = {}) {
+  DiagLog(LogLevel::kDebug, message, fields);
+}
+inline void LogInfo(std::string_view message, std::initializer_list<LogField> fields = {}) {
+  DiagLog(LogLevel::kInfo, message, fields);
+}
+inline void LogWarning(std::string_view message, std::initializer_list<LogField> fields = {}) {
+  DiagLog(LogLevel::kWarning, message, fields);
+}
+inline void LogError(std::string_view message, std::initializer_list<LogField> fields = {}) {
+  DiagLog(LogLevel::kError, message, fields);
+}
+
+// Stops the writer thread after it has written what is queued. Called once, at the end of main.
+void ShutdownDiagLog();
+
+}  // namespace supervisor

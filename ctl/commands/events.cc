@@ -1,0 +1,111 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+#include <memory>
+
+#include "ctl/commands/commands.h"
+#include "ctl/commands/stream.h"
+#include "ctl/render/json.h"
+#include "ctl/render/text.h"
+
+namespace supervisor {
+namespace {
+
+// After a lost connection everything that was missed is wanted, not the newest few.
+constexpr uint32_t kCatchUpLimit = 100000;
+
+v1::EventsRequest MakeRequest(const Invocation& invocation) {
+  v1::EventsRequest request;
+  request.mutable_targets()->Assign(invocation.targets.begin(), invocation.targets.end());
+  request.set_follow(invocation.follow);
+  // Followed events are the live ones, unless -n asks for history before them.
+  request.set_no_history(invocation.follow && invocation.count.value_or(0) == 0);
+  request.set_limit(
+      static_cast<uint32_t>(std::min<uint64_t>(invocation.count.value_or(0), std::numeric_limits<uint32_t>::max())));
+  return request;
+}
+
+class EventsCommand : public StreamCommand<v1::EventsRequest, v1::Event> {
+ public:
+  EventsCommand(const Invocation& invocation, Output& output)
+      : StreamCommand("events", invocation.follow, MakeRequest(invocation)), output_(output) {}
+
+  std::unique_ptr<grpc::ClientReader<v1::Event>> Open(Client& client, grpc::ClientContext& context,
+                                                      const v1::EventsRequest& request) override {
+    return client.stub().Events(&context, request);
+  }
+
+  void OnMessage(const v1::Event& event) override {
+    last_id_ = std::max(last_id_, event.id());
+    if (event.missed() != 0) {
+      output_.Message(fmt::format("{} events were left out here: this reader is too slow", event.missed()));
+    }
+    if (!output_.json()) {
+      PrintHeaderOnce();
+      output_.Print(EventLine(event, output_.color()));
+    } else if (follow()) {
+      output_.PrintJson(EventJson(event));
+    } else {
+      *collected_.Add() = event;
+    }
+    if (follow()) {
+      output_.Flush();
+    }
+  }
+
+  v1::EventsRequest ResumeRequest(const v1::EventsRequest& first) override {
+    v1::EventsRequest request = first;
+    if (last_id_ != 0) {
+      request.set_after_id(last_id_);
+      request.set_no_history(false);
+      request.set_limit(kCatchUpLimit);
+    }
+    return request;
+  }
+
+  void PrintHeaderOnce() {
+    if (!header_printed_) {
+      header_printed_ = true;
+      output_.Print(EventsHeader(output_.color()));
+    }
+  }
+
+  const google::protobuf::RepeatedPtrField<v1::Event>& collected() const { return collected_; }
+
+ private:
+  Output& output_;
+  int64_t last_id_ = 0;
+  bool header_printed_ = false;
+  google::protobuf::RepeatedPtrField<v1::Event> collected_;
+};
+
+}  // namespace
+
+ExitCode RunEvents(const Invocation& invocation, Client& client, Output& output) {
+  if (!invocation.follow && invocation.count == 0) {
+    output.json() ? output.PrintJson(EventsJson({})) : output.Print("");
+    return ExitCode::kDone;
+  }
+  EventsCommand command(invocation, output);
+  if (invocation.follow) {
+    output.WatchReader();
+    if (!output.json()) {
+      command.PrintHeaderOnce();
+      output.Flush();
+    }
+  }
+  if (const auto failure = command.Run(client, output)) {
+    return invocation.follow ? output.FailStream(*failure) : output.Fail(*failure);
+  }
+  if (!invocation.follow) {
+    if (output.json()) {
+      output.PrintJson(EventsJson(command.collected()));
+    } else {
+      command.PrintHeaderOnce();
+    }
+  }
+  return ExitCode::kDone;
+}
+
+}  // namespace supervisor

@@ -1,0 +1,175 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "ctl/commands/commands.h"
+#include "ctl/commands/stream.h"
+#include "ctl/render/json.h"
+#include "ctl/render/log_lines.h"
+#include "ctl/render/log_resume.h"
+#include "ctl/render/table.h"
+#include "ctl/render/utf8.h"
+
+namespace supervisor {
+namespace {
+
+v1::LogsRequest MakeRequest(const Invocation& invocation) {
+  v1::LogsRequest request;
+  request.mutable_targets()->Assign(invocation.targets.begin(), invocation.targets.end());
+  request.set_follow(invocation.follow);
+  if (invocation.count) {
+    request.set_lines(*invocation.count);
+  }
+  request.set_since_unix_ms(invocation.since_unix_ms);
+  request.set_until_unix_ms(invocation.until_unix_ms);
+  request.set_grep(invocation.grep);
+  request.set_stderr(invocation.stderr_log);
+  return request;
+}
+
+// Which way the bytes are shown: exactly as they are, line by line behind the name of who wrote them, or as JSON.
+enum class Shape { kRaw, kPrefixed, kJsonLines, kJsonObject };
+
+class LogsCommand : public StreamCommand<v1::LogsRequest, v1::LogChunk> {
+ public:
+  LogsCommand(const Invocation& invocation, Shape shape, size_t name_width, Output& output)
+      : StreamCommand("logs", invocation.follow, MakeRequest(invocation)),
+        shape_(shape),
+        name_width_(name_width),
+        output_(output),
+        lines_([this](const v1::LogChunk& origin, std::string_view line) { PrintLine(origin, line); }),
+        resume_(!invocation.grep.empty()) {}
+
+  std::unique_ptr<grpc::ClientReader<v1::LogChunk>> Open(Client& client, grpc::ClientContext& context,
+                                                         const v1::LogsRequest& request) override {
+    return client.stub().Logs(&context, request);
+  }
+
+  void OnMessage(const v1::LogChunk& chunk) override {
+    if (!chunk.notice().empty()) {
+      output_.Message(fmt::format("{}: {}", chunk.id(), chunk.notice()));
+    }
+    const LogResume::Fresh fresh = resume_.Accept(chunk);
+    if (const uint64_t missed = chunk.missed_bytes() + fresh.missed_bytes; missed != 0) {
+      output_.Message(fmt::format("{}: {} bytes of the log are left out here", chunk.id(), missed));
+    }
+    if (fresh.data.empty()) {
+      return;
+    }
+    if (shape_ == Shape::kRaw) {
+      output_.Print(fresh.data);
+    } else if (fresh.data.size() == chunk.data().size()) {
+      lines_.Feed(chunk);
+    } else {
+      v1::LogChunk rest = chunk;
+      rest.set_data(std::string(fresh.data));
+      lines_.Feed(rest);
+    }
+    if (follow()) {
+      output_.Flush();
+    }
+  }
+
+  v1::LogsRequest ResumeRequest(const v1::LogsRequest& first) override {
+    v1::LogsRequest request = first;
+    if (!first.has_lines() || first.lines() != 0) {
+      request.set_lines(std::max(LogResume::kLines, first.lines()));
+    }
+    resume_.Reconnected();
+    return request;
+  }
+
+  void Begin() {
+    if (shape_ == Shape::kJsonObject) {
+      json_.BeginObject().Key("lines").BeginArray();
+    }
+  }
+
+  // The ends without a newline, and the object's own end.
+  void End() {
+    lines_.Flush();
+    if (shape_ == Shape::kJsonObject) {
+      json_.EndArray().EndObject();
+      output_.PrintJson(json_.text());
+    }
+  }
+
+ private:
+  void PrintLine(const v1::LogChunk& origin, std::string_view line) {
+    switch (shape_) {
+      case Shape::kRaw:
+        return;  // raw bytes go by lines_
+      case Shape::kPrefixed:
+        output_.Print(Prefix(origin.id()));
+        output_.Print(line);
+        output_.Print("\n");
+        return;
+      case Shape::kJsonLines: {
+        JsonWriter json;
+        WriteLogLine(json, origin, line);
+        output_.PrintJson(json.text());
+        return;
+      }
+      case Shape::kJsonObject:
+        WriteLogLine(json_, origin, line);
+        return;
+    }
+  }
+
+  const std::string& Prefix(const std::string& id) {
+    constexpr std::array<Color, 4> kColors = {Color::kCyan, Color::kYellow, Color::kGreen, Color::kRed};
+    const auto [entry, is_new] = prefixes_.try_emplace(id);
+    if (is_new) {
+      const std::string name = EscapeForTerminal(id);
+      const std::string padding(name_width_ - std::min(name_width_, DisplayWidth(name)), ' ');
+      entry->second = Colored(fmt::format("{}{} | ", name, padding),
+                              kColors.at((prefixes_.size() - 1) % kColors.size()), output_.color());
+    }
+    return entry->second;
+  }
+
+  Shape shape_;
+  size_t name_width_;
+  Output& output_;
+  LogLines lines_;
+  LogResume resume_;
+  JsonWriter json_;
+  std::map<std::string, std::string> prefixes_;
+};
+
+}  // namespace
+
+ExitCode RunLogs(const Invocation& invocation, Client& client, Output& output) {
+  // Only the daemon knows whether a target is one instance, whose bytes are shown as they are, or several.
+  v1::StatusRequest request;
+  request.mutable_targets()->Assign(invocation.targets.begin(), invocation.targets.end());
+  v1::StatusResponse status;
+  if (const auto failure = client.Read(&Client::Stub::Status, request, &status, "logs")) {
+    return output.Fail(*failure);
+  }
+  size_t name_width = 0;
+  for (const v1::ServiceStatus& service : status.services()) {
+    name_width = std::max(name_width, DisplayWidth(EscapeForTerminal(service.id())));
+  }
+  Shape shape = status.services().size() > 1 ? Shape::kPrefixed : Shape::kRaw;
+  if (output.json()) {
+    shape = invocation.follow ? Shape::kJsonLines : Shape::kJsonObject;
+  }
+  if (invocation.follow) {
+    output.WatchReader();
+  }
+  LogsCommand command(invocation, shape, name_width, output);
+  command.Begin();
+  const auto failure = command.Run(client, output);
+  if (failure && shape == Shape::kJsonObject) {
+    return output.Fail(*failure);
+  }
+  command.End();
+  return failure ? output.FailStream(*failure) : ExitCode::kDone;
+}
+
+}  // namespace supervisor

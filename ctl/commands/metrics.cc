@@ -1,0 +1,56 @@
+#include <algorithm>
+#include <limits>
+
+#include "absl/time/time.h"
+#include "common/clock.h"
+#include "ctl/commands/commands.h"
+#include "ctl/render/json.h"
+#include "ctl/render/text.h"
+
+namespace supervisor {
+namespace {
+
+constexpr absl::Duration kDefaultSpan = absl::Hours(1);
+
+uint32_t Bounded(uint64_t count) {
+  return static_cast<uint32_t>(std::min<uint64_t>(count, std::numeric_limits<uint32_t>::max()));
+}
+
+}  // namespace
+
+ExitCode RunMetrics(const Invocation& invocation, Client& client, Output& output) {
+  v1::MetricsRequest request;
+  request.set_target(invocation.targets.front());
+  request.set_since_unix_ms(invocation.since_unix_ms != 0 ? invocation.since_unix_ms
+                                                          : absl::ToUnixMillis(WallNow() - kDefaultSpan));
+  request.set_until_unix_ms(invocation.until_unix_ms);
+  request.set_max_points(Bounded(invocation.count.value_or(0)));
+  v1::MetricsResponse response;
+  if (const auto failure = client.Read(&Client::Stub::Metrics, request, &response, "metrics")) {
+    return output.Fail(*failure);
+  }
+  if (output.json()) {
+    output.PrintJson(MetricsJson(response));
+  } else {
+    output.Print(MetricsText(response, output.color()));
+  }
+  return ExitCode::kDone;
+}
+
+ExitCode RunAlerts(const Invocation& invocation, Client& client, Output& output) {
+  v1::AlertsRequest request;
+  request.set_include_resolved(invocation.all);
+  request.set_limit(Bounded(invocation.count.value_or(0)));
+  v1::AlertsResponse response;
+  if (const auto failure = client.Read(&Client::Stub::Alerts, request, &response, "alerts")) {
+    return output.Fail(*failure);
+  }
+  if (output.json()) {
+    output.PrintJson(AlertsJson(response));
+  } else {
+    output.Print(AlertsText(response, output.color()));
+  }
+  return ExitCode::kDone;
+}
+
+}  // namespace supervisor

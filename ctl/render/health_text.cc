@@ -1,0 +1,78 @@
+#include <fmt/format.h>
+
+#include <utility>
+#include <vector>
+
+#include "ctl/render/text.h"
+#include "ctl/render/utf8.h"
+#include "ctl/render/words.h"
+
+namespace supervisor {
+namespace {
+
+using Align = Table::Align;
+
+std::string PercentileLine(std::string_view span, double p50, double p95) {
+  return p50 <= 0 && p95 <= 0 ? std::string()
+                              : fmt::format("  response time over the last {}: median {}, 95% below {}\n", span,
+                                            MillisecondsText(p50), MillisecondsText(p95));
+}
+
+std::string Detail(const v1::ServiceHealth& service, bool color) {
+  std::string out = fmt::format("\n{}\n", Colored(EscapeForTerminal(service.id()), Color::kBold, color));
+  if (service.check_type().empty()) {
+    return out + "  has no health check\n";
+  }
+  out += PercentileLine("hour", service.p50_ms_hour(), service.p95_ms_hour());
+  out += PercentileLine("day", service.p50_ms_day(), service.p95_ms_day());
+  if (service.history().empty()) {
+    return out + "  no check has ended yet\n";
+  }
+  Table table({{.header = "TIME (UTC)"},
+               {.header = "RESULT"},
+               {.header = "RESPONSE", .align = Align::kRight},
+               {.header = "MESSAGE"}});
+  for (const v1::HealthResult& result : service.history()) {
+    table.AddRow({TimeText(result.timestamp_unix_ms()),
+                  {std::string(HealthWord(result.health())), HealthColor(result.health())},
+                  MillisecondsText(result.response_time_ms()),
+                  result.message()});
+  }
+  return out + table.Render(color, "  ");
+}
+
+}  // namespace
+
+std::string HealthText(const v1::HealthResponse& response, bool detailed, bool color) {
+  if (response.services().empty()) {
+    return "No services are configured.\n";
+  }
+  Table table({{.header = "SERVICE"},
+               {.header = "HEALTH"},
+               {.header = "CHECK"},
+               {.header = "LAST CHECK (UTC)"},
+               {.header = "RESPONSE", .align = Align::kRight},
+               {.header = "SUCCESS", .align = Align::kRight},
+               {.header = "FAILURES", .align = Align::kRight},
+               {.header = "MESSAGE"}});
+  for (const v1::ServiceHealth& service : response.services()) {
+    const bool checked = service.last_check_unix_ms() != 0;
+    table.AddRow({service.id(),
+                  {std::string(HealthWord(service.health())), HealthColor(service.health())},
+                  service.check_type().empty() ? "-" : service.check_type(),
+                  TimeText(service.last_check_unix_ms()),
+                  checked ? MillisecondsText(service.response_time_ms()) : "-",
+                  checked ? CpuText(service.success_rate()) : "-",
+                  fmt::format_int(service.consecutive_failures()).str(),
+                  service.message()});
+  }
+  std::string out = table.Render(color);
+  if (detailed) {
+    for (const v1::ServiceHealth& service : response.services()) {
+      out += Detail(service, color);
+    }
+  }
+  return out;
+}
+
+}  // namespace supervisor

@@ -1,0 +1,212 @@
+#include "ctl/render/time_spec.h"
+
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <string>
+#include <utility>
+
+#include "absl/time/civil_time.h"
+
+namespace supervisor {
+namespace {
+
+bool IsDigit(char c) { return c >= '0' && c <= '9'; }
+
+// Takes exactly `digits` digits off the front.
+std::optional<int> TakeNumber(std::string_view& text, size_t digits) {
+  if (text.size() < digits) {
+    return std::nullopt;
+  }
+  int value = 0;
+  for (size_t i = 0; i < digits; ++i) {
+    if (!IsDigit(text[i])) {
+      return std::nullopt;
+    }
+    value = value * 10 + (text[i] - '0');
+  }
+  text.remove_prefix(digits);
+  return value;
+}
+
+bool TakeChar(std::string_view& text, char wanted) {
+  if (!text.starts_with(wanted)) {
+    return false;
+  }
+  text.remove_prefix(1);
+  return true;
+}
+
+// ".5", ".042": milliseconds; what is finer is cut off.
+std::optional<int> TakeFraction(std::string_view& text) {
+  if (!TakeChar(text, '.')) {
+    return 0;
+  }
+  int millis = 0;
+  int scale = 100;
+  size_t digits = 0;
+  while (!text.empty() && IsDigit(text.front())) {
+    millis += (text.front() - '0') * scale;
+    scale /= 10;
+    ++digits;
+    text.remove_prefix(1);
+  }
+  return digits == 0 ? std::nullopt : std::optional<int>(millis);
+}
+
+// "", "Z", "+02:00", "+0200": seconds east of UTC; takes the rest of the text.
+std::optional<int> ParseZone(std::string_view text) {
+  if (text.empty() || text == "Z" || text == "z" || text == " UTC") {
+    return 0;
+  }
+  const int sign = text.front() == '+' ? 1 : text.front() == '-' ? -1 : 0;
+  if (sign == 0) {
+    return std::nullopt;
+  }
+  text.remove_prefix(1);
+  const std::optional<int> hours = TakeNumber(text, 2);
+  TakeChar(text, ':');
+  const std::optional<int> minutes = TakeNumber(text, 2);
+  if (!hours || !minutes || !text.empty() || *hours > 23 || *minutes > 59) {
+    return std::nullopt;
+  }
+  return sign * (*hours * 3600 + *minutes * 60);
+}
+
+struct TimeOfDay {
+  int hour = 0;
+  int minute = 0;
+  int second = 0;
+  int millis = 0;
+};
+
+std::optional<TimeOfDay> TakeTimeOfDay(std::string_view& text) {
+  const std::optional<int> hour = TakeNumber(text, 2);
+  if (!hour || !TakeChar(text, ':')) {
+    return std::nullopt;
+  }
+  const std::optional<int> minute = TakeNumber(text, 2);
+  if (!minute || *hour > 23 || *minute > 59) {
+    return std::nullopt;
+  }
+  TimeOfDay time{.hour = *hour, .minute = *minute};
+  if (TakeChar(text, ':')) {
+    const std::optional<int> second = TakeNumber(text, 2);
+    const std::optional<int> millis = second ? TakeFraction(text) : std::nullopt;
+    if (!millis || *second > 60) {
+      return std::nullopt;
+    }
+    time.second = *second;
+    time.millis = *millis;
+  }
+  return time;
+}
+
+std::optional<int64_t> ParseCivil(std::string_view text) {
+  const std::optional<int> year = TakeNumber(text, 4);
+  if (!year || !TakeChar(text, '-')) {
+    return std::nullopt;
+  }
+  const std::optional<int> month = TakeNumber(text, 2);
+  if (!month || !TakeChar(text, '-')) {
+    return std::nullopt;
+  }
+  const std::optional<int> day = TakeNumber(text, 2);
+  if (!day) {
+    return std::nullopt;
+  }
+  const absl::CivilDay civil_day(*year, *month, *day);
+  if (civil_day.month() != *month || civil_day.day() != *day) {
+    return std::nullopt;  // the 30th of February
+  }
+  TimeOfDay time;
+  if (!text.empty()) {
+    if (!TakeChar(text, ' ') && !TakeChar(text, 'T') && !TakeChar(text, 't')) {
+      return std::nullopt;
+    }
+    const std::optional<TimeOfDay> given = TakeTimeOfDay(text);
+    if (!given) {
+      return std::nullopt;
+    }
+    time = *given;
+  }
+  const std::optional<int> east = ParseZone(text);
+  if (!east) {
+    return std::nullopt;
+  }
+  const absl::CivilSecond civil(*year, *month, *day, time.hour, time.minute, time.second);
+  return absl::ToUnixMillis(absl::FromCivil(civil, absl::UTCTimeZone())) + time.millis - int64_t{*east} * 1000;
+}
+
+std::optional<double> TakeDecimal(std::string_view& text) {
+  double value = 0;
+  const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), value, std::chars_format::fixed);
+  if (error != std::errc() || !std::isfinite(value) || value < 0) {
+    return std::nullopt;
+  }
+  text.remove_prefix(static_cast<size_t>(rest - text.data()));
+  return value;
+}
+
+std::optional<double> TakeUnitMillis(std::string_view& text) {
+  // "ms" before "m": the longer name first.
+  constexpr std::array<std::pair<std::string_view, double>, 6> kUnits = {
+      {{"ms", 1}, {"s", 1e3}, {"m", 60e3}, {"h", 3600e3}, {"d", 86400e3}, {"w", 7 * 86400e3}}};
+  for (const auto& [name, millis] : kUnits) {
+    if (text.starts_with(name)) {
+      text.remove_prefix(name.size());
+      return millis;
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<double> ParseSpanMillis(std::string_view text) {
+  constexpr std::string_view kAgo = " ago";
+  if (text.ends_with(kAgo)) {
+    text.remove_suffix(kAgo.size());
+  }
+  if (text.empty()) {
+    return std::nullopt;
+  }
+  double total = 0;
+  while (!text.empty()) {
+    const std::optional<double> value = TakeDecimal(text);
+    const std::optional<double> unit = value ? TakeUnitMillis(text) : std::nullopt;
+    if (!unit) {
+      return std::nullopt;
+    }
+    total += *value * *unit;
+  }
+  return total;
+}
+
+std::optional<int64_t> ParseUnixSeconds(std::string_view text) {
+  const std::optional<double> seconds = TakeDecimal(text);
+  constexpr double kLatest = 253402300800;  // the year 10000
+  return seconds && text.empty() && *seconds < kLatest ? std::optional<int64_t>(std::llround(*seconds * 1000))
+                                                       : std::nullopt;
+}
+
+}  // namespace
+
+std::optional<int64_t> ParseTimeSpec(std::string_view text, absl::Time now) {
+  const int64_t now_ms = absl::ToUnixMillis(now);
+  if (text == "now") {
+    return now_ms;
+  }
+  if (text.starts_with('@')) {
+    return ParseUnixSeconds(text.substr(1));
+  }
+  if (const std::optional<int64_t> civil = ParseCivil(text)) {
+    return civil;
+  }
+  const std::optional<double> span = ParseSpanMillis(text);
+  if (!span) {
+    return std::nullopt;
+  }
+  // On the wire 0 is "no bound" and nothing is older than the epoch.
+  return *span >= static_cast<double>(now_ms) ? 1 : now_ms - static_cast<int64_t>(*span);
+}
+
+}  // namespace supervisor

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "daemon/config/config.h"
+
+namespace supervisor {
+
+// One thing wrong with the configuration, where and what.
+struct ConfigError {
+  std::string file;
+  int line = 0;      // from 1; 0: the file as a whole
+  int column = 0;    // from 1, in bytes
+  std::string path;  // "services.web.port"; empty: the document
+  std::string message;
+
+  // "FILE:LINE:COLUMN: path.to.key: what is wrong (what was expected)"
+  std::string ToString() const;
+};
+
+struct LoadedConfig {
+  std::optional<Config> config;     // only where there is no error
+  std::vector<ConfigError> errors;  // all of them, by file and position
+};
+
+// Looks up a variable of the daemon's environment; nothing where it is unset.
+using EnvironmentLookup = std::function<std::optional<std::string>(const std::string&)>;
+
+// Reads the file and what it includes, and checks all of it: syntax, unknown and duplicate keys, types, ranges,
+// references between services. Reads files, nothing else; starts and changes nothing. Any thread.
+LoadedConfig LoadConfig(const std::string& file, const EnvironmentLookup& environment);
+LoadedConfig LoadConfig(const std::string& file);  // with getenv(3)
+
+// Only global.socket, for --stop and --status, which must work with a file that has errors elsewhere. Nothing where
+// the file can't be read or parsed, or names none.
+std::optional<std::string> LoadSocketPath(const std::string& file);
+
+}  // namespace supervisor

@@ -1,0 +1,155 @@
+#include "daemon/guardian/guardian.h"
+
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstdint>
+#include <ctime>
+
+namespace supervisor {
+namespace {
+
+constexpr int64_t kFirstDelayMs = 50;
+constexpr int64_t kLongestDelayMs = 5'000;
+constexpr int64_t kProvenMs = 10'000;  // a daemon that lived so long did not die of how it starts
+
+int64_t NowMs() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * 1000 + now.tv_nsec / 1'000'000;
+}
+
+sigset_t WatchedSignals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int signal : {SIGCHLD, SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2}) {
+    sigaddset(&set, signal);
+  }
+  return set;
+}
+
+class Guardian {
+ public:
+  explicit Guardian(const GuardianOptions& options) : options_(options), signals_(WatchedSignals()) {}
+
+  int Run() {
+    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+    sigprocmask(SIG_BLOCK, &signals_, nullptr);  // the daemon inherits the mask and reads them with signalfd(2)
+    StartDaemon();
+    while (!ended_) {
+      HandleSignal(WaitForSignal());
+    }
+    return exit_code_;
+  }
+
+ private:
+  void StartDaemon() {
+    started_ms_ = NowMs();
+    restart_at_ms_ = 0;
+    // This process is small and has one thread: a plain fork is the plainest thing that works.
+    daemon_ = fork();
+    if (daemon_ == 0) {
+      execv(options_.program, options_.daemon_argv);
+      _exit(127);
+    }
+    if (daemon_ < 0) {
+      ScheduleRestart();
+    } else if (stop_requested_) {
+      kill(daemon_, SIGTERM);
+    }
+  }
+
+  void ScheduleRestart() {
+    const bool proven = NowMs() - started_ms_ >= kProvenMs;
+    delay_ms_ = proven || delay_ms_ == 0 ? kFirstDelayMs : std::min(delay_ms_ * 2, kLongestDelayMs);
+    restart_at_ms_ = NowMs() + delay_ms_;
+    daemon_ = -1;
+  }
+
+  // 0: it is time to look after the daemon.
+  int WaitForSignal() {
+    siginfo_t info{};
+    if (restart_at_ms_ == 0 && !unreported_) {
+      return std::max(sigwaitinfo(&signals_, &info), 0);
+    }
+    // A full pipe is looked at again soon: whoever reads it makes room.
+    const int64_t wait_ms = unreported_ ? 20 : std::max<int64_t>(restart_at_ms_ - NowMs(), 0);
+    const timespec timeout{.tv_sec = wait_ms / 1000, .tv_nsec = (wait_ms % 1000) * 1'000'000};
+    return std::max(sigtimedwait(&signals_, &info, &timeout), 0);
+  }
+
+  void HandleSignal(int signal) {
+    if (signal == SIGCHLD || unreported_) {
+      Reap();
+    }
+    if (signal != 0 && signal != SIGCHLD) {
+      stop_requested_ = stop_requested_ || signal == SIGTERM || signal == SIGINT || signal == SIGQUIT;
+      if (daemon_ > 0) {
+        kill(daemon_, signal == SIGINT || signal == SIGQUIT ? SIGTERM : signal);
+      }
+    }
+    if (restart_at_ms_ != 0 && (NowMs() >= restart_at_ms_ || stop_requested_) && !ended_) {
+      StartDaemon();
+    }
+  }
+
+  // Reported first, reaped then: with the pipe full a process stays a zombie until there is room for its exit code.
+  void Reap() {
+    unreported_ = false;
+    for (;;) {
+      siginfo_t info{};
+      if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0) {
+        return;
+      }
+      const int status = info.si_code == CLD_EXITED ? (info.si_status & 0xff) << 8
+                                                    : info.si_status | (info.si_code == CLD_DUMPED ? 0x80 : 0);
+      if (info.si_pid != daemon_) {
+        const ReapedRecord record{info.si_pid, status};
+        if (write(options_.reaped_write_fd, &record, sizeof(record)) < 0 && errno == EAGAIN) {
+          unreported_ = true;
+          return;
+        }
+      }
+      siginfo_t reaped{};
+      waitid(P_PID, static_cast<id_t>(info.si_pid), &reaped, WEXITED | WNOHANG);
+      if (info.si_pid == daemon_) {
+        DaemonEnded(status);
+      }
+    }
+  }
+
+  void DaemonEnded(int status) {
+    uint64_t served = 0;
+    was_ready_ = was_ready_ || read(options_.ready_fd, &served, sizeof(served)) == sizeof(served);
+    const bool exited = WIFEXITED(status);
+    const bool meant = exited && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == kExitOrderlyFailure);
+    if (meant || (exited && !was_ready_)) {
+      ended_ = true;
+      exit_code_ = WEXITSTATUS(status) == kExitOrderlyFailure ? 1 : WEXITSTATUS(status);
+      return;
+    }
+    ScheduleRestart();
+  }
+
+  const GuardianOptions& options_;
+  const sigset_t signals_;
+  pid_t daemon_ = -1;
+  int64_t started_ms_ = 0;
+  int64_t restart_at_ms_ = 0;  // 0: not waiting to restart it
+  int64_t delay_ms_ = 0;
+  bool unreported_ = false;
+  bool was_ready_ = false;
+  bool stop_requested_ = false;
+  bool ended_ = false;
+  int exit_code_ = 0;
+};
+
+}  // namespace
+
+int RunGuardian(const GuardianOptions& options) { return Guardian(options).Run(); }
+
+}  // namespace supervisor

@@ -1,0 +1,76 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "daemon/config/config.h"
+
+namespace supervisor {
+
+struct SocketAddress;  // daemon/health/resolver.h
+
+// The outcome of one check.
+struct CheckResult {
+  bool success = false;
+  double response_time_ms = 0;
+  std::string message;  // "HTTP 200 in 3 ms", "HTTP 503 (expected 200)", "connection refused (127.0.0.1:8080)"
+  absl::Time finished;  // wall clock
+};
+
+// What a check needs to know of the running service.
+struct CheckTarget {
+  std::string id;  // of the instance; in messages and in the script's environment (SERVICE_ID)
+  pid_t pid = 0;   // main process
+  std::string working_directory;
+};
+
+// Runs single checks, on one thread of its own that begins with the first of them. HTTP goes through libcurl (loaded
+// when first needed) and TCP through plain sockets, with a total deadline, names included, and capped bodies; process
+// reads /proc; script runs a child and kills its whole tree when it ends or times out. None waits for another.
+// Scheduling (when, how often, no overlap) is the caller's.
+class Checker {
+ public:
+  // Where names are looked up, for tests: the addresses of a host; it may block.
+  struct Options {
+    std::function<absl::StatusOr<std::vector<SocketAddress>>(const std::string& host)> lookup;  // null: getaddrinfo(3)
+  };
+
+  Checker();
+  explicit Checker(Options options);
+  // Cancels what is under way; no callback afterwards. Within a second all scripts are dead, whatever hangs. Not from
+  // within a callback.
+  ~Checker();
+  Checker(const Checker&) = delete;
+  Checker& operator=(const Checker&) = delete;
+
+  // Any thread; returns at once. `done` is called exactly once, on a thread of the checker's, at the latest shortly
+  // after config.timeout, unless the check is cancelled first (only when the machine refuses the checker its thread is
+  // it called by Start itself). It must not block: other checks wait for it. Returns a handle for Cancel.
+  uint64_t Start(const HealthCheckConfig& config, const CheckTarget& target, std::function<void(CheckResult)> done);
+
+  // Any thread. `done` of this check is not called after Cancel has returned, or is being called right now by another
+  // thread: the caller tells stale results apart by its own generation counter.
+  void Cancel(uint64_t check);
+
+  // How checks of type grpc are made: given by who links gRPC (rpc/), so that no wire type comes in here. Called on the
+  // checker's thread, and must not block. `done` may be called from any thread and at any time, also before the
+  // probe returns; only its first call within the timeout counts. The function that is returned ends the request: it
+  // is called exactly once, on the checker's thread, also after `done`, and must not block either.
+  // Any thread; for checks that start afterwards. Without one they fail and say so.
+  using GrpcProbe = std::function<std::function<void()>(const HealthCheckConfig& config, const CheckTarget& target,
+                                                        std::function<void(CheckResult)> done)>;
+  void SetGrpcProbe(GrpcProbe probe);
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace supervisor

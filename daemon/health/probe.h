@@ -1,0 +1,73 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/time/time.h"
+#include "common/clock.h"
+#include "daemon/config/config.h"
+#include "daemon/health/checker.h"
+#include "daemon/health/content_matcher.h"
+#include "daemon/health/curl_driver.h"
+#include "daemon/health/helper_pool.h"
+#include "daemon/health/resolver.h"
+#include "daemon/health/script_start.h"
+#include "daemon/health/tree_killer.h"
+#include "daemon/loop/loop.h"
+
+namespace supervisor {
+
+// What the probes of one checker share. Lives as long as its loop runs; every probe is destroyed before it.
+struct ProbeTools {
+  Loop& loop;
+  std::shared_ptr<LoopMailbox> mailbox;
+  Resolver& resolver;
+  CurlDriver& curl;
+  HelperPool& pool;  // for what may block or takes long
+  TreeKiller& killer;
+  std::shared_ptr<ScriptStarter> scripts;
+};
+
+struct ProbeOutcome {
+  bool success = false;
+  std::string message;
+  // Where the check took less time than telling of it did: a script's, without the killing of what it left behind.
+  std::optional<absl::Duration> took = std::nullopt;
+};
+
+// One check under way. Loop thread. Destroyed when it has finished, and before that when it is cancelled.
+class Probe {
+ public:
+  // Called once. The probe is destroyed on a later turn.
+  using Finish = std::function<void(ProbeOutcome)>;
+
+  Probe() = default;
+  virtual ~Probe() = default;
+  Probe(const Probe&) = delete;
+  Probe& operator=(const Probe&) = delete;
+
+  virtual void Begin() = 0;
+  // The timeout has passed: finishes now, or as soon as it has cleaned up.
+  virtual void DeadlinePassed() = 0;
+};
+
+struct ProbeRequest {
+  HealthCheckConfig config;
+  CheckTarget target;
+  Probe::Finish finish;
+};
+
+std::unique_ptr<Probe> NewHttpProbe(ProbeTools& tools, ProbeRequest request);
+std::unique_ptr<Probe> NewTcpProbe(ProbeTools& tools, ProbeRequest request);
+std::unique_ptr<Probe> NewProcessProbe(ProbeTools& tools, ProbeRequest request);
+std::unique_ptr<Probe> NewScriptProbe(ProbeTools& tools, ProbeRequest request);
+std::unique_ptr<Probe> NewGrpcProbe(ProbeTools& tools, ProbeRequest request, Checker::GrpcProbe probe);
+
+// Tells what the content lacks (nothing: it matches), at once when that is quick, else from a helper thread on a later
+// turn, if `wanted` has not expired by then.
+void JudgeContent(ProbeTools& tools, const std::shared_ptr<ContentMatcher>& matcher, const std::string& subject,
+                  const std::weak_ptr<const void>& wanted, std::function<void(std::optional<std::string>)> told);
+
+}  // namespace supervisor

@@ -1,0 +1,3 @@
+#pragma once
+
+#include "daemon/process/proc_fs.h"

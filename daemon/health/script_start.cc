@@ -1,0 +1,249 @@
+#include "daemon/health/script_start.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <spawn.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <condition_variable>
+#include <csignal>
+#include <cstring>
+#include <mutex>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "common/errno_status.h"
+#include "daemon/health/pidfd.h"
+#include "daemon/health/proc_scan.h"
+
+namespace supervisor {
+namespace {
+
+// posix_spawn's two parameter objects, which want to be destroyed.
+class SpawnSettings {
+ public:
+  SpawnSettings() {
+    posix_spawn_file_actions_init(&actions_);
+    posix_spawnattr_init(&attributes_);
+  }
+  SpawnSettings(const SpawnSettings&) = delete;
+  SpawnSettings& operator=(const SpawnSettings&) = delete;
+  ~SpawnSettings() {
+    posix_spawn_file_actions_destroy(&actions_);
+    posix_spawnattr_destroy(&attributes_);
+  }
+
+  // The first errno of all of them, 0 when all is well.
+  int Fill(int output_fd, const std::string& directory) {
+    sigset_t none;
+    sigset_t all;
+    sigemptyset(&none);
+    std::memset(&all, 0xff, sizeof all);  // sigfillset leaves out glibc's own two, which the child would then ignore
+    constexpr int kStdinFd = 0;
+    constexpr int kStdoutFd = 1;
+    constexpr int kStderrFd = 2;
+    const int errors[] = {
+        posix_spawnattr_setflags(&attributes_, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF),
+        posix_spawnattr_setsigmask(&attributes_, &none),
+        posix_spawnattr_setsigdefault(&attributes_, &all),
+        posix_spawn_file_actions_addopen(&actions_, kStdinFd, "/dev/null", O_RDONLY, 0),
+        posix_spawn_file_actions_adddup2(&actions_, output_fd, kStdoutFd),
+        posix_spawn_file_actions_adddup2(&actions_, output_fd, kStderrFd),
+        posix_spawn_file_actions_addclosefrom_np(&actions_, kStderrFd + 1),
+        posix_spawn_file_actions_addchdir_np(&actions_, directory.empty() ? "/" : directory.c_str()),
+    };
+    for (const int error : errors) {
+      if (error != 0) {
+        return error;
+      }
+    }
+    return 0;
+  }
+
+  const posix_spawn_file_actions_t* actions() const { return &actions_; }
+  const posix_spawnattr_t* attributes() const { return &attributes_; }
+
+ private:
+  posix_spawn_file_actions_t actions_{};
+  posix_spawnattr_t attributes_{};
+};
+
+std::vector<char*> Pointers(std::vector<std::string>& strings) {
+  std::vector<char*> pointers;
+  pointers.reserve(strings.size() + 1);
+  for (std::string& text : strings) {
+    pointers.push_back(text.data());
+  }
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
+// execvp(3)'s search, but in the script's own PATH. The errno of the last candidate that exists, else ENOENT.
+std::string FindCommand(const std::string& command, std::string_view path) {
+  if (command.find('/') != std::string::npos) {
+    return command;
+  }
+  std::string denied;
+  while (!path.empty()) {
+    const std::string_view directory = path.substr(0, path.find(':'));
+    path.remove_prefix(std::min(path.size(), directory.size() + 1));
+    const std::string candidate = fmt::format("{}/{}", directory.empty() ? "." : directory, command);
+    struct stat status {};
+    if (stat(candidate.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) {
+      continue;
+    }
+    if (access(candidate.c_str(), X_OK) == 0) {
+      return candidate;
+    }
+    denied = candidate;
+  }
+  return denied.empty() ? command : denied;
+}
+
+// posix_spawn tells an errno but not of which step.
+absl::Status SpawnError(int error, const std::string& command, const std::string& directory) {
+  struct stat status {};
+  if (!directory.empty() && (stat(directory.c_str(), &status) != 0 || access(directory.c_str(), X_OK) != 0)) {
+    return ErrnoToStatus(errno, fmt::format("cannot run {}: working_directory {}", command, directory));
+  }
+  const absl::Status plain = ErrnoToStatus(error, fmt::format("cannot run {}", command));
+  const char* advice = error == ENOEXEC                                         ? "does it begin with #!?"
+                       : error == EACCES                                        ? "is it executable?"
+                       : error == ENOENT && stat(command.c_str(), &status) == 0 ? "does its #! interpreter exist?"
+                                                                                : nullptr;
+  if (advice == nullptr) {
+    return plain;
+  }
+  return {plain.code(), fmt::format("{} ({})", std::string(plain.message()), advice)};
+}
+
+std::string NewMarker() {
+  uint64_t words[2] = {};
+  if (getrandom(words, sizeof words, 0) != static_cast<ssize_t>(sizeof words)) {
+    words[0] = static_cast<uint64_t>(absl::ToInt64Nanoseconds(MonotonicNow()));
+  }
+  return fmt::format("{:016x}{:016x}", words[0], words[1]);
+}
+
+// Carries a started script to the loop thread. Where nobody unpacks it, since the checker has ended meanwhile, the
+// script is killed: what it may have started already, as far as it stayed in its group, with it.
+struct Parcel {
+  explicit Parcel(absl::StatusOr<StartedScript> what) : started(std::move(what)) {}
+  Parcel(const Parcel&) = delete;
+  Parcel& operator=(const Parcel&) = delete;
+  ~Parcel() {
+    if (!started.ok() || !started->tree.pidfd) {
+      return;
+    }
+    constexpr int kLongestMs = 200;
+    kill(-started->tree.pid, SIGKILL);
+    pollfd ended{.fd = started->tree.pidfd.get(), .events = POLLIN, .revents = 0};
+    poll(&ended, 1, kLongestMs);
+    ReapIfOurs(started->tree.pidfd.get());
+  }
+
+  absl::StatusOr<StartedScript> started;
+};
+
+}  // namespace
+
+struct ScriptStarter::State {
+  std::mutex mutex;
+  std::condition_variable changed;
+  int under_way = 0;
+  bool closed = false;
+};
+
+ScriptStarter::ScriptStarter(std::string path, std::shared_ptr<LoopMailbox> mailbox, TreeKiller& killer)
+    : path_(std::move(path)), mailbox_(std::move(mailbox)), killer_(killer), state_(new State) {}
+
+ScriptStarter::~ScriptStarter() = default;
+
+void ScriptStarter::Start(HelperPool& pool, const CommandConfig& run, const CheckTarget& target,
+                          std::weak_ptr<const void> wanted, Done done) {
+  const auto job = [self = shared_from_this(), run, target, wanted, done] {
+    {
+      const std::lock_guard lock(self->state_->mutex);
+      if (self->state_->closed) {
+        return;
+      }
+      ++self->state_->under_way;
+    }
+    self->Hand(self->StartNow(run, target), wanted, done);
+    const std::lock_guard lock(self->state_->mutex);
+    --self->state_->under_way;
+    self->state_->changed.notify_all();
+  };
+  if (!pool.Run(wanted, job)) {
+    Hand(absl::ResourceExhaustedError(fmt::format("cannot run {}: no thread to start it from", run.command)), wanted,
+         done);
+  }
+}
+
+void ScriptStarter::Close(std::chrono::milliseconds longest) {
+  std::unique_lock lock(state_->mutex);
+  state_->closed = true;
+  state_->changed.wait_for(lock, longest, [this] { return state_->under_way == 0; });
+}
+
+absl::StatusOr<StartedScript> ScriptStarter::StartNow(const CommandConfig& run, const CheckTarget& target) {
+  int ends[2] = {-1, -1};
+  if (pipe2(ends, O_CLOEXEC) != 0) {
+    return ErrnoToStatus(errno, fmt::format("cannot run {}: pipe", run.command));
+  }
+  StartedScript started;
+  started.output.Reset(ends[0]);
+  const UniqueFd writer(ends[1]);
+  fcntl(started.output.get(), F_SETFL, O_NONBLOCK);
+
+  started.tree.marker = NewMarker();
+  std::vector<std::string> environment = {fmt::format("PATH={}", path_), fmt::format("SERVICE_ID={}", target.id),
+                                          fmt::format("SERVICE_PID={}", target.pid),
+                                          fmt::format("{}={}", kScriptMarker, started.tree.marker)};
+  std::vector<std::string> arguments = run.args;
+  arguments.insert(arguments.begin(), run.command);
+
+  SpawnSettings settings;
+  int error = settings.Fill(writer.get(), target.working_directory);
+  const std::string command = FindCommand(run.command, path_);
+  if (error == 0) {
+    error = posix_spawn(&started.tree.pid, command.c_str(), settings.actions(), settings.attributes(),
+                        Pointers(arguments).data(), Pointers(environment).data());
+  }
+  if (error != 0) {
+    return SpawnError(error, command, target.working_directory);
+  }
+  // Not reaped yet, so the pid is still this child's.
+  started.tree.pidfd = OpenPidfd(started.tree.pid);
+  const int pidfd_error = errno;
+  const std::optional<ProcStat> stat = ReadProcStat(started.tree.pid);
+  started.tree.start_ticks = stat.has_value() ? stat->start_ticks : 0;
+  if (!started.tree.pidfd) {
+    kill(-started.tree.pid, SIGKILL);
+    siginfo_t info{};
+    waitid(P_PID, static_cast<id_t>(started.tree.pid), &info, WEXITED);
+    return ErrnoToStatus(pidfd_error, fmt::format("cannot watch {}: pidfd_open", run.command));
+  }
+  return started;
+}
+
+void ScriptStarter::Hand(absl::StatusOr<StartedScript> started, const std::weak_ptr<const void>& wanted,
+                         const Done& done) {
+  const auto parcel = std::make_shared<Parcel>(std::move(started));
+  mailbox_->Post([self = shared_from_this(), parcel, wanted, done] {
+    if (!wanted.expired()) {
+      done(std::move(parcel->started));
+    } else if (parcel->started.ok()) {
+      self->killer_.Kill(std::move(parcel->started->tree), nullptr);
+    }
+  });
+}
+
+}  // namespace supervisor

@@ -1,0 +1,56 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "common/unique_fd.h"
+#include "daemon/config/config.h"
+#include "daemon/health/checker.h"
+#include "daemon/health/helper_pool.h"
+#include "daemon/health/tree_killer.h"
+
+namespace supervisor {
+
+struct StartedScript {
+  ScriptTree tree;
+  UniqueFd output;  // the reading end of its stdout and stderr, non-blocking
+};
+
+// Starts check scripts on helper threads, since exec waits for the file system that the script lies on: in a session of
+// their own, with signals at default and unblocked, nothing inherited but 0 to 2, stdin at /dev/null, and an
+// environment of PATH, SERVICE_ID, SERVICE_PID and the marker alone.
+//
+// No script is ever lost: one whose check was cancelled while it started goes to the killer.
+class ScriptStarter : public std::enable_shared_from_this<ScriptStarter> {
+ public:
+  // `path` is the PATH of scripts, and where commands without a slash are looked up. The killer lives until the
+  // mailbox is closed.
+  ScriptStarter(std::string path, std::shared_ptr<LoopMailbox> mailbox, TreeKiller& killer);
+  ~ScriptStarter();
+  ScriptStarter(const ScriptStarter&) = delete;
+  ScriptStarter& operator=(const ScriptStarter&) = delete;
+
+  using Done = std::function<void(absl::StatusOr<StartedScript>)>;
+  // Loop thread. Calls `done` on a later turn, unless `wanted` has expired by then.
+  void Start(HelperPool& pool, const CommandConfig& run, const CheckTarget& target, std::weak_ptr<const void> wanted,
+             Done done);
+
+  // Loop thread. Starts nothing any more; waits until what is being started has been handed to the loop, no longer
+  // than `longest`. What takes longer is killed by the thread that started it.
+  void Close(std::chrono::milliseconds longest);
+
+ private:
+  struct State;
+  absl::StatusOr<StartedScript> StartNow(const CommandConfig& run, const CheckTarget& target);
+  void Hand(absl::StatusOr<StartedScript> started, const std::weak_ptr<const void>& wanted, const Done& done);
+
+  const std::string path_;
+  const std::shared_ptr<LoopMailbox> mailbox_;
+  TreeKiller& killer_;
+  const std::unique_ptr<State> state_;
+};
+
+}  // namespace supervisor

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "daemon/logs/log_pump.h"
+
+namespace supervisor {
+
+// Who wants to hear that one stream's log has grown. Subscribing and leaving from any thread, telling from the pump's.
+class GrowthHub : public std::enable_shared_from_this<GrowthHub> {
+ public:
+  explicit GrowthHub(std::string stream) : stream_(std::move(stream)) {}
+
+  std::unique_ptr<LogPump::Subscription> Subscribe(LogPump::GrowthCallback callback);
+
+  // A subscriber that comes after this has answered false sees what was written before in the file.
+  bool HasSubscribers() const { return count_.load() > 0; }
+  void Tell();
+
+ private:
+  struct Subscriber;
+  class Token;
+  void Leave(const std::shared_ptr<Subscriber>& subscriber);
+
+  const std::string stream_;
+  std::atomic<int> count_{0};
+  std::mutex mutex_;
+  std::vector<std::shared_ptr<Subscriber>> subscribers_;
+};
+
+}  // namespace supervisor

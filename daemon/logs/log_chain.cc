@@ -1,0 +1,178 @@
+#include "daemon/logs/log_chain.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <utility>
+
+#include "common/errno_status.h"
+#include "daemon/logs/gzip_log.h"
+#include "daemon/logs/rotated_files.h"
+
+namespace supervisor {
+namespace {
+
+// Numbers may be missing: a rotation under way, or cut short, leaves one, and administrators delete some.
+constexpr int kLargestGap = 16;
+constexpr int kAttempts = 100;  // each fails only when a rotation falls into its few microseconds
+
+// The uncompressed size, which ends a gzip file (RFC 1952).
+uint64_t GzipSize(int fd, uint64_t size) {
+  std::array<unsigned char, 4> end{};
+  if (size < end.size() || pread(fd, end.data(), end.size(), static_cast<off_t>(size - end.size())) != 4) {
+    return 0;
+  }
+  return end[0] | end[1] << 8 | end[2] << 16 | static_cast<uint64_t>(end[3]) << 24;
+}
+
+absl::StatusOr<std::optional<LogChain::File>> OpenName(const std::string& name, int index, bool gzip) {
+  LogChain::File file;
+  file.fd.Reset(open(name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+  if (!file.fd) {
+    if (errno == ENOENT || errno == ENOTDIR) {
+      return std::nullopt;
+    }
+    return ErrnoToStatus(errno, fmt::format("log file {}", name));
+  }
+  const auto facts = FactsOf(file.fd.get());
+  if (!facts || !facts->regular) {
+    return std::nullopt;
+  }
+  file.index = index;
+  file.entry.id = facts->id;
+  file.entry.gzip = gzip;
+  file.entry.size = gzip ? GzipSize(file.fd.get(), facts->size) : facts->size;
+  if (gzip) {
+    file.entry.original = OriginalOfGzip(file.fd.get());
+  }
+  return file;
+}
+
+}  // namespace
+
+bool LogChain::Entry::SameAs(const Entry& other) const {
+  return id == other.id || (original && *original == other.id) || (other.original && *other.original == id) ||
+         (original && other.original && *original == *other.original);
+}
+
+std::string LogChain::NameOf(const File& file) const {
+  return file.entry.gzip ? RotatedGzipName(path_, file.index) : RotatedName(path_, file.index);
+}
+
+absl::StatusOr<std::optional<LogChain::File>> LogChain::Open(int index) const {
+  auto plain = OpenName(RotatedName(path_, index), index, false);
+  if (index == 0 || !plain.ok() || plain->has_value()) {
+    return plain;
+  }
+  return OpenName(RotatedGzipName(path_, index), index, true);
+}
+
+std::optional<LogChain::Entry> LogChain::Probe(int index) const {
+  if (const auto facts = FactsAt(AT_FDCWD, RotatedName(path_, index)); facts && facts->regular) {
+    return Entry{.id = facts->id, .original = std::nullopt, .gzip = false, .size = facts->size};
+  }
+  if (index == 0) {
+    return std::nullopt;
+  }
+  const auto file = OpenName(RotatedGzipName(path_, index), index, true);
+  return file.ok() && file->has_value() ? std::optional((*file)->entry) : std::nullopt;
+}
+
+std::optional<int> LogChain::Find(const Entry& entry) const {
+  for (int index = 0, last = 0; index <= last + kLargestGap; ++index) {
+    if (const auto found = Probe(index)) {
+      if (found->SameAs(entry)) {
+        return index;
+      }
+      last = index;
+    }
+  }
+  return std::nullopt;
+}
+
+std::vector<LogChain::Entry> LogChain::List() const {
+  std::vector<Entry> entries;
+  for (int index = 0, last = 0; index <= last + kLargestGap; ++index) {
+    if (auto found = Probe(index)) {
+      if (entries.empty() || !entries.back().SameAs(*found)) {  // it moved up under our eyes
+        entries.push_back(*std::move(found));
+      }
+      last = index;
+    }
+  }
+  return entries;
+}
+
+absl::StatusOr<std::optional<LogChain::File>> LogChain::OpenNewest() const {
+  for (int index = 0; index <= kLargestGap; ++index) {
+    auto file = Open(index);
+    if (!file.ok() || file->has_value()) {
+      return file;
+    }
+  }
+  return std::nullopt;
+}
+
+absl::StatusOr<std::optional<LogChain::File>> LogChain::OpenOldest() const {
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    const std::vector<Entry> entries = List();
+    if (entries.empty()) {
+      return Open(0);  // for its error, if it has one
+    }
+    const auto index = Find(entries.back());
+    if (!index) {
+      continue;
+    }
+    auto file = Open(*index);
+    if (!file.ok() || (file->has_value() && (*file)->entry.SameAs(entries.back()))) {
+      return file;
+    }
+  }
+  return OpenNewest();
+}
+
+absl::StatusOr<std::optional<LogChain::File>> LogChain::OpenOlder(const Entry& of) const {
+  return OpenNeighbour(of, false);
+}
+
+absl::StatusOr<std::optional<LogChain::File>> LogChain::OpenNewer(const Entry& of) const {
+  return OpenNeighbour(of, true);
+}
+
+absl::StatusOr<std::optional<LogChain::File>> LogChain::OpenNeighbour(const Entry& of, bool newer) const {
+  const int step = newer ? -1 : 1;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    const auto here = Find(of);
+    if (!here) {
+      return std::nullopt;
+    }
+    const int end = newer ? -1 : *here + kLargestGap;
+    int index = *here + step;
+    std::optional<File> found;
+    for (; index != end; index += step) {
+      auto file = Open(index);
+      if (!file.ok()) {
+        return file.status();
+      }
+      if (file->has_value()) {
+        found = *std::move(file);
+        break;
+      }
+    }
+    // Had a rotation moved anything past us meanwhile, `of` would have moved, or a number that was free would be taken.
+    bool undisturbed = Find(of) == here;
+    for (int between = *here + step; undisturbed && found && between != index; between += step) {
+      undisturbed = !Probe(between);
+    }
+    if (undisturbed) {
+      return found;
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace supervisor

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/unique_fd.h"
+#include "daemon/logs/file_id.h"
+
+namespace supervisor {
+
+// A log and its rotated files, as a reader finds them while another process rotates and compresses. Files only ever
+// move to higher numbers, the oldest first (rotated_files.h): so a walk upwards misses none, and two files were
+// neighbours if the one is where it was after the other was opened. Blocks on the disk; keeps no state.
+class LogChain {
+ public:
+  // One file, under whatever number.
+  struct Entry {
+    FileId id;
+    std::optional<FileId> original;  // of a compressed file: what it was made from
+    bool gzip = false;
+    uint64_t size = 0;  // uncompressed (of a compressed one: modulo 4 GiB)
+    bool SameAs(const Entry& other) const;
+  };
+  struct File {
+    UniqueFd fd;
+    Entry entry;
+    int index = 0;  // 0: the log itself
+  };
+
+  explicit LogChain(std::string path) : path_(std::move(path)) {}
+
+  const std::string& path() const { return path_; }
+  std::string NameOf(const File& file) const;
+
+  // Nothing where there is no regular file. Fails for what is there and cannot be read, a symbolic link among it.
+  absl::StatusOr<std::optional<File>> Open(int index) const;
+  absl::StatusOr<std::optional<File>> OpenNewest() const;
+  absl::StatusOr<std::optional<File>> OpenOldest() const;
+
+  // The next file in the order of writing; nothing where there is none, or `of` is no longer among them.
+  absl::StatusOr<std::optional<File>> OpenOlder(const Entry& of) const;
+  absl::StatusOr<std::optional<File>> OpenNewer(const Entry& of) const;
+
+  std::optional<int> Find(const Entry& entry) const;
+  // Newest first.
+  std::vector<Entry> List() const;
+
+ private:
+  std::optional<Entry> Probe(int index) const;
+  absl::StatusOr<std::optional<File>> OpenNeighbour(const Entry& of, bool newer) const;
+
+  std::string path_;
+};
+
+}  // namespace supervisor

@@ -1,0 +1,146 @@
+#include "daemon/process/cgroup.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <fstream>
+#include <sstream>
+
+#include "common/errno_status.h"
+
+namespace supervisor {
+namespace {
+
+// The mount point of the v2 hierarchy, from /proc/self/mountinfo (proc(5)); empty where there is none.
+std::string FindMountPoint() {
+  std::ifstream mounts("/proc/self/mountinfo");
+  for (std::string line; std::getline(mounts, line);) {
+    const size_t separator = line.find(" - cgroup2 ");
+    if (separator == std::string::npos) {
+      continue;
+    }
+    std::istringstream fields(line.substr(0, separator));
+    std::string field;
+    for (int i = 0; i < 5; ++i) {
+      fields >> field;
+    }
+    return field;
+  }
+  return {};
+}
+
+// Our own place in it: the line "0::/path" of /proc/self/cgroup (cgroups(7)).
+std::string FindOwnPath() {
+  std::ifstream cgroups("/proc/self/cgroup");
+  for (std::string line; std::getline(cgroups, line);) {
+    if (line.starts_with("0::/")) {
+      return line.substr(3);
+    }
+  }
+  return {};
+}
+
+std::string ReadFile(const std::string& path) {
+  std::string text;
+  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  char buffer[4096];
+  for (ssize_t got = 0; fd && (got = read(fd.get(), buffer, sizeof(buffer))) > 0;) {
+    text.append(buffer, static_cast<size_t>(got));
+  }
+  return text;
+}
+
+void CollectPids(const std::string& path, std::vector<pid_t>& pids) {
+  std::istringstream lines(ReadFile(path + "/cgroup.procs"));
+  for (pid_t pid = 0; lines >> pid;) {
+    pids.push_back(pid);
+  }
+  const std::unique_ptr<DIR, int (*)(DIR*)> directory(opendir(path.c_str()), closedir);
+  while (directory != nullptr) {
+    const dirent* entry = readdir(directory.get());  // NOLINT(concurrency-mt-unsafe): the stream is our own
+    if (entry == nullptr) {
+      break;
+    }
+    if (entry->d_type == DT_DIR && entry->d_name[0] != '.') {
+      CollectPids(fmt::format("{}/{}", path, entry->d_name), pids);
+    }
+  }
+}
+
+void RemoveTree(const std::string& path) {
+  if (rmdir(path.c_str()) == 0 || errno != EBUSY) {
+    return;
+  }
+  // A service may have made cgroups below its own; empty ones go with it.
+  const std::unique_ptr<DIR, int (*)(DIR*)> directory(opendir(path.c_str()), closedir);
+  while (directory != nullptr) {
+    const dirent* entry = readdir(directory.get());  // NOLINT(concurrency-mt-unsafe): the stream is our own
+    if (entry == nullptr) {
+      break;
+    }
+    if (entry->d_type == DT_DIR && entry->d_name[0] != '.') {
+      RemoveTree(fmt::format("{}/{}", path, entry->d_name));
+    }
+  }
+  rmdir(path.c_str());
+}
+
+}  // namespace
+
+Cgroup::Cgroup(std::string path, UniqueFd procs_fd) : path_(std::move(path)), procs_fd_(std::move(procs_fd)) {}
+
+Cgroup::~Cgroup() { RemoveTree(path_); }
+
+bool Cgroup::Populated() const { return ReadFile(path_ + "/cgroup.events").find("populated 1") != std::string::npos; }
+
+std::vector<pid_t> Cgroup::Pids() const {
+  std::vector<pid_t> pids;
+  CollectPids(path_, pids);
+  return pids;
+}
+
+bool Cgroup::Kill() const {
+  const UniqueFd fd(open((path_ + "/cgroup.kill").c_str(), O_WRONLY | O_CLOEXEC));
+  return fd && write(fd.get(), "1", 1) == 1;
+}
+
+std::unique_ptr<CgroupRoot> CgroupRoot::Detect(const std::string& name) {
+  const std::string mount = FindMountPoint();
+  std::string own = FindOwnPath();
+  if (mount.empty() || own.empty()) {
+    return nullptr;
+  }
+  // A daemon that was started by one of its predecessors' services would nest ever deeper otherwise.
+  if (const size_t nested = own.find("/supervisord."); nested != std::string::npos) {
+    own.resize(nested);
+  }
+  const std::string path = fmt::format("{}{}/supervisord.{}", mount, own == "/" ? "" : own, name);
+  if (mkdir(path.c_str(), 0755) != 0 && errno != EEXIST) {
+    return nullptr;
+  }
+  std::unique_ptr<CgroupRoot> root(new CgroupRoot(path));
+  // A directory that can be made is not yet one that processes may be moved into (delegation: cgroups(7)).
+  if (access((path + "/cgroup.procs").c_str(), W_OK) != 0) {
+    return nullptr;
+  }
+  return root;
+}
+
+CgroupRoot::~CgroupRoot() { rmdir(path_.c_str()); }
+
+absl::StatusOr<std::unique_ptr<Cgroup>> CgroupRoot::Create(const std::string& instance_id) const {
+  const std::string path = fmt::format("{}/{}", path_, instance_id);
+  if (mkdir(path.c_str(), 0755) != 0 && errno != EEXIST) {
+    return ErrnoToStatus(errno, fmt::format("cgroup {}", path));
+  }
+  UniqueFd procs_fd(open((path + "/cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC));
+  if (!procs_fd) {
+    return ErrnoToStatus(errno, fmt::format("cgroup {}/cgroup.procs", path));
+  }
+  return std::unique_ptr<Cgroup>(new Cgroup(path, std::move(procs_fd)));
+}
+
+}  // namespace supervisor

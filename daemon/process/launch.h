@@ -1,0 +1,49 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <memory>
+#include <optional>
+
+#include "absl/status/statusor.h"
+#include "common/unique_fd.h"
+#include "daemon/process/spawn.h"
+
+namespace supervisor {
+
+// The steps between clone(2) and execve(2), for child_process.cc alone.
+//
+// The child shares this process's memory (CLONE_VM) until it execs, and runs at the same time. So all that it touches
+// is prepared before and stays untouched by us until its report pipe ends; and it calls the kernel directly, for
+// glibc's wrappers write errno, which is in the memory of the thread that cloned it.
+class Launch {
+ public:
+  // Clones. Fails (with the Status of clone or of what it needs: descriptors, memory) where there is no child.
+  static absl::StatusOr<std::unique_ptr<Launch>> Start(const SpawnRequest& request);
+
+  ~Launch();  // only after Finished() gave a result, or the process's memory goes too
+  Launch(const Launch&) = delete;
+  Launch& operator=(const Launch&) = delete;
+
+  pid_t pid() const { return pid_; }
+  UniqueFd TakePidFd() { return std::move(pid_fd_); }
+  // Readable when Finished() has a result.
+  int report_fd() const { return report_fd_.get(); }
+
+  struct Result {
+    std::optional<SpawnFailure> failure;  // none: exec'd
+  };
+  // Nothing while the child is still on its way. Never blocks.
+  std::optional<Result> Finished();
+
+ private:
+  struct Plan;
+  explicit Launch(std::unique_ptr<Plan> plan);
+
+  std::unique_ptr<Plan> plan_;
+  UniqueFd report_fd_;
+  UniqueFd pid_fd_;
+  pid_t pid_ = -1;
+};
+
+}  // namespace supervisor

@@ -1,0 +1,201 @@
+#include "daemon/process/proc_fs.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <filesystem>
+#include <set>
+#include <string>
+#include <system_error>
+
+#include "common/unique_fd.h"
+
+namespace supervisor {
+namespace {
+
+// Reads up to `most` bytes: files in /proc have no size to ask for.
+std::string ReadFile(const std::string& path, size_t most) {
+  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  std::string content;
+  std::array<char, 4096> chunk;
+  while (fd && content.size() < most) {
+    const ssize_t count = read(fd.get(), chunk.data(), chunk.size());
+    if (count <= 0) {
+      break;
+    }
+    content.append(chunk.data(), static_cast<size_t>(count));
+  }
+  return content;
+}
+
+template <typename Number>
+bool TakeNumber(std::string_view& text, Number& number) {
+  const size_t begin = text.find_first_not_of(' ');
+  if (begin == std::string_view::npos) {
+    return false;
+  }
+  text.remove_prefix(begin);
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  text.remove_prefix(static_cast<size_t>(end - text.data()));
+  return error == std::errc();
+}
+
+bool SkipFields(std::string_view& text, int count) {
+  for (int i = 0; i < count; ++i) {
+    const size_t begin = text.find_first_not_of(' ');
+    if (begin == std::string_view::npos) {
+      return false;
+    }
+    const size_t end = text.find(' ', begin);
+    text.remove_prefix(end == std::string_view::npos ? text.size() : end);
+  }
+  return true;
+}
+
+// The entries of a directory whose names are numbers.
+std::vector<pid_t> NumberedEntries(const std::string& directory) {
+  std::vector<pid_t> numbers;
+  std::error_code error;
+  for (std::filesystem::directory_iterator entry(directory, error), end; !error && entry != end;
+       entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    pid_t number = 0;
+    const auto [rest, failure] = std::from_chars(name.data(), name.data() + name.size(), number);
+    if (failure == std::errc() && *rest == '\0') {
+      numbers.push_back(number);
+    }
+  }
+  return numbers;
+}
+
+bool KernelListsChildren() {
+  static const bool lists = access("/proc/thread-self/children", R_OK) == 0;
+  return lists;
+}
+
+std::vector<pid_t> ReadChildren(pid_t pid) {
+  constexpr size_t kMostBytes = 1 << 20;
+  std::vector<pid_t> children;
+  for (const pid_t thread : NumberedEntries(fmt::format("/proc/{}/task", pid))) {
+    const std::string list = ReadFile(fmt::format("/proc/{}/task/{}/children", pid, thread), kMostBytes);
+    std::string_view rest = list;
+    for (pid_t child = 0; TakeNumber(rest, child);) {
+      children.push_back(child);
+    }
+  }
+  return children;
+}
+
+std::vector<ProcStat> SelectTree(const std::vector<ProcStat>& all, pid_t root) {
+  std::set<pid_t> members = {root};
+  size_t before = 0;
+  while (members.size() != before) {  // a child may be listed before its parent
+    before = members.size();
+    for (const ProcStat& process : all) {
+      if (members.contains(process.parent)) {
+        members.insert(process.pid);
+      }
+    }
+  }
+  std::vector<ProcStat> tree;
+  for (const ProcStat& process : all) {
+    if (members.contains(process.pid)) {
+      tree.push_back(process);
+    }
+  }
+  return tree;
+}
+
+}  // namespace
+
+std::optional<ProcStat> ParseProcStat(std::string_view text) {
+  ProcStat stat;
+  if (!TakeNumber(text, stat.pid)) {
+    return std::nullopt;
+  }
+  const size_t name_end = text.rfind(')');
+  if (name_end == std::string_view::npos || name_end + 3 > text.size()) {
+    return std::nullopt;
+  }
+  text.remove_prefix(name_end + 2);
+  stat.state = text.front();
+  text.remove_prefix(1);
+  uint64_t user_ticks = 0;
+  uint64_t system_ticks = 0;
+  int64_t rss = 0;
+  // Fields 4 to 6, then 14 and 15, 22 and 24.
+  if (!TakeNumber(text, stat.parent) || !TakeNumber(text, stat.group) || !TakeNumber(text, stat.session) ||
+      !SkipFields(text, 7) || !TakeNumber(text, user_ticks) || !TakeNumber(text, system_ticks) ||
+      !SkipFields(text, 6) || !TakeNumber(text, stat.start_ticks) || !SkipFields(text, 1) || !TakeNumber(text, rss)) {
+    return std::nullopt;
+  }
+  stat.cpu_ticks = user_ticks + system_ticks;
+  stat.rss_pages = rss > 0 ? static_cast<uint64_t>(rss) : 0;
+  return stat;
+}
+
+std::optional<ProcStat> ReadProcStat(pid_t pid) {
+  constexpr size_t kEnough = 2048;
+  return ParseProcStat(ReadFile(fmt::format("/proc/{}/stat", pid), kEnough));
+}
+
+std::vector<ProcStat> ReadAllProcesses() {
+  std::vector<ProcStat> processes;
+  for (const pid_t pid : NumberedEntries("/proc")) {
+    if (const std::optional<ProcStat> stat = ReadProcStat(pid)) {
+      processes.push_back(*stat);
+    }
+  }
+  return processes;
+}
+
+std::vector<ProcStat> ReadProcessTree(pid_t root) {
+  if (!KernelListsChildren()) {
+    return SelectTree(ReadAllProcesses(), root);
+  }
+  std::vector<ProcStat> tree;
+  std::set<pid_t> seen = {root};
+  std::vector<pid_t> open = {root};
+  while (!open.empty()) {
+    const pid_t pid = open.back();
+    open.pop_back();
+    if (const std::optional<ProcStat> stat = ReadProcStat(pid)) {
+      tree.push_back(*stat);
+      for (const pid_t child : ReadChildren(pid)) {
+        if (seen.insert(child).second) {
+          open.push_back(child);
+        }
+      }
+    }
+  }
+  return tree;
+}
+
+std::string BootId() {
+  constexpr size_t kEnough = 64;
+  std::string id = ReadFile("/proc/sys/kernel/random/boot_id", kEnough);
+  while (!id.empty() && id.back() == '\n') {
+    id.pop_back();
+  }
+  return id;
+}
+
+std::optional<std::string> EnvironmentValue(pid_t pid, std::string_view name) {
+  constexpr size_t kMostBytes = 4 << 20;
+  const std::string environment = ReadFile(fmt::format("/proc/{}/environ", pid), kMostBytes);
+  std::string_view rest = environment;
+  while (!rest.empty()) {
+    const std::string_view variable = rest.substr(0, rest.find('\0'));
+    if (variable.size() > name.size() && variable.starts_with(name) && variable[name.size()] == '=') {
+      return std::string(variable.substr(name.size() + 1));
+    }
+    rest.remove_prefix(std::min(rest.size(), variable.size() + 1));
+  }
+  return std::nullopt;
+}
+
+}  // namespace supervisor

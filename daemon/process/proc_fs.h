@@ -1,0 +1,49 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace supervisor {
+
+// What /proc tells of processes. Any thread; none of these files makes its reader wait for the process it describes,
+// but for EnvironmentValue, which waits while that process maps memory.
+
+// The fields of /proc/PID/stat that checks need (proc(5)).
+struct ProcStat {
+  pid_t pid = 0;
+  char state = '?';  // R, S, D, Z, T, t, X, I
+  pid_t parent = 0;
+  pid_t group = 0;
+  pid_t session = 0;
+  uint64_t cpu_ticks = 0;    // user and system
+  uint64_t start_ticks = 0;  // since boot: with the pid it identifies a process for good
+  uint64_t rss_pages = 0;
+
+  bool is_dead() const { return state == 'Z' || state == 'X' || state == 'x'; }
+};
+
+// Pure. Nothing for what is no stat line. The name in it may hold spaces and parentheses.
+std::optional<ProcStat> ParseProcStat(std::string_view text);
+
+// Nothing when there is no such process.
+std::optional<ProcStat> ReadProcStat(pid_t pid);
+
+// Every process that this one can see.
+std::vector<ProcStat> ReadAllProcesses();
+
+// `root` (when it exists) and its descendants, zombies included. From /proc/PID/task/TID/children where the kernel has
+// that, which costs only as much as the tree is large, else from a look at every process.
+std::vector<ProcStat> ReadProcessTree(pid_t root);
+
+// A variable's value in the environment that the process was started with. Nothing too when it may not be read.
+std::optional<std::string> EnvironmentValue(pid_t pid, std::string_view name);
+
+// /proc/sys/kernel/random/boot_id: a record from before a reboot says nothing of today's pids.
+std::string BootId();
+
+}  // namespace supervisor

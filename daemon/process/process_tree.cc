@@ -1,0 +1,85 @@
+#include "daemon/process/process_tree.h"
+
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "daemon/process/proc_fs.h"
+
+namespace supervisor {
+std::vector<pid_t> ProcessTree::Pids() const {
+  if (cgroup_ != nullptr) {
+    return cgroup_->Pids();
+  }
+  if (session_ == 0) {
+    return {};
+  }
+  const std::vector<ProcStat> all = ReadAllProcesses();
+  std::unordered_map<pid_t, const ProcStat*> by_pid;
+  for (const ProcStat& stat : all) {
+    by_pid[stat.pid] = &stat;
+  }
+  const pid_t self = getpid();
+  const pid_t parent = getppid();
+  std::unordered_set<pid_t> members;
+  const auto belongs = [&](const ProcStat& stat) {
+    if (stat.session == session_ || stat.pid == session_ || members.contains(stat.parent)) {
+      return true;
+    }
+    // Only what the subreapers inherited can be an orphan of ours; reading every environment would cost too much.
+    const bool orphan = stat.parent == self || stat.parent == parent || stat.parent == 1;
+    return orphan && stat.pid != self && stat.pid != parent && EnvironmentValue(stat.pid, kMarkVariable) == mark_;
+  };
+  // A child can have a smaller pid than its parent once pids have wrapped around: until nothing is added.
+  for (size_t before = members.size() + 1; before != members.size();) {
+    before = members.size();
+    for (const ProcStat& stat : all) {
+      if (!stat.is_dead() && !members.contains(stat.pid) && belongs(stat)) {
+        members.insert(stat.pid);
+      }
+    }
+  }
+  return {members.begin(), members.end()};
+}
+
+bool ProcessTree::Empty() const { return cgroup_ != nullptr ? !cgroup_->Populated() : Pids().empty(); }
+
+void ProcessTree::SignalAll(int signal, pid_t except) const {
+  struct Target {
+    pid_t pid;
+    UniqueFd fd;
+  };
+  std::vector<Target> targets;
+  for (const pid_t pid : Pids()) {
+    if (pid == except) {
+      continue;
+    }
+    UniqueFd fd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+    if (fd) {
+      targets.push_back({pid, std::move(fd)});
+    }
+  }
+  if (targets.empty()) {
+    return;
+  }
+  // A pid may have been reused between the listing and the pidfd: only those that are listed still are ours.
+  const std::vector<pid_t> still = Pids();
+  for (const Target& target : targets) {
+    if (std::ranges::find(still, target.pid) != still.end()) {
+      syscall(SYS_pidfd_send_signal, target.fd.get(), signal, nullptr, 0);
+    }
+  }
+}
+
+void ProcessTree::Kill() const {
+  if (cgroup_ != nullptr && cgroup_->Kill()) {
+    return;
+  }
+  SignalAll(SIGKILL, 0);
+}
+
+}  // namespace supervisor

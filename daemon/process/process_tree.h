@@ -1,0 +1,46 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "daemon/process/cgroup.h"
+
+namespace supervisor {
+
+// All processes of one instance: the main one and whatever it started, double-forked and setsid'ed ones included.
+// Known by its cgroup v2 where there is one. Else by session, by descent, and for orphans (which the subreaper above
+// us has inherited) by the mark in the environment they were started with; a process that has left its session, lost
+// its parents and wiped its environment then escapes, which is why the cgroup is the better way.
+//
+// Loop thread.
+class ProcessTree {
+ public:
+  // The variable that carries the mark.
+  static constexpr const char* kMarkVariable = "SUPERVISOR_INSTANCE";
+
+  // `cgroup` may be null. `mark` is unique to the instance on this machine.
+  ProcessTree(std::unique_ptr<Cgroup> cgroup, std::string mark) : cgroup_(std::move(cgroup)), mark_(std::move(mark)) {}
+
+  const std::string& mark() const { return mark_; }
+  int cgroup_procs_fd() const { return cgroup_ != nullptr ? cgroup_->procs_fd() : -1; }
+
+  // The session that the processes were started in, which is their first process's pid.
+  void SetSession(pid_t session) { session_ = session; }
+
+  std::vector<pid_t> Pids() const;
+  bool Empty() const;
+  // To all but `except`, each through a pidfd that was checked to stand for a process of this tree.
+  void SignalAll(int signal, pid_t except) const;
+  // SIGKILL to all, stopped ones included. May have to be repeated until Empty: processes can fork while we look.
+  void Kill() const;
+
+ private:
+  std::unique_ptr<Cgroup> cgroup_;
+  std::string mark_;
+  pid_t session_ = 0;
+};
+
+}  // namespace supervisor

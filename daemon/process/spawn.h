@@ -1,0 +1,97 @@
+#pragma once
+
+#include <sys/resource.h>
+#include <sys/types.h>
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/unique_fd.h"
+#include "daemon/loop/loop.h"
+#include "daemon/process/wait_status.h"
+
+namespace supervisor {
+
+// What to run and as whom, with all looked up and allocated: between clone and exec nothing more can be.
+struct SpawnRequest {
+  std::string command;                   // with a slash a path, else looked up in `environment`'s PATH
+  std::vector<std::string> args;         // without argv[0]
+  std::vector<std::pair<std::string, std::string>> environment;  // all of it; nothing is inherited
+  std::string working_directory;         // empty: "/"
+  struct Credentials {
+    uid_t uid = 0;
+    gid_t gid = 0;
+    std::vector<gid_t> groups;  // supplementary
+    std::string user;           // for USER and LOGNAME; empty where no user was given
+    std::string home;
+    std::string shell;
+  };
+  std::optional<Credentials> credentials;  // none: the daemon's own
+  mode_t umask = 022;
+  bool no_new_privileges = false;
+  struct Limit {
+    int resource;  // RLIMIT_*
+    rlimit value;
+  };
+  std::vector<Limit> limits;
+  int nice = 0;
+  std::optional<int> oom_score_adj;
+  // Borrowed descriptors for 0, 1 and 2; the caller closes its own. -1: /dev/null.
+  int stdin_fd = -1;
+  int stdout_fd = -1;
+  int stderr_fd = -1;
+  int cgroup_procs_fd = -1;              // borrowed, a cgroup v2's cgroup.procs opened for writing; -1: stay
+};
+
+// Where between clone and exec a start failed, and the kernel's reason.
+struct SpawnFailure {
+  enum class Step { kClone, kSession, kCgroup, kOomScore, kLimits, kNice, kDescriptors, kGroups, kGroup, kUser,
+                    kNoNewPrivileges, kWorkingDirectory, kExec };
+  Step step = Step::kClone;
+  int error = 0;      // errno
+  std::string what;   // "working_directory /srv/app", "command /usr/bin/foo", "user www-data"
+  // "working_directory /srv/app: No such file or directory (ENOENT)"
+  std::string ToString() const;
+};
+
+// A child process of this one. Signals go through its pidfd, so a reused pid is never hit. Loop thread.
+class ChildProcess {
+ public:
+  // Told once each, on the loop thread, in this order where both come:
+  //   on_started  execve(2) has succeeded, or did not (the failure)
+  //   on_exit     the process is gone and reaped; after a failed start too
+  struct Observer {
+    std::function<void(std::optional<SpawnFailure>)> on_started;
+    std::function<void(WaitStatus)> on_exit;
+  };
+
+  // Clones with CLONE_VM and a stack of its own, so that neither the size of this process nor a slow exec (a network
+  // file system) holds up the loop. Fails only where clone itself does.
+  static absl::StatusOr<std::unique_ptr<ChildProcess>> Spawn(Loop& loop, const SpawnRequest& request, Observer observer);
+
+  // Takes over a process that an earlier daemon started. `start_ticks` (field 22 of /proc/PID/stat) and the boot id
+  // must match, else NotFound: the pid was reused or the process is gone. Its parent may be the guardian, which then
+  // reports the exit: see ReportExit.
+  static absl::StatusOr<std::unique_ptr<ChildProcess>> Adopt(Loop& loop, pid_t pid, uint64_t start_ticks, Observer observer);
+
+  virtual ~ChildProcess() = default;
+
+  virtual pid_t pid() const = 0;
+  virtual uint64_t start_ticks() const = 0;
+  // NotFound where the process is gone.
+  virtual absl::Status Signal(int signal) = 0;
+  // For an adopted one: the wait status that the guardian reaped. Before or after the pidfd tells of the end.
+  virtual void ReportExit(WaitStatus status) = 0;
+};
+
+// Looks up a user and group in the system's databases (NSS may block: not on the loop thread when it can be helped).
+// NotFound names the user or group. Either may be empty; a number is taken as an id.
+absl::StatusOr<SpawnRequest::Credentials> LookUpCredentials(const std::string& user, const std::string& group);
+
+}  // namespace supervisor

@@ -1,0 +1,60 @@
+#pragma once
+
+#include <grpcpp/support/server_callback.h>
+
+#include <deque>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "daemon/rpc/streams.h"
+#include "daemon/service/event_hub.h"
+#include "supervisor/v1/supervisor.pb.h"
+
+namespace supervisor {
+
+// One `events` call: the history from the database, then the live events without a gap. A reader that is too slow is
+// told how many it has missed. As LogsCall, it lives on one worker and deletes itself.
+class EventsCall final : public grpc::ServerWriteReactor<v1::Event>, public std::enable_shared_from_this<EventsCall> {
+ public:
+  static EventsCall* Make(Worker& worker, StreamRegistry& registry, EventHub& hub, Store& store,
+                           const v1::EventsRequest& request);
+
+  // Any thread; one of them, once. `ids` empty: all.
+  void Begin(std::vector<std::string> ids);
+  void Refuse(const grpc::Status& status);
+
+  void OnWriteDone(bool ok) override;
+  void OnCancel() override;
+  void OnDone() override;
+
+ private:
+  EventsCall(Worker& worker, StreamRegistry& registry, EventHub& hub, Store& store, const v1::EventsRequest& request);
+
+  void Open();
+  void OnHistory(absl::StatusOr<std::vector<EventRow>> rows);
+  void OnLive(std::vector<EventRow> rows);
+  void Pump();
+  void End(const grpc::Status& status);
+
+  Worker& worker_;
+  StreamRegistry& registry_;
+  EventHub& hub_;
+  Store& store_;
+  const v1::EventsRequest request_;
+  std::set<std::string> ids_;
+  std::unique_ptr<EventHub::Subscription> subscription_;
+  std::deque<EventRow> queue_;
+  std::vector<EventRow> early_;  // live ones that came before the history was read
+  int64_t last_id_ = 0;
+  uint64_t missed_ = 0;
+  v1::Event event_;
+  bool history_read_ = false;
+  bool writing_ = false;
+  bool finished_ = false;
+  std::shared_ptr<EventsCall> self_;
+};
+
+}  // namespace supervisor

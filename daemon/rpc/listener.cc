@@ -1,0 +1,117 @@
+#include "daemon/rpc/listener.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include <utility>
+
+#include "common/diag_log.h"
+#include "common/errno_status.h"
+
+namespace supervisor {
+namespace {
+
+constexpr int kBacklog = 1024;
+constexpr int kAcceptsATurn = 64;
+constexpr absl::Duration kLookInterval = absl::Milliseconds(500);
+constexpr absl::Duration kPause = absl::Milliseconds(100);
+
+}  // namespace
+
+Listener::Listener(Loop& loop, Options options, std::function<void(UniqueFd)> on_connection)
+    : loop_(loop),
+      options_(std::move(options)),
+      on_connection_(std::move(on_connection)),
+      look_timer_(loop.NewTimer([this] { LookAfter(); })),
+      resume_timer_(loop.NewTimer([this] {
+        watch_ = loop_.WatchFd(fd_.get(), Loop::Interest::kRead, [this](Loop::Ready) { Accept(); });
+      })) {}
+
+Listener::~Listener() {
+  struct stat info {};
+  if (fd_ && lstat(options_.path.c_str(), &info) == 0 && info.st_dev == device_ && info.st_ino == inode_) {
+    unlink(options_.path.c_str());
+  }
+}
+
+absl::StatusOr<std::unique_ptr<Listener>> Listener::Open(Loop& loop, const Options& options,
+                                                         std::function<void(UniqueFd)> on_connection) {
+  std::unique_ptr<Listener> listener(new Listener(loop, options, std::move(on_connection)));
+  if (absl::Status status = listener->Bind(); !status.ok()) {
+    return status;
+  }
+  listener->look_timer_->ArmAfter(kLookInterval);
+  return listener;
+}
+
+absl::Status Listener::Bind() {
+  const std::string context = fmt::format("socket {}", options_.path);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (options_.path.size() >= sizeof(address.sun_path)) {
+    return absl::InvalidArgumentError(fmt::format("{}: {} bytes are more than the {} that unix(7) allows; choose a shorter global.socket",
+                                                  context, options_.path.size(), sizeof(address.sun_path) - 1));
+  }
+  // The private directory's own path may be too long for an address; its descriptor's is not.
+  const UniqueFd directory(open(options_.private_directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!directory || !fd) {
+    return ErrnoToStatus(errno, context);
+  }
+  const std::string temporary = fmt::format("/proc/self/fd/{}/listening", directory.get());
+  temporary.copy(address.sun_path, sizeof(address.sun_path) - 1);
+  unlink(temporary.c_str());
+  if (bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
+    return ErrnoToStatus(errno, context);
+  }
+  struct stat info {};
+  if ((options_.group != static_cast<gid_t>(-1) && chown(temporary.c_str(), static_cast<uid_t>(-1), options_.group) != 0) ||
+      chmod(temporary.c_str(), options_.mode) != 0 || listen(fd.get(), kBacklog) != 0 ||
+      lstat(temporary.c_str(), &info) != 0 || rename(temporary.c_str(), options_.path.c_str()) != 0) {
+    const absl::Status status = ErrnoToStatus(errno, context);
+    unlink(temporary.c_str());
+    return status;
+  }
+  watch_.reset();
+  fd_ = std::move(fd);
+  device_ = info.st_dev;
+  inode_ = info.st_ino;
+  watch_ = loop_.WatchFd(fd_.get(), Loop::Interest::kRead, [this](Loop::Ready) { Accept(); });
+  return watch_ != nullptr ? absl::OkStatus() : absl::ResourceExhaustedError(context + ": cannot be watched");
+}
+
+void Listener::Accept() {
+  for (int i = 0; i < kAcceptsATurn; ++i) {
+    UniqueFd connection(accept4(fd_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (connection) {
+      on_connection_(std::move(connection));
+      continue;
+    }
+    if (errno == EINTR || errno == ECONNABORTED) {
+      continue;
+    }
+    if (errno != EAGAIN) {
+      // EMFILE and the like: the connection stays in the backlog, and an eager loop would spin on it.
+      LogWarning("cannot accept a connection", {{"error", ErrnoText(errno)}});
+      watch_.reset();
+      resume_timer_->ArmAfter(kPause);
+    }
+    return;
+  }
+}
+
+void Listener::LookAfter() {
+  struct stat info {};
+  const bool there = lstat(options_.path.c_str(), &info) == 0;
+  if (!there && errno == ENOENT) {
+    const absl::Status status = Bind();
+    LogWarning("the socket was removed by somebody; made again",
+               {{"socket", options_.path}, {"result", status.ok() ? "ok" : std::string(status.message())}});
+  }
+  look_timer_->ArmAfter(kLookInterval);
+}
+
+}  // namespace supervisor

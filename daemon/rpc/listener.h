@@ -1,0 +1,50 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/unique_fd.h"
+#include "daemon/loop/loop.h"
+
+namespace supervisor {
+
+// The listening Unix socket. Nobody whom mode and group do not allow can connect at any moment: it is bound under a
+// name in a directory that is ours alone, given its mode and owner, and only then renamed to where it belongs. When
+// somebody removes it, it comes back. Loop thread.
+class Listener {
+ public:
+  struct Options {
+    std::string path;
+    std::string private_directory;  // exists, mode 0700 or such that others cannot connect within
+    mode_t mode = 0660;
+    gid_t group = static_cast<gid_t>(-1);  // -1: as it comes
+  };
+  static absl::StatusOr<std::unique_ptr<Listener>> Open(Loop& loop, const Options& options,
+                                                        std::function<void(UniqueFd)> on_connection);
+  ~Listener();  // removes the socket, if it is still ours
+  Listener(const Listener&) = delete;
+  Listener& operator=(const Listener&) = delete;
+
+ private:
+  Listener(Loop& loop, Options options, std::function<void(UniqueFd)> on_connection);
+  absl::Status Bind();
+  void Accept();
+  void LookAfter();
+
+  Loop& loop_;
+  Options options_;
+  std::function<void(UniqueFd)> on_connection_;
+  UniqueFd fd_;
+  dev_t device_ = 0;
+  ino_t inode_ = 0;
+  std::unique_ptr<Loop::Watch> watch_;
+  std::unique_ptr<Loop::Timer> look_timer_;
+  std::unique_ptr<Loop::Timer> resume_timer_;  // out of descriptors: accepting pauses
+};
+
+}  // namespace supervisor

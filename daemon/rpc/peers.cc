@@ -1,0 +1,125 @@
+#include "daemon/rpc/peers.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <pwd.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <charconv>
+#include <string_view>
+
+#include "common/errno_status.h"
+
+namespace supervisor {
+namespace {
+
+constexpr int kFirstNumber = 512;
+constexpr int kNumbers = 8192;
+
+std::string CommandOf(pid_t pid) {
+  const UniqueFd fd(open(fmt::format("/proc/{}/comm", pid).c_str(), O_RDONLY | O_CLOEXEC));
+  char name[64];
+  const ssize_t got = fd ? read(fd.get(), name, sizeof(name)) : 0;
+  std::string command(name, got > 0 ? static_cast<size_t>(got) : 0);
+  while (!command.empty() && command.back() == '\n') {
+    command.pop_back();
+  }
+  std::ranges::replace_if(command, [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
+  return command;
+}
+
+std::vector<gid_t> GroupsOf(int fd) {
+  std::vector<gid_t> groups(64);
+  auto size = static_cast<socklen_t>(groups.size() * sizeof(gid_t));
+  while (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups.data(), &size) != 0) {
+    if (errno != ERANGE || size <= groups.size() * sizeof(gid_t)) {
+      return {};
+    }
+    groups.resize(size / sizeof(gid_t));
+  }
+  groups.resize(size / sizeof(gid_t));
+  return groups;
+}
+
+// Numbers above those that everything else here gets, as far as the limit allows.
+int HighestNumber() {
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  return static_cast<int>(std::min<rlim_t>(limit.rlim_cur, kFirstNumber + kNumbers)) - 1;
+}
+
+}  // namespace
+
+absl::StatusOr<UniqueFd> Peers::Register(UniqueFd connection) {
+  ucred credentials{};
+  socklen_t size = sizeof(credentials);
+  if (getsockopt(connection.get(), SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0) {
+    return ErrnoToStatus(errno, "SO_PEERCRED");
+  }
+  Peer peer{.pid = credentials.pid,
+            .uid = credentials.uid,
+            .gid = credentials.gid,
+            .groups = GroupsOf(connection.get()),
+            .command = CommandOf(credentials.pid)};
+  const std::lock_guard lock(mutex_);
+  const int highest = HighestNumber();
+  if (next_ < kFirstNumber || next_ > highest) {
+    next_ = kFirstNumber;
+  }
+  UniqueFd moved(fcntl(connection.get(), F_DUPFD_CLOEXEC, next_));
+  if (!moved) {
+    moved.Reset(fcntl(connection.get(), F_DUPFD_CLOEXEC, 3));  // a low limit on descriptors: any number will do
+  }
+  if (!moved) {
+    return ErrnoToStatus(errno, "a descriptor for a connection");
+  }
+  next_ = moved.get() + 1;
+  peers_[moved.get()] = std::move(peer);
+  return moved;
+}
+
+std::optional<Peer> Peers::Find(const std::string& peer) const {
+  constexpr std::string_view kPrefix = "fd:";
+  if (!peer.starts_with(kPrefix)) {
+    return std::nullopt;
+  }
+  int number = -1;
+  std::from_chars(peer.data() + kPrefix.size(), peer.data() + peer.size(), number);
+  const std::lock_guard lock(mutex_);
+  const auto found = peers_.find(number);
+  return found == peers_.end() ? std::nullopt : std::optional<Peer>(found->second);
+}
+
+absl::Status MayAct(const Peer& peer, std::optional<gid_t> group, const std::string& group_name) {
+  if (peer.uid == 0 || peer.uid == geteuid()) {
+    return absl::OkStatus();
+  }
+  if (group && (peer.gid == *group || std::ranges::count(peer.groups, *group) > 0)) {
+    return absl::OkStatus();
+  }
+  return absl::PermissionDeniedError(
+      fmt::format("{} may only look: to act one must be root, {}{}", DescribePeer(peer),
+                  geteuid() == 0 ? "" : fmt::format("uid {}, ", geteuid()),
+                  group ? fmt::format("or in the group {} (global.socket_group)", group_name)
+                        : "or in the group that global.socket_group names (none is configured)"));
+}
+
+std::string DescribePeer(const Peer& peer) {
+  char buffer[4096];
+  passwd entry{};
+  passwd* found = nullptr;
+  getpwuid_r(peer.uid, &entry, buffer, sizeof(buffer), &found);
+  std::string text = fmt::format("uid {}", peer.uid);
+  if (found != nullptr) {
+    text += fmt::format(" ({})", found->pw_name);
+  }
+  text += fmt::format(" pid {}", peer.pid);
+  if (!peer.command.empty()) {
+    text += fmt::format(" ({})", peer.command);
+  }
+  return text;
+}
+
+}  // namespace supervisor

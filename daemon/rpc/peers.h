@@ -1,0 +1,48 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/unique_fd.h"
+
+namespace supervisor {
+
+// Who is at the other end of a connection, as the kernel knows it (SO_PEERCRED, SO_PEERGROUPS: unix(7), socket(7)).
+struct Peer {
+  pid_t pid = 0;
+  uid_t uid = 0;
+  gid_t gid = 0;
+  std::vector<gid_t> groups;
+  std::string command;  // /proc/PID/comm at the time it connected
+};
+
+// Connections by descriptor number. gRPC owns the descriptors; a call's peer is "fd:N". N is chosen by us and not used
+// again for thousands of connections, so a late call cannot be taken for its successor's. Thread-safe.
+class Peers {
+ public:
+  // Takes an accepted connection: reads its credentials and moves it to a number of our choice, which is returned and
+  // belongs to the caller.
+  absl::StatusOr<UniqueFd> Register(UniqueFd connection);
+  // `peer` is what gRPC's ServerContext::peer() says.
+  std::optional<Peer> Find(const std::string& peer) const;
+
+ private:
+  mutable std::mutex mutex_;
+  std::map<int, Peer> peers_;
+  int next_ = 0;
+};
+
+// root, the daemon's own user and the members of `group` may act. PermissionDenied says who may.
+absl::Status MayAct(const Peer& peer, std::optional<gid_t> group, const std::string& group_name);
+
+// "uid 0 (root) pid 4711 (supervisorctl)". Looks up the user's name: may block.
+std::string DescribePeer(const Peer& peer);
+
+}  // namespace supervisor

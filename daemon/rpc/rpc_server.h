@@ -1,0 +1,46 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "daemon/loop/worker.h"
+#include "daemon/service/event_hub.h"
+#include "daemon/service/reloader.h"
+#include "daemon/service/supervisor.h"
+
+namespace supervisor {
+
+// The control interface: gRPC on the Unix socket. Handlers run on gRPC's threads and post to the loop.
+struct RpcContext {
+  Loop& loop;
+  Supervisor& supervisor;
+  Reloader& reloader;
+  Store& store;
+  EventHub& events;
+  LogPump& logs;
+  std::optional<gid_t> socket_group;
+  std::string socket_group_name;
+  std::string config_file;
+  std::string database;
+  pid_t guardian_pid = 0;
+  absl::Time supervisor_started;  // of the guardian, or of this process where there is none
+  absl::Time daemon_started;
+  // Stops everything, then ends the daemon; `done` when the services are gone. Loop thread.
+  std::function<void(const Cause&, ActionsDone done)> shutdown;
+};
+
+class RpcServer {
+ public:
+  virtual ~RpcServer() = default;
+  // Loop thread. Streams are ended, answers under way are sent, for at most a second; then it is closed.
+  virtual void Shutdown() = 0;
+
+  // Loop thread. `private_directory` is where the socket is made before it is put in its place.
+  static absl::StatusOr<std::unique_ptr<RpcServer>> Start(const RpcContext& context, const std::string& socket,
+                                                          mode_t mode, const std::string& private_directory);
+};
+
+}  // namespace supervisor

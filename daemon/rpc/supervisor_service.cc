@@ -1,0 +1,415 @@
+#include "daemon/rpc/supervisor_service.h"
+
+#include <fmt/format.h>
+#include <grpcpp/grpcpp.h>
+#include <sys/utsname.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "common/diag_log.h"
+#include "common/signal_names.h"
+#include "common/version.h"
+#include "daemon/rpc/wire.h"
+
+namespace supervisor {
+namespace {
+
+constexpr uint32_t kRecentEvents = 8;
+constexpr uint32_t kDefaultHistory = 10;
+constexpr uint32_t kDefaultPoints = 500;
+
+std::vector<std::string> Strings(const google::protobuf::RepeatedPtrField<std::string>& field) {
+  return {field.begin(), field.end()};
+}
+
+absl::Status NeedTargets(const google::protobuf::RepeatedPtrField<std::string>& targets) {
+  return targets.empty() ? absl::InvalidArgumentError("at least one TARGET is needed (\"all\" for all)")
+                         : absl::OkStatus();
+}
+
+}  // namespace
+
+void SupervisorService::EndStreams() { streams_.EndAll(); }
+
+absl::StatusOr<Cause> SupervisorService::Authorize(const grpc::CallbackServerContext* call,
+                                                   const std::string& reason) const {
+  const std::optional<Peer> peer = peers_.Find(call->peer());
+  if (!peer) {
+    return absl::PermissionDeniedError("the caller is not known");
+  }
+  if (absl::Status status = MayAct(*peer, context_.socket_group, context_.socket_group_name); !status.ok()) {
+    return status;
+  }
+  return Cause{.actor = DescribePeer(*peer), .reason = reason};
+}
+
+grpc::ServerUnaryReactor* SupervisorService::OnLoop(grpc::CallbackServerContext* call,
+                                                    std::function<absl::Status()> work) {
+  grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
+  context_.loop.Post([reactor, work = std::move(work)] { reactor->Finish(wire::ToGrpc(work())); });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* SupervisorService::Status(grpc::CallbackServerContext* call,
+                                                    const v1::StatusRequest* request, v1::StatusResponse* response) {
+  return OnLoop(call, [this, request, response]() -> absl::Status {
+    const auto instances = context_.supervisor.Resolve(Strings(request->targets()));
+    if (!instances.ok()) {
+      return instances.status();
+    }
+    const absl::Time now = WallNow();
+    for (const Instance* instance : *instances) {
+      wire::FillStatus(*instance, context_.logs, now, response->add_services());
+    }
+    return absl::OkStatus();
+  });
+}
+
+ActionsDone SupervisorService::Answer(grpc::ServerUnaryReactor* reactor,
+                                      google::protobuf::RepeatedPtrField<v1::ActionResult>* results) {
+  return [this, reactor, results](const std::vector<ActionOutcome>& outcomes) {
+    for (const ActionOutcome& outcome : outcomes) {
+      wire::FillOutcome(outcome, context_.supervisor, context_.logs, results->Add());
+    }
+    reactor->Finish(grpc::Status::OK);
+  };
+}
+
+grpc::ServerUnaryReactor* SupervisorService::Act(grpc::CallbackServerContext* call, const v1::ActionRequest* request,
+                                                 v1::ActionResponse* response, ActionMethod method) {
+  grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
+  const absl::StatusOr<Cause> cause = Authorize(call, request->reason());
+  const absl::Status targets = NeedTargets(request->targets());
+  if (!cause.ok() || !targets.ok()) {
+    reactor->Finish(wire::ToGrpc(cause.ok() ? targets : cause.status()));
+    return reactor;
+  }
+  context_.loop.Post([this, reactor, request, response, method, cause = *cause] {
+    const ActionOptions options{.cause = cause,
+                                .no_wait = request->no_wait(),
+                                .timeout = absl::Seconds(std::max(0.0, request->timeout_seconds()))};
+    const absl::Status status = (context_.supervisor.*method)(Strings(request->targets()), options,
+                                                              Answer(reactor, response->mutable_results()));
+    if (!status.ok()) {
+      reactor->Finish(wire::ToGrpc(status));
+    }
+  });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* SupervisorService::Start(grpc::CallbackServerContext* call, const v1::ActionRequest* request,
+                                                   v1::ActionResponse* response) {
+  return Act(call, request, response, &::supervisor::Supervisor::Start);
+}
+
+grpc::ServerUnaryReactor* SupervisorService::Stop(grpc::CallbackServerContext* call, const v1::ActionRequest* request,
+                                                  v1::ActionResponse* response) {
+  return Act(call, request, response, &::supervisor::Supervisor::Stop);
+}
+
+grpc::ServerUnaryReactor* SupervisorService::Restart(grpc::CallbackServerContext* call,
+                                                     const v1::ActionRequest* request, v1::ActionResponse* response) {
+  return Act(call, request, response, &::supervisor::Supervisor::Restart);
+}
+
+grpc::ServerUnaryReactor* SupervisorService::Signal(grpc::CallbackServerContext* call,
+                                                    const v1::SignalRequest* request, v1::ActionResponse* response) {
+  grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
+  const absl::StatusOr<Cause> cause = Authorize(call, request->reason());
+  const std::optional<int> signal = ParseSignal(request->signal());
+  absl::Status status = cause.ok() ? NeedTargets(request->targets()) : cause.status();
+  if (status.ok() && !signal) {
+    status = absl::InvalidArgumentError(fmt::format("no such signal: {} (a name such as HUP or a number)", request->signal()));
+  }
+  if (!status.ok()) {
+    reactor->Finish(wire::ToGrpc(status));
+    return reactor;
+  }
+  context_.loop.Post([this, reactor, request, response, number = *signal, cause = *cause] {
+    const absl::Status sent = context_.supervisor.Signal(Strings(request->targets()), number, cause,
+                                                         Answer(reactor, response->mutable_results()));
+    if (!sent.ok()) {
+      reactor->Finish(wire::ToGrpc(sent));
+    }
+  });
+  return reactor;
+}
+
+grpc::ServerWriteReactor<v1::LogChunk>* SupervisorService::Logs(grpc::CallbackServerContext* call,
+                                                                const v1::LogsRequest* request) {
+  static_cast<void>(call);
+  LogsCall* stream = LogsCall::Make(workers_.Next(), streams_, context_.logs, *request);
+  if (const absl::Status targets = NeedTargets(request->targets()); !targets.ok()) {
+    stream->Refuse(wire::ToGrpc(targets));
+    return stream;
+  }
+  if (request->since_unix_ms() != 0 || request->until_unix_ms() != 0) {
+    stream->Refuse({grpc::StatusCode::UNIMPLEMENTED,
+                    "logs by time (--since, --until): this daemon keeps no index of times; use -n or --grep"});
+    return stream;
+  }
+  // The reactor lives until it is finished, and nobody finishes it before this.
+  context_.loop.Post([this, stream, targets = Strings(request->targets()), is_stderr = request->stderr()] {
+    const auto instances = context_.supervisor.Resolve(targets);
+    if (!instances.ok()) {
+      stream->Refuse(wire::ToGrpc(instances.status()));
+      return;
+    }
+    std::vector<LogsCall::Source> sources;
+    for (const Instance* instance : *instances) {
+      sources.push_back({.id = instance->id(),
+                         .stream = is_stderr ? instance->stderr_stream() : instance->stdout_stream(),
+                         .file = is_stderr ? instance->stderr_log_path() : instance->log_path()});
+    }
+    stream->Begin(std::move(sources));
+  });
+  return stream;
+}
+
+grpc::ServerUnaryReactor* SupervisorService::Health(grpc::CallbackServerContext* call,
+                                                    const v1::HealthRequest* request, v1::HealthResponse* response) {
+  return OnLoop(call, [this, request, response]() -> absl::Status {
+    const auto instances = context_.supervisor.Resolve(Strings(request->targets()));
+    if (!instances.ok()) {
+      return instances.status();
+    }
+    response->set_status(wire::ToWire(context_.supervisor.system_health()));
+    for (const Instance* instance : *instances) {
+      wire::FillHealth(*instance, request->history() > 0 ? request->history() : kDefaultHistory,
+                       response->add_services());
+    }
+    return absl::OkStatus();
+  });
+}
+
+grpc::ServerWriteReactor<v1::Event>* SupervisorService::Events(grpc::CallbackServerContext* call,
+                                                               const v1::EventsRequest* request) {
+  static_cast<void>(call);
+  EventsCall* stream = EventsCall::Make(workers_.Next(), streams_, context_.events, context_.store, *request);
+  context_.loop.Post([this, stream, targets = Strings(request->targets())] {
+    std::vector<std::string> ids;
+    std::vector<std::string> services;
+    for (const std::string& target : targets) {
+      (target == "supervisor" ? ids : services).push_back(target);
+    }
+    if (!services.empty()) {
+      const auto instances = context_.supervisor.Resolve(services);
+      if (!instances.ok()) {
+        stream->Refuse(wire::ToGrpc(instances.status()));
+        return;
+      }
+      for (const Instance* instance : *instances) {
+        ids.push_back(instance->id());
+      }
+    }
+    stream->Begin(std::move(ids));
+  });
+  return stream;
+}
+
+grpc::ServerUnaryReactor* SupervisorService::Summary(grpc::CallbackServerContext* call,
+                                                     const v1::SummaryRequest* request,
+                                                     v1::SummaryResponse* response) {
+  static_cast<void>(request);
+  grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
+  context_.loop.Post([this, reactor, response] {
+    const absl::Time now = WallNow();
+    response->set_status(wire::ToWire(context_.supervisor.system_health()));
+    response->set_version(kVersion);
+    response->set_uptime_seconds(absl::ToDoubleSeconds(now - context_.supervisor_started));
+    uint32_t running = 0;
+    uint32_t stopped = 0;
+    uint32_t failed = 0;
+    uint32_t unhealthy = 0;
+    uint32_t restarts = 0;
+    double cpu_percent = 0;
+    double memory_mb = 0;
+    for (const Instance* instance : context_.supervisor.instances()) {
+      wire::FillStatus(*instance, context_.logs, now, response->add_services());
+      const ServiceState state = StateOf(instance->machine().phase);
+      running += state == ServiceState::kRunning ? 1 : 0;
+      stopped += state == ServiceState::kStopped || state == ServiceState::kExited ? 1 : 0;
+      failed += state == ServiceState::kFailed || state == ServiceState::kBackoff ? 1 : 0;
+      unhealthy += instance->health().health() == supervisor::Health::kUnhealthy ? 1 : 0;
+      restarts += static_cast<uint32_t>(instance->machine().restart_count);
+      cpu_percent += instance->usage().cpu_percent;
+      memory_mb += instance->usage().memory_mb;
+      if (const std::string trouble = context_.logs.Stats(instance->stdout_stream()).error; !trouble.empty()) {
+        response->add_remarks(fmt::format("{}: {}", instance->id(), trouble));
+      }
+    }
+    response->set_total(static_cast<uint32_t>(response->services_size()));
+    response->set_running(running);
+    response->set_stopped(stopped);
+    response->set_failed(failed);
+    response->set_unhealthy(unhealthy);
+    response->set_restarts(restarts);
+    response->set_cpu_percent(cpu_percent);
+    response->set_memory_mb(memory_mb);
+    const StoreStats stats = context_.store.Stats();
+    if (!stats.error.empty()) {
+      response->add_remarks(fmt::format("database: {}", stats.error));
+    }
+    if (stats.dropped_rows > 0) {
+      response->add_remarks(fmt::format("database: {} rows were dropped", stats.dropped_rows));
+    }
+    if (const uint64_t dropped = DiagLogDropped(); dropped > 0) {
+      response->add_remarks(fmt::format("the daemon's own log: {} lines were dropped", dropped));
+    }
+    Store::EventQuery query;
+    query.limit = kRecentEvents;
+    context_.store.QueryEvents(query, [reactor, response](const absl::StatusOr<std::vector<EventRow>>& rows) {
+      if (rows.ok()) {
+        for (const EventRow& row : *rows) {
+          wire::FillEvent(row, response->add_recent_events());
+        }
+      }
+      reactor->Finish(grpc::Status::OK);
+    });
+  });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* SupervisorService::Reload(grpc::CallbackServerContext* call,
+                                                    const v1::ReloadRequest* request, v1::ReloadResponse* response) {
+  grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
+  const absl::StatusOr<Cause> cause = Authorize(call, request->reason());
+  if (!cause.ok()) {
+    reactor->Finish(wire::ToGrpc(cause.status()));
+    return reactor;
+  }
+  context_.loop.Post([this, reactor, request, response, cause = *cause] {
+    context_.reloader.Reload(request->dry_run(), cause, [reactor, response](const ReloadResult& result) {
+      wire::FillReload(result, response);
+      reactor->Finish(grpc::Status::OK);
+    });
+  });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* SupervisorService::Metrics(grpc::CallbackServerContext* call,
+                                                     const v1::MetricsRequest* request,
+                                                     v1::MetricsResponse* response) {
+  grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
+  context_.loop.Post([this, reactor, request, response] {
+    const auto instances = context_.supervisor.Resolve({request->target()});
+    if (!instances.ok() || instances->size() != 1) {
+      reactor->Finish(wire::ToGrpc(!instances.ok() ? instances.status()
+                                                   : absl::InvalidArgumentError(fmt::format(
+                                                         "{}: names {} instances; metrics are of one", request->target(),
+                                                         instances->size()))));
+      return;
+    }
+    Store::MetricQuery query;
+    query.service_id = instances->front()->id();
+    query.limit = request->max_points() > 0 ? request->max_points() : kDefaultPoints;
+    if (request->since_unix_ms() != 0) {
+      query.since = absl::FromUnixMillis(request->since_unix_ms());
+    }
+    if (request->until_unix_ms() != 0) {
+      query.until = absl::FromUnixMillis(request->until_unix_ms());
+    }
+    response->set_id(query.service_id);
+    context_.store.QueryMetrics(query, [reactor, response](const absl::StatusOr<std::vector<MetricRow>>& rows) {
+      if (!rows.ok()) {
+        reactor->Finish(wire::ToGrpc(rows.status()));
+        return;
+      }
+      for (const MetricRow& row : *rows) {
+        v1::MetricPoint* point = response->add_points();
+        point->set_timestamp_unix_ms(wire::UnixMillis(row.timestamp));
+        if (row.cpu_percent) {
+          point->set_cpu_percent(*row.cpu_percent);
+        }
+        if (row.memory_mb) {
+          point->set_memory_mb(*row.memory_mb);
+        }
+        point->set_health_status(row.health_status);
+        if (row.response_time_ms) {
+          point->set_response_time_ms(*row.response_time_ms);
+        }
+      }
+      reactor->Finish(grpc::Status::OK);
+    });
+  });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* SupervisorService::RecordMetrics(grpc::CallbackServerContext* call,
+                                                           const v1::RecordMetricsRequest* request,
+                                                           v1::RecordMetricsResponse* response) {
+  static_cast<void>(response);
+  if (const absl::StatusOr<Cause> cause = Authorize(call, ""); !cause.ok()) {
+    grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
+    reactor->Finish(wire::ToGrpc(cause.status()));
+    return reactor;
+  }
+  return OnLoop(call, [this, request]() -> absl::Status {
+    const auto instances = context_.supervisor.Resolve({request->service_id()});
+    if (!instances.ok()) {
+      return instances.status();
+    }
+    const v1::MetricPoint& point = request->point();
+    MetricRow row{.service_id = request->service_id(),
+                  .timestamp = point.timestamp_unix_ms() != 0 ? absl::FromUnixMillis(point.timestamp_unix_ms())
+                                                              : WallNow(),
+                  .cpu_percent = std::nullopt,
+                  .memory_mb = std::nullopt,
+                  .health_status = point.health_status(),
+                  .response_time_ms = std::nullopt};
+    if (point.has_cpu_percent()) {
+      row.cpu_percent = point.cpu_percent();
+    }
+    if (point.has_memory_mb()) {
+      row.memory_mb = point.memory_mb();
+    }
+    if (point.has_response_time_ms()) {
+      row.response_time_ms = point.response_time_ms();
+    }
+    context_.store.RecordMetrics(std::move(row));
+    return absl::OkStatus();
+  });
+}
+
+grpc::ServerUnaryReactor* SupervisorService::Shutdown(grpc::CallbackServerContext* call,
+                                                      const v1::ShutdownRequest* request,
+                                                      v1::ShutdownResponse* response) {
+  grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
+  const absl::StatusOr<Cause> cause = Authorize(call, request->reason());
+  if (!cause.ok()) {
+    reactor->Finish(wire::ToGrpc(cause.status()));
+    return reactor;
+  }
+  context_.loop.Post([this, reactor, response, no_wait = request->no_wait(), cause = *cause] {
+    if (no_wait) {
+      reactor->Finish(grpc::Status::OK);
+      context_.shutdown(cause, [](const std::vector<ActionOutcome>&) {});
+      return;
+    }
+    context_.shutdown(cause, Answer(reactor, response->mutable_results()));
+  });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* SupervisorService::Version(grpc::CallbackServerContext* call,
+                                                     const v1::VersionRequest* request,
+                                                     v1::VersionResponse* response) {
+  static_cast<void>(request);
+  utsname kernel{};
+  uname(&kernel);
+  response->set_version(kVersion);
+  response->set_pid(getpid());
+  response->set_guardian_pid(context_.guardian_pid);
+  response->set_started_unix_ms(wire::UnixMillis(context_.daemon_started));
+  response->set_config_file(context_.config_file);
+  response->set_database(context_.database);
+  response->set_grpc_version(grpc::Version());
+  response->set_sqlite_version(Store::SqliteVersion());
+  response->set_kernel(fmt::format("{} {}", kernel.sysname, kernel.release));
+  grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
+  reactor->Finish(grpc::Status::OK);
+  return reactor;
+}
+
+}  // namespace supervisor

@@ -1,0 +1,70 @@
+#pragma once
+
+#include <list>
+#include <memory>
+#include <mutex>
+
+#include "daemon/rpc/events_call.h"
+#include "daemon/rpc/logs_call.h"
+#include "daemon/rpc/peers.h"
+#include "daemon/rpc/rpc_server.h"
+#include "supervisor/v1/supervisor.grpc.pb.h"
+
+namespace supervisor {
+
+// The generated service's methods: who asks, may they, then over to the loop and back. gRPC's threads call them.
+class SupervisorService final : public v1::Supervisor::CallbackService {
+ public:
+  SupervisorService(const RpcContext& context, const Peers& peers) : context_(context), peers_(peers) {}
+
+  // No stream outlives this call for long.
+  void EndStreams();
+
+  grpc::ServerUnaryReactor* Status(grpc::CallbackServerContext* call, const v1::StatusRequest* request,
+                                   v1::StatusResponse* response) override;
+  grpc::ServerUnaryReactor* Start(grpc::CallbackServerContext* call, const v1::ActionRequest* request,
+                                  v1::ActionResponse* response) override;
+  grpc::ServerUnaryReactor* Stop(grpc::CallbackServerContext* call, const v1::ActionRequest* request,
+                                 v1::ActionResponse* response) override;
+  grpc::ServerUnaryReactor* Restart(grpc::CallbackServerContext* call, const v1::ActionRequest* request,
+                                    v1::ActionResponse* response) override;
+  grpc::ServerUnaryReactor* Signal(grpc::CallbackServerContext* call, const v1::SignalRequest* request,
+                                   v1::ActionResponse* response) override;
+  grpc::ServerWriteReactor<v1::LogChunk>* Logs(grpc::CallbackServerContext* call,
+                                               const v1::LogsRequest* request) override;
+  grpc::ServerUnaryReactor* Health(grpc::CallbackServerContext* call, const v1::HealthRequest* request,
+                                   v1::HealthResponse* response) override;
+  grpc::ServerWriteReactor<v1::Event>* Events(grpc::CallbackServerContext* call,
+                                              const v1::EventsRequest* request) override;
+  grpc::ServerUnaryReactor* Summary(grpc::CallbackServerContext* call, const v1::SummaryRequest* request,
+                                    v1::SummaryResponse* response) override;
+  grpc::ServerUnaryReactor* Reload(grpc::CallbackServerContext* call, const v1::ReloadRequest* request,
+                                   v1::ReloadResponse* response) override;
+  grpc::ServerUnaryReactor* Metrics(grpc::CallbackServerContext* call, const v1::MetricsRequest* request,
+                                    v1::MetricsResponse* response) override;
+  grpc::ServerUnaryReactor* RecordMetrics(grpc::CallbackServerContext* call, const v1::RecordMetricsRequest* request,
+                                          v1::RecordMetricsResponse* response) override;
+  grpc::ServerUnaryReactor* Shutdown(grpc::CallbackServerContext* call, const v1::ShutdownRequest* request,
+                                     v1::ShutdownResponse* response) override;
+  grpc::ServerUnaryReactor* Version(grpc::CallbackServerContext* call, const v1::VersionRequest* request,
+                                    v1::VersionResponse* response) override;
+
+ private:
+  // The caller, allowed to act, as events name it.
+  absl::StatusOr<Cause> Authorize(const grpc::CallbackServerContext* call, const std::string& reason) const;
+  // Runs on the loop; what it returns answers the call.
+  grpc::ServerUnaryReactor* OnLoop(grpc::CallbackServerContext* call, std::function<absl::Status()> work);
+  using ActionMethod = absl::Status (::supervisor::Supervisor::*)(const std::vector<std::string>&,
+                                                                  const ActionOptions&, ActionsDone);
+  grpc::ServerUnaryReactor* Act(grpc::CallbackServerContext* call, const v1::ActionRequest* request,
+                                v1::ActionResponse* response, ActionMethod method);
+  ActionsDone Answer(grpc::ServerUnaryReactor* reactor,
+                     google::protobuf::RepeatedPtrField<v1::ActionResult>* results);
+
+  RpcContext context_;
+  const Peers& peers_;
+  StreamWorkers workers_;
+  StreamRegistry streams_;
+};
+
+}  // namespace supervisor

@@ -1,0 +1,242 @@
+#include "daemon/rpc/wire.h"
+
+#include <algorithm>
+#include <string>
+
+namespace supervisor::wire {
+namespace {
+
+v1::ServiceState ToWire(ServiceState state) {
+  switch (state) {
+    case ServiceState::kStopped:
+      return v1::SERVICE_STATE_STOPPED;
+    case ServiceState::kStarting:
+      return v1::SERVICE_STATE_STARTING;
+    case ServiceState::kRunning:
+      return v1::SERVICE_STATE_RUNNING;
+    case ServiceState::kStopping:
+      return v1::SERVICE_STATE_STOPPING;
+    case ServiceState::kBackoff:
+      return v1::SERVICE_STATE_BACKOFF;
+    case ServiceState::kFailed:
+      return v1::SERVICE_STATE_FAILED;
+    case ServiceState::kExited:
+      return v1::SERVICE_STATE_EXITED;
+  }
+  return v1::SERVICE_STATE_UNSPECIFIED;
+}
+
+v1::ActionResult::Outcome ToWire(ActionOutcome::Kind kind) {
+  switch (kind) {
+    case ActionOutcome::Kind::kDone:
+      return v1::ActionResult::OUTCOME_DONE;
+    case ActionOutcome::Kind::kUnchanged:
+      return v1::ActionResult::OUTCOME_UNCHANGED;
+    case ActionOutcome::Kind::kAccepted:
+      return v1::ActionResult::OUTCOME_ACCEPTED;
+    case ActionOutcome::Kind::kFailed:
+      return v1::ActionResult::OUTCOME_FAILED;
+    case ActionOutcome::Kind::kTimedOut:
+      return v1::ActionResult::OUTCOME_TIMED_OUT;
+  }
+  return v1::ActionResult::OUTCOME_UNSPECIFIED;
+}
+
+const char* CheckTypeName(HealthCheckType type) {
+  switch (type) {
+    case HealthCheckType::kNone:
+      return "";
+    case HealthCheckType::kHttp:
+      return "http";
+    case HealthCheckType::kTcp:
+      return "tcp";
+    case HealthCheckType::kProcess:
+      return "process";
+    case HealthCheckType::kScript:
+      return "script";
+    case HealthCheckType::kGrpc:
+      return "grpc";
+  }
+  return "";
+}
+
+// A service or a caller may say anything; protobuf strings must be UTF-8 or the whole message is refused.
+std::string Utf8(const std::string& text) {
+  std::string out;
+  out.reserve(text.size());
+  for (size_t i = 0; i < text.size();) {
+    const auto lead = static_cast<unsigned char>(text[i]);
+    const size_t length = lead < 0x80 ? 1 : lead >= 0xC2 && lead < 0xE0 ? 2 : lead >= 0xE0 && lead < 0xF0 ? 3
+                          : lead >= 0xF0 && lead < 0xF5 ? 4 : 0;
+    bool valid = length > 0 && i + length <= text.size();
+    for (size_t k = 1; valid && k < length; ++k) {
+      valid = (static_cast<unsigned char>(text[i + k]) & 0xC0) == 0x80;
+    }
+    if (valid && length >= 3) {
+      const auto second = static_cast<unsigned char>(text[i + 1]);
+      valid = !(lead == 0xE0 && second < 0xA0) && !(lead == 0xED && second >= 0xA0) &&
+              !(lead == 0xF0 && second < 0x90) && !(lead == 0xF4 && second >= 0x90);
+    }
+    if (valid) {
+      out.append(text, i, length);
+      i += length;
+    } else {
+      out += "\xEF\xBF\xBD";
+      ++i;
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+int64_t UnixMillis(absl::Time time) {
+  return time == absl::InfinitePast() || time == absl::InfiniteFuture() ? 0 : absl::ToUnixMillis(time);
+}
+
+v1::HealthState ToWire(Health health) {
+  switch (health) {
+    case Health::kUnknown:
+      return v1::HEALTH_STATE_UNKNOWN;
+    case Health::kStarting:
+      return v1::HEALTH_STATE_STARTING;
+    case Health::kHealthy:
+      return v1::HEALTH_STATE_HEALTHY;
+    case Health::kUnhealthy:
+      return v1::HEALTH_STATE_UNHEALTHY;
+  }
+  return v1::HEALTH_STATE_UNSPECIFIED;
+}
+
+v1::SystemHealth ToWire(SystemHealth health) {
+  switch (health) {
+    case SystemHealth::kHealthy:
+      return v1::SYSTEM_HEALTH_HEALTHY;
+    case SystemHealth::kDegraded:
+      return v1::SYSTEM_HEALTH_DEGRADED;
+    case SystemHealth::kCritical:
+      return v1::SYSTEM_HEALTH_CRITICAL;
+  }
+  return v1::SYSTEM_HEALTH_UNSPECIFIED;
+}
+
+void FillStatus(const Instance& instance, const LogPump& logs, absl::Time now, v1::ServiceStatus* out) {
+  const ServiceConfig& config = instance.config();
+  const MachineState& machine = instance.machine();
+  out->set_id(instance.id());
+  out->set_service_id(config.id);
+  out->set_name(config.name);
+  out->set_description(config.description);
+  out->set_state(ToWire(StateOf(machine.phase)));
+  out->set_port(config.port);
+  if (instance.pid() != 0) {
+    out->set_pid(instance.pid());
+    out->set_uptime_seconds(std::max(0.0, absl::ToDoubleSeconds(now - instance.started())));
+    out->set_started_unix_ms(UnixMillis(instance.started()));
+    out->set_cpu_percent(instance.usage().cpu_percent);
+    out->set_memory_mb(instance.usage().memory_mb);
+  }
+  out->set_restart_count(static_cast<uint32_t>(machine.restart_count));
+  out->set_health(ToWire(instance.health().health()));
+  out->set_enabled(config.enabled);
+  out->set_critical(config.critical);
+  out->set_priority(config.priority);
+  if (machine.last_exit) {
+    if (const auto code = machine.last_exit->exit_code()) {
+      out->set_exit_code(*code);
+    } else if (const auto signal = machine.last_exit->signal()) {
+      out->set_exit_signal(*signal);
+    }
+  }
+  out->set_reason(Utf8(machine.reason));
+  for (const std::string& group : config.groups) {
+    out->add_groups(group);
+  }
+  for (const std::string& id : config.depends_on) {
+    out->add_depends_on(id);
+  }
+  if (machine.phase == Phase::kBackoff) {
+    out->set_next_start_unix_ms(UnixMillis(now + (machine.deadline - MonotonicNow())));
+  }
+  out->set_log_dropped_bytes(logs.Stats(instance.stdout_stream()).dropped_bytes +
+                             logs.Stats(instance.stderr_stream()).dropped_bytes);
+  out->set_status_text(Utf8(instance.status_text()));
+}
+
+void FillHealth(const Instance& instance, size_t history, v1::ServiceHealth* out) {
+  const HealthMonitor& monitor = instance.health();
+  out->set_id(instance.id());
+  out->set_health(ToWire(monitor.health()));
+  out->set_check_type(CheckTypeName(instance.config().health_check.type));
+  out->set_consecutive_failures(static_cast<uint32_t>(monitor.verdict().consecutive_failures));
+  out->set_success_rate(monitor.verdict().success_rate());
+  const std::deque<CheckResult>& results = monitor.history();
+  if (!results.empty()) {
+    out->set_last_check_unix_ms(UnixMillis(results.back().finished));
+    out->set_response_time_ms(results.back().response_time_ms);
+    out->set_message(Utf8(results.back().message));
+  }
+  for (size_t i = results.size() - std::min(history, results.size()); i < results.size(); ++i) {
+    v1::HealthResult* entry = out->add_history();
+    entry->set_timestamp_unix_ms(UnixMillis(results[i].finished));
+    entry->set_health(results[i].success ? v1::HEALTH_STATE_HEALTHY : v1::HEALTH_STATE_UNHEALTHY);
+    entry->set_response_time_ms(results[i].response_time_ms);
+    entry->set_message(Utf8(results[i].message));
+  }
+}
+
+void FillEvent(const EventRow& row, v1::Event* out) {
+  out->set_id(row.id);
+  out->set_service_id(Utf8(row.service_id));
+  out->set_event_type(Utf8(row.event_type));
+  out->set_timestamp_unix_ms(UnixMillis(row.timestamp));
+  out->set_message(Utf8(row.message));
+  out->set_details(Utf8(row.details));
+  out->set_actor(Utf8(row.actor));
+}
+
+void FillReload(const ReloadResult& result, v1::ReloadResponse* out) {
+  out->set_applied(result.applied);
+  const auto fill = [](const std::vector<ServiceChange>& changes, auto add) {
+    for (const ServiceChange& change : changes) {
+      v1::ReloadChange* entry = add();
+      entry->set_id(change.id);
+      for (const std::string& key : change.keys) {
+        entry->add_keys(key);
+      }
+    }
+  };
+  fill(result.plan.added, [out] { return out->add_added(); });
+  fill(result.plan.removed, [out] { return out->add_removed(); });
+  fill(result.plan.restarted, [out] { return out->add_restarted(); });
+  fill(result.plan.updated, [out] { return out->add_updated(); });
+  for (const std::string& id : result.plan.unchanged) {
+    out->add_unchanged(id);
+  }
+  for (const std::string& key : result.plan.global_keys) {
+    out->add_global_updated(key);
+  }
+  for (const std::string& key : result.plan.needs_daemon_restart) {
+    out->add_needs_daemon_restart(key);
+  }
+  for (const std::string& error : result.errors) {
+    out->add_errors(Utf8(error));
+  }
+}
+
+void FillOutcome(const ActionOutcome& outcome, const Supervisor& supervisor, const LogPump& logs,
+                 v1::ActionResult* out) {
+  out->set_id(outcome.id);
+  out->set_outcome(ToWire(outcome.kind));
+  out->set_message(Utf8(outcome.message));
+  out->set_implied(outcome.implied);
+  if (const Instance* instance = supervisor.Find(outcome.id)) {
+    FillStatus(*instance, logs, WallNow(), out->mutable_service());
+  }
+}
+
+grpc::Status ToGrpc(const absl::Status& status) {
+  return {static_cast<grpc::StatusCode>(status.code()), std::string(status.message())};
+}
+
+}  // namespace supervisor::wire

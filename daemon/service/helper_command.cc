@@ -1,0 +1,144 @@
+#include "daemon/service/helper_command.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "common/errno_status.h"
+#include "common/time_format.h"
+
+namespace supervisor {
+namespace {
+
+constexpr size_t kKeptOutput = 1024;
+constexpr absl::Duration kSweepInterval = absl::Milliseconds(10);
+
+// The last line that says something, on one line and printable.
+std::string LastLine(std::string text) {
+  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) {
+    text.pop_back();
+  }
+  text.erase(0, text.rfind('\n') + 1);
+  std::ranges::replace_if(text, [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
+  return text;
+}
+
+}  // namespace
+
+HelperCommand::HelperCommand(Loop& loop, SpawnRequest request, std::unique_ptr<Cgroup> cgroup, const std::string& mark,
+                             absl::Duration timeout, std::function<void(Result)> done)
+    : loop_(loop), tree_(std::move(cgroup), mark), timeout_(timeout), done_(std::move(done)) {
+  timer_ = loop_.NewTimer([this] {
+    if (!std::exchange(decided_, true)) {
+      result_.message = fmt::format("timed out after {}", FormatSpan(timeout_));
+    }
+    KillRest();
+  });
+  sweep_timer_ = loop_.NewTimer([this] { KillRest(); });
+  Start(std::move(request));
+}
+
+HelperCommand::~HelperCommand() {
+  if (child_ != nullptr) {
+    tree_.Kill();
+  }
+}
+
+void HelperCommand::Start(SpawnRequest request) {
+  int output[2] = {-1, -1};
+  if (pipe2(output, O_CLOEXEC | O_NONBLOCK) != 0) {
+    result_.message = ErrnoText(errno);
+    sweep_timer_->ArmAfter(absl::ZeroDuration());
+    return;
+  }
+  output_fd_.Reset(output[0]);
+  const UniqueFd write_end(output[1]);
+  request.stdout_fd = write_end.get();
+  request.stderr_fd = write_end.get();
+  request.cgroup_procs_fd = tree_.cgroup_procs_fd();
+  request.environment.emplace_back(ProcessTree::kMarkVariable, tree_.mark());
+  absl::StatusOr<std::unique_ptr<ChildProcess>> child = ChildProcess::Spawn(
+      loop_, request,
+      {.on_started =
+           [this](const std::optional<SpawnFailure>& failure) {
+             if (failure && !std::exchange(decided_, true)) {
+               result_.message = failure->ToString();
+             }
+           },
+       .on_exit = [this](WaitStatus status) { OnExit(status); }});
+  if (!child.ok()) {
+    result_.message = std::string(child.status().message());
+    sweep_timer_->ArmAfter(absl::ZeroDuration());
+    return;
+  }
+  child_ = *std::move(child);
+  tree_.SetSession(child_->pid());
+  output_watch_ = loop_.WatchFd(output_fd_.get(), Loop::Interest::kRead, [this](Loop::Ready) { ReadOutput(); });
+  if (timeout_ > absl::ZeroDuration()) {
+    timer_->ArmAfter(timeout_);
+  }
+}
+
+void HelperCommand::ReadOutput() {
+  char buffer[4096];
+  // A bounded number of reads a turn: a hook that writes without end gets its share of the loop and no more.
+  for (int i = 0; i < 16; ++i) {
+    const ssize_t got = read(output_fd_.get(), buffer, sizeof(buffer));
+    if (got <= 0) {
+      if (got == 0) {
+        output_watch_.reset();
+      }
+      return;
+    }
+    output_.append(buffer, static_cast<size_t>(got));
+    if (output_.size() > 2 * kKeptOutput) {
+      output_.erase(0, output_.size() - kKeptOutput);
+    }
+  }
+}
+
+void HelperCommand::Cancel() {
+  if (!std::exchange(decided_, true)) {
+    result_.message = "cancelled";
+  }
+  KillRest();
+}
+
+void HelperCommand::OnExit(WaitStatus status) {
+  if (output_watch_ != nullptr) {
+    ReadOutput();
+  }
+  child_.reset();
+  timer_->Disarm();
+  if (!std::exchange(decided_, true)) {
+    result_.success = status.exit_code() == 0;
+    result_.message = status.ToString();
+    if (const std::string line = LastLine(output_); !result_.success && !line.empty()) {
+      result_.message += ": " + line;
+    }
+  }
+  KillRest();
+}
+
+// A hook's left-overs go with it: a hook that is to leave a process behind is a service.
+void HelperCommand::KillRest() {
+  tree_.Kill();
+  if (child_ == nullptr && tree_.Empty()) {
+    Finish();
+    return;
+  }
+  sweep_timer_->ArmAfter(kSweepInterval);
+}
+
+void HelperCommand::Finish() {
+  output_watch_.reset();
+  timer_->Disarm();
+  sweep_timer_->Disarm();
+  if (const auto done = std::exchange(done_, nullptr)) {
+    done(result_);
+  }
+}
+
+}  // namespace supervisor

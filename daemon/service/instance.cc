@@ -1,0 +1,624 @@
+#include "daemon/service/instance.h"
+
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "common/atomic_file.h"
+#include "common/diag_log.h"
+#include "daemon/process/proc_fs.h"
+
+namespace supervisor {
+namespace {
+
+constexpr absl::Duration kFirstSweep = absl::Milliseconds(2);
+constexpr absl::Duration kSlowestSweep = absl::Milliseconds(50);
+constexpr size_t kMostRecord = 65536;
+
+uint64_t SeedOf(const std::string& id) {
+  return std::hash<std::string>()(id) ^ static_cast<uint64_t>(absl::ToUnixNanos(WallNow()));
+}
+
+}  // namespace
+
+// std::visit needs something that it can call; the overloads are private to Instance.
+struct ActionPerformer {
+  Instance& instance;
+  template <typename Action>
+  void operator()(const Action& action) const {
+    instance(action);
+  }
+};
+
+Instance::Instance(const InstanceContext& context, std::string id, ServiceConfig config)
+    : context_(context),
+      id_(std::move(id)),
+      config_(std::move(config)),
+      health_(context.loop, context.checker,
+              {.on_result = [this](const CheckResult& result,
+                                   Health verdict) { context_.observer.OnHealthResult(*this, result, verdict); },
+               .on_healthy =
+                   [this](const std::string& message) {
+                     health_.Ready();
+                     context_.observer.OnRecord(*this, {.type = "healthy",
+                                                        .message = message,
+                                                        .cause = {.actor = "health check", .reason = {}},
+                                                        .exit = {},
+                                                        .attempt = 0,
+                                                        .delay = {}});
+                     if (config_.readiness.type == ReadinessType::kHealthCheck) {
+                       Enqueue(BecameReady{});
+                     }
+                   },
+               .on_unhealthy =
+                   [this](const std::string& message) {
+                     context_.observer.OnRecord(*this, {.type = "unhealthy",
+                                                        .message = message,
+                                                        .cause = {.actor = "health check", .reason = {}},
+                                                        .exit = {},
+                                                        .attempt = 0,
+                                                        .delay = {}});
+                     if (config_.health_check.on_failure == OnFailure::kRestart) {
+                       Enqueue(CheckFailed{message});
+                     }
+                   }}),
+      tree_(nullptr, fmt::format("{}/{}", context.state_directory, id_)),
+      timer_(context.loop.NewTimer([this] { OnTimer(); })),
+      sweep_timer_(context.loop.NewTimer([this] { CheckTreeEmpty(); })),
+      alive_(std::make_shared<bool>(true)) {
+  machine_.random = SeedOf(id_);
+  tree_ = ProcessTree(MakeCgroup(id_), tree_.mark());
+}
+
+Instance::~Instance() = default;
+
+MachineConfig Instance::MachineConfigNow() const {
+  return {.restart = config_.restart_policy,
+          .readiness = config_.readiness,
+          .stop_timeout = config_.graceful_shutdown.timeout,
+          .has_pre_start = !config_.hooks.pre_start.run.command.empty(),
+          .has_post_start = !config_.hooks.post_start.run.command.empty(),
+          .has_pre_stop = !config_.hooks.pre_stop.run.command.empty(),
+          .has_post_stop = !config_.hooks.post_stop.run.command.empty()};
+}
+
+std::vector<ServiceAction> Instance::StepEvent(const ServiceEvent& event, MonoTime now) {
+  if (std::holds_alternative<StopRequested>(event)) {
+    stopped_by_request_ = true;
+  } else if (std::holds_alternative<StartRequested>(event) || std::holds_alternative<RestartRequested>(event)) {
+    stopped_by_request_ = false;
+  }
+  const int restarts_before = machine_.restart_count;
+  StepResult result = Step(MachineConfigNow(), machine_, event, now);
+  machine_ = std::move(result.state);
+  if (machine_.restart_count > restarts_before || std::holds_alternative<RestartRequested>(event)) {
+    last_restart_ = WallNow();
+  }
+  changed_ = true;
+  return std::move(result.actions);
+}
+
+void Instance::Perform(const ServiceAction& action) { std::visit(ActionPerformer{*this}, action); }
+
+void Instance::Settle() {
+  timer_->ArmAt(machine_.deadline);
+  WriteRecord();
+}
+
+bool Instance::TakeChanged() { return std::exchange(changed_, false); }
+
+void Instance::OnTimer() {
+  if (MonotonicNow() >= machine_.deadline) {
+    Enqueue(DeadlineReached{});
+  } else {
+    timer_->ArmAt(machine_.deadline);
+  }
+}
+
+void Instance::SetConfig(ServiceConfig config) {
+  const bool health_changed = !(config.health_check == config_.health_check);
+  const bool logs_changed = !(config.logs == config_.logs);
+  config_ = std::move(config);
+  changed_ = true;
+  if (health_changed && machine_.phase == Phase::kRunning) {
+    health_.Update(config_.health_check);
+  }
+  if (logs_changed && stdout_fd_) {
+    // Sizes and counts hold from now on; where stderr goes is decided at the next start.
+    context_.logs.OpenAsync(stdout_stream(), StreamOptions(false), [](const absl::StatusOr<UniqueFd>&) {});
+  }
+}
+
+// ------------------------------------------------------------------------------------------------------- starting
+
+void Instance::operator()(const SpawnProcess&) {
+  ++spawn_;
+  spawning_ = true;
+  exec_failure_.reset();
+  status_text_.clear();
+  WithIdentity([this, spawn = spawn_](absl::StatusOr<ServiceIdentity> identity) {
+    if (!spawning_ || spawn != spawn_) {
+      return;
+    }
+    if (!identity.ok()) {
+      FailStart(std::string(identity.status().message()));
+      return;
+    }
+    identity_ = *std::move(identity);
+    OpenLogs(spawn, false);
+  });
+}
+
+void Instance::WithIdentity(std::function<void(absl::StatusOr<ServiceIdentity>)> next) {
+  if (config_.user.empty() && config_.group.empty() && config_.environment_file.empty()) {
+    next(ResolveIdentity(config_, context_.inherited_environment));
+    return;
+  }
+  const std::weak_ptr<bool> alive = alive_;
+  context_.lookups.Post([config = config_, inherited = context_.inherited_environment, alive, next = std::move(next),
+                         &loop = context_.loop] {
+    loop.Post([alive, next, identity = ResolveIdentity(config, inherited)]() mutable {
+      if (!alive.expired()) {
+        next(std::move(identity));
+      }
+    });
+  });
+}
+
+LogStreamOptions Instance::StreamOptions(bool is_stderr) const {
+  LogStreamOptions options;
+  options.fifo_path = fmt::format("{}/{}.{}", context_.state_directory, id_, is_stderr ? "err" : "out");
+  options.file_path = is_stderr ? stderr_log_path() : log_path();
+  constexpr double kMegabyte = 1 << 20;
+  options.max_size_bytes = static_cast<uint64_t>(config_.logs.max_size_mb * kMegabyte);
+  options.max_files = config_.logs.max_files;
+  options.compress = config_.logs.compress;
+  options.timestamps = config_.logs.timestamps;
+  options.fifo_uid = geteuid();
+  options.fifo_gid = getegid();
+  if (identity_ && identity_->credentials) {
+    options.fifo_uid = identity_->credentials->uid;
+    options.fifo_gid = identity_->credentials->gid;
+  }
+  return options;
+}
+
+void Instance::OpenLogs(uint64_t spawn, bool is_stderr) {
+  const bool separate = config_.logs.stderr_mode == StderrMode::kSeparate;
+  if (is_stderr && !separate) {
+    Launch(spawn);
+    return;
+  }
+  const std::weak_ptr<bool> alive = alive_;
+  context_.logs.OpenAsync(
+      is_stderr ? stderr_stream() : stdout_stream(), StreamOptions(is_stderr),
+      [this, spawn, is_stderr, alive, &loop = context_.loop](absl::StatusOr<UniqueFd> fd) {
+        // A std::function must be copyable, and a UniqueFd is not.
+        auto held = std::make_shared<absl::StatusOr<UniqueFd>>(std::move(fd));
+        loop.Post([this, spawn, is_stderr, alive, held] {
+          if (alive.expired() || !spawning_ || spawn != spawn_) {
+            return;
+          }
+          if (!held->ok()) {
+            context_.logs.Close(is_stderr ? stderr_stream() : stdout_stream());
+            FailStart(std::string(held->status().message()));
+            return;
+          }
+          (is_stderr ? stderr_fd_ : stdout_fd_) = std::move(**held);
+          if (is_stderr) {
+            Launch(spawn);
+          } else {
+            OpenLogs(spawn, true);
+          }
+        });
+      });
+}
+
+SpawnRequest Instance::BaseRequest(const CommandConfig& run) const {
+  SpawnRequest request;
+  request.command = run.command;
+  request.args = run.args;
+  request.environment = identity_ ? identity_->environment : context_.inherited_environment;
+  SetVariable(request.environment, "SUPERVISOR_SERVICE_ID", id_);
+  request.working_directory = config_.working_directory;
+  request.credentials = identity_ ? identity_->credentials : std::nullopt;
+  request.umask = config_.umask;
+  request.no_new_privileges = config_.no_new_privileges;
+  return request;
+}
+
+void Instance::AddLimits(SpawnRequest& request) const {
+  const ResourceLimitsConfig& limits = config_.resource_limits;
+  if (limits.max_open_files > 0) {
+    const auto value = static_cast<rlim_t>(limits.max_open_files);
+    request.limits.push_back({RLIMIT_NOFILE, {value, value}});
+  } else {
+    request.limits.push_back({RLIMIT_NOFILE, context_.descriptor_limit});
+  }
+  request.nice = limits.nice;
+  if (limits.oom_score_adj != 0) {
+    request.oom_score_adj = limits.oom_score_adj;
+  }
+}
+
+absl::Status Instance::OpenNotifySocket(SpawnRequest& request) {
+  if (config_.readiness.type != ReadinessType::kNotify) {
+    notify_.reset();
+    return absl::OkStatus();
+  }
+  const uid_t owner = request.credentials ? request.credentials->uid : geteuid();
+  absl::StatusOr<std::unique_ptr<NotifySocket>> socket =
+      NotifySocket::Open(context_.loop, fmt::format("{}/{}.notify", context_.state_directory, id_), owner,
+                         [this](const Notification& notification) { OnNotification(notification); });
+  if (!socket.ok()) {
+    return socket.status();
+  }
+  notify_ = *std::move(socket);
+  SetVariable(request.environment, "NOTIFY_SOCKET", notify_->path());
+  return absl::OkStatus();
+}
+
+void Instance::Launch(uint64_t spawn) {
+  if (!spawning_ || spawn != spawn_) {
+    return;
+  }
+  SpawnRequest request = BaseRequest(config_.run);
+  AddLimits(request);
+  if (const absl::Status status = OpenNotifySocket(request); !status.ok()) {
+    FailStart(std::string(status.message()));
+    return;
+  }
+  SetVariable(request.environment, ProcessTree::kMarkVariable, tree_.mark());
+  request.stdout_fd = stdout_fd_.get();
+  request.stderr_fd = config_.logs.stderr_mode == StderrMode::kSeparate ? stderr_fd_.get() : stdout_fd_.get();
+  request.cgroup_procs_fd = tree_.cgroup_procs_fd();
+  absl::StatusOr<std::unique_ptr<ChildProcess>> child =
+      ChildProcess::Spawn(context_.loop, request, ObserveChild());
+  if (!child.ok()) {
+    FailStart(std::string(child.status().message()));
+    return;
+  }
+  spawning_ = false;
+  child_ = *std::move(child);
+  started_ = WallNow();
+  tree_.SetSession(child_->pid());
+  sampler_.Reset();
+  usage_ = {};
+  changed_ = true;
+  WritePidFile();
+  WriteRecord();
+}
+
+void Instance::FailStart(const std::string& why) {
+  spawning_ = false;
+  Enqueue(StartFailed{fmt::format("cannot start {}: {}", id_, why)});
+}
+
+ChildProcess::Observer Instance::ObserveChild() {
+  return {.on_started = [this](const std::optional<SpawnFailure>& failure) { OnStarted(failure); },
+          .on_exit = [this](WaitStatus status) { OnExit(status); }};
+}
+
+void Instance::OnStarted(const std::optional<SpawnFailure>& failure) {
+  if (failure) {
+    exec_failure_ = failure->ToString();
+    return;
+  }
+  Enqueue(ExecSucceeded{child_->pid()});
+  const bool awaits = config_.readiness.type == ReadinessType::kHealthCheck;
+  BeginHealth(awaits);
+}
+
+void Instance::BeginHealth(bool awaits_readiness) {
+  health_.Start(config_.health_check,
+                {.id = id_, .pid = child_->pid(), .working_directory = config_.working_directory}, awaits_readiness);
+}
+
+void Instance::OnNotification(const Notification& notification) {
+  // The main process, or one that it started, may speak for the service; nobody else (a left-over of another run).
+  const std::vector<pid_t> members = tree_.Pids();
+  if (std::ranges::find(members, notification.sender) == members.end()) {
+    return;
+  }
+  if (!notification.status.empty()) {
+    status_text_ = notification.status;
+  }
+  if (notification.ready) {
+    Enqueue(BecameReady{});
+  }
+}
+
+void Instance::OnExit(WaitStatus status) {
+  health_.Stop();
+  notify_.reset();
+  // What it wrote last must be in its log when its exit is told; a restart does not wait for that.
+  child_.reset();
+  RemovePidFile();
+  FinishExit(status);
+}
+
+void Instance::FinishExit(WaitStatus status) {
+  started_ = absl::InfinitePast();
+  sampler_.Reset();
+  usage_ = {};
+  if (exec_failure_) {
+    FailStart(*std::exchange(exec_failure_, std::nullopt));
+    return;
+  }
+  const bool empty = config_.graceful_shutdown.kill_mode == KillMode::kProcess || tree_.Empty();
+  Enqueue(ProcessExited{status, empty});
+  if (!empty) {
+    sweep_delay_ = kFirstSweep;
+    sweep_timer_->ArmAfter(sweep_delay_);
+  }
+}
+
+// ------------------------------------------------------------------------------------------------------- stopping
+
+void Instance::operator()(const TerminateTree&) {
+  if (spawning_) {
+    spawning_ = false;  // its identity or its logs were still being prepared: there is nothing to stop
+    Enqueue(StartFailed{"stopped before it was started"});
+    return;
+  }
+  const GracefulShutdownConfig& shutdown = config_.graceful_shutdown;
+  const pid_t main = pid();
+  if (!shutdown.run.command.empty() && main != 0) {
+    SpawnRequest request = BaseRequest(shutdown.run);
+    SetVariable(request.environment, "MAINPID", fmt::format("{}", main));
+    stop_command_ = std::make_unique<HelperCommand>(
+        context_.loop, std::move(request), MakeCgroup(id_ + "#stop"), tree_.mark() + "#stop", shutdown.timeout,
+        [this](const HelperCommand::Result& result) {
+          if (!result.success) {
+            LogWarning("graceful_shutdown command failed", {{"service", id_}, {"error", result.message}});
+          }
+          context_.loop.DestroyLater(std::move(stop_command_));
+        });
+  } else {
+    // A stopped process would not see the signal until it is continued.
+    if (child_ != nullptr) {
+      static_cast<void>(child_->Signal(shutdown.signal));
+      static_cast<void>(child_->Signal(SIGCONT));
+    }
+    if (shutdown.kill_mode == KillMode::kTree) {
+      tree_.SignalAll(shutdown.signal, main);
+      tree_.SignalAll(SIGCONT, main);
+    }
+  }
+  if (child_ == nullptr) {
+    CheckTreeEmpty();
+  }
+}
+
+void Instance::operator()(const KillTree&) {
+  if (child_ != nullptr) {
+    static_cast<void>(child_->Signal(SIGKILL));
+  }
+  tree_.Kill();
+  if (child_ == nullptr) {
+    CheckTreeEmpty();
+  }
+}
+
+void Instance::CheckTreeEmpty() {
+  if (child_ != nullptr || !machine_.last_exit) {
+    return;
+  }
+  const bool killing = machine_.phase == Phase::kKilling;
+  if (config_.graceful_shutdown.kill_mode == KillMode::kProcess || tree_.Empty()) {
+    Enqueue(TreeEmptied{});
+    return;
+  }
+  if (killing) {
+    tree_.Kill();  // again: something may have been forked while we looked
+  }
+  sweep_delay_ = std::clamp(sweep_delay_ * 2, kFirstSweep, kSlowestSweep);
+  sweep_timer_->ArmAfter(sweep_delay_);
+}
+
+// ----------------------------------------------------------------------------------------------------------- hooks
+
+void Instance::operator()(const RunHook& action) {
+  const HookConfig& hook = [&]() -> const HookConfig& {
+    switch (action.kind) {
+      case HookKind::kPreStart:
+        return config_.hooks.pre_start;
+      case HookKind::kPostStart:
+        return config_.hooks.post_start;
+      case HookKind::kPreStop:
+        return config_.hooks.pre_stop;
+      case HookKind::kPostStop:
+        return config_.hooks.post_stop;
+    }
+    return config_.hooks.pre_start;
+  }();
+  const bool is_post_start = action.kind == HookKind::kPostStart;
+  const std::string name = HookName(action.kind);
+  WithIdentity([this, hook, is_post_start, name, kind = action.kind](absl::StatusOr<ServiceIdentity> identity) {
+    if (!identity.ok()) {
+      Enqueue(HookEnded{kind, false, std::string(identity.status().message())});
+      return;
+    }
+    identity_ = *std::move(identity);
+    SpawnRequest request = BaseRequest(hook.run);
+    if (pid() != 0) {
+      SetVariable(request.environment, "MAINPID", fmt::format("{}", pid()));
+    }
+    std::unique_ptr<HelperCommand>& slot = is_post_start ? post_start_hook_ : hook_;
+    slot = std::make_unique<HelperCommand>(
+        context_.loop, std::move(request), MakeCgroup(fmt::format("{}#{}", id_, name)),
+        fmt::format("{}#{}", tree_.mark(), name), hook.timeout,
+        [this, is_post_start, name, kind](const HelperCommand::Result& result) {
+          context_.loop.DestroyLater(std::move(is_post_start ? post_start_hook_ : hook_));
+          if (!result.success) {
+            LogWarning("hook failed", {{"service", id_}, {"hook", name}, {"error", result.message}});
+          }
+          Enqueue(HookEnded{kind, result.success, result.message});
+        });
+  });
+}
+
+void Instance::operator()(const CancelHook&) {
+  if (hook_ != nullptr) {
+    hook_->Cancel();
+  }
+}
+
+void Instance::operator()(const RecordEvent& action) { context_.observer.OnRecord(*this, action); }
+
+void Instance::operator()(const AttemptEnded& action) { context_.observer.OnAttemptEnded(*this, action); }
+
+// --------------------------------------------------------------------------------------------- records and adoption
+
+std::unique_ptr<Cgroup> Instance::MakeCgroup(const std::string& name) const {
+  if (context_.cgroups == nullptr) {
+    return nullptr;
+  }
+  absl::StatusOr<std::unique_ptr<Cgroup>> cgroup = context_.cgroups->Create(name);
+  if (!cgroup.ok()) {
+    LogWarning("no cgroup: its processes are tracked by session and descent",
+               {{"service", id_}, {"error", std::string(cgroup.status().message())}});
+    return nullptr;
+  }
+  return *std::move(cgroup);
+}
+
+void Instance::WritePidFile() {
+  context_.files.Post([path = fmt::format("{}/{}.pid", context_.pid_directory, id_), pid = child_->pid(), id = id_] {
+    if (const absl::Status status = WriteFileAtomically(path, fmt::format("{}\n", pid), 0644); !status.ok()) {
+      LogWarning("cannot write pid file", {{"service", id}, {"error", std::string(status.message())}});
+    }
+  });
+}
+
+void Instance::RemovePidFile() {
+  context_.files.Post([path = fmt::format("{}/{}.pid", context_.pid_directory, id_)] { unlink(path.c_str()); });
+}
+
+std::string Instance::RecordPath() const { return fmt::format("{}/{}.record", context_.state_directory, id_); }
+
+void Instance::WriteRecord() {
+  InstanceRecord record{.boot_id = context_.boot_id,
+                        .stopped_by_request = stopped_by_request_,
+                        .pid = pid(),
+                        .start_ticks = 0,
+                        .ready = machine_.phase == Phase::kRunning,
+                        .attempts = machine_.attempts,
+                        .restart_count = machine_.restart_count,
+                        .started_unix_ms = started_ == absl::InfinitePast() ? 0 : absl::ToUnixMillis(started_)};
+  if (record.pid != 0) {
+    if (record.pid == written_.pid) {
+      record.start_ticks = written_.start_ticks;
+    } else if (const std::optional<ProcStat> stat = ReadProcStat(record.pid)) {
+      record.start_ticks = stat->start_ticks;
+    }
+  }
+  if (record == written_) {
+    return;
+  }
+  written_ = record;
+  context_.files.Post([path = RecordPath(), text = FormatRecord(record), id = id_] {
+    if (const absl::Status status = WriteFileAtomically(path, text, 0600); !status.ok()) {
+      LogError("cannot write the record by which a new daemon would find the running service",
+               {{"service", id}, {"error", std::string(status.message())}});
+    }
+  });
+}
+
+void Instance::Adopt(const std::map<pid_t, WaitStatus>& reaped) {
+  const absl::StatusOr<std::string> text = ReadWholeFile(RecordPath(), kMostRecord);
+  absl::StatusOr<InstanceRecord> record = text.ok() ? ParseRecord(*text) : text.status();
+  if (text.ok() && !record.ok()) {
+    const std::string aside = RecordPath() + ".damaged";
+    rename(RecordPath().c_str(), aside.c_str());
+    LogError("a record of a running service is damaged; set aside",
+             {{"service", id_}, {"file", aside}, {"error", std::string(record.status().message())}});
+  }
+  if (record.ok() && record->boot_id == context_.boot_id) {
+    written_ = *record;
+    stopped_by_request_ = record->stopped_by_request;
+    if (record->pid != 0) {
+      absl::StatusOr<std::unique_ptr<ChildProcess>> child =
+          ChildProcess::Adopt(context_.loop, record->pid, record->start_ticks, ObserveChild());
+      const Adopted adopted{record->pid, record->ready, record->attempts, record->restart_count};
+      if (child.ok()) {
+        child_ = *std::move(child);
+        started_ = absl::FromUnixMillis(record->started_unix_ms);
+        tree_.SetSession(record->pid);
+        ReopenLogs();
+        Enqueue(adopted);
+        BeginHealth(!record->ready && config_.readiness.type == ReadinessType::kHealthCheck);
+        if (record->stopped_by_request) {
+          Enqueue(StopRequested{{.actor = "supervisor", .reason = "it was being stopped when the daemon died"}, false});
+        }
+        return;
+      }
+      if (!record->stopped_by_request) {
+        // It ended while no daemon was there to see it.
+        Enqueue(adopted);
+        const auto exit = reaped.find(record->pid);
+        Enqueue(ProcessExited{exit == reaped.end() ? WaitStatus::Unknown() : exit->second, true});
+      }
+    }
+  }
+  // Whatever is left without a record that accounts for it would be a second one beside what we start.
+  for (int round = 0; round < 1000 && !tree_.Empty(); ++round) {
+    tree_.Kill();
+  }
+}
+
+void Instance::ReopenLogs() {
+  WithIdentity([this](absl::StatusOr<ServiceIdentity> identity) {
+    if (identity.ok()) {
+      identity_ = *std::move(identity);
+    }
+    const auto keep = [this, alive = std::weak_ptr<bool>(alive_)](bool is_stderr) {
+      return [this, alive, is_stderr, &loop = context_.loop](absl::StatusOr<UniqueFd> fd) {
+        auto held = std::make_shared<absl::StatusOr<UniqueFd>>(std::move(fd));
+        loop.Post([this, alive, is_stderr, held] {
+          if (!alive.expired() && held->ok()) {
+            (is_stderr ? stderr_fd_ : stdout_fd_) = std::move(**held);
+          }
+        });
+      };
+    };
+    context_.logs.OpenAsync(stdout_stream(), StreamOptions(false), keep(false));
+    if (config_.logs.stderr_mode == StderrMode::kSeparate) {
+      context_.logs.OpenAsync(stderr_stream(), StreamOptions(true), keep(true));
+    }
+  });
+}
+
+void Instance::ReportExit(pid_t reaped, WaitStatus status) {
+  if (child_ != nullptr && child_->pid() == reaped) {
+    child_->ReportExit(status);
+  }
+}
+
+absl::Status Instance::SendSignal(int signal) {
+  if (child_ == nullptr) {
+    return absl::FailedPreconditionError(fmt::format("{} is not running", id_));
+  }
+  return child_->Signal(signal);
+}
+
+void Instance::SampleUsage(MonoTime now) {
+  if (child_ != nullptr) {
+    usage_ = sampler_.Sample(tree_.cgroup_procs_fd() >= 0 ? tree_.Pids() : std::vector<pid_t>{child_->pid()}, now);
+  }
+}
+
+void Instance::Forget() {
+  context_.logs.Close(stdout_stream());
+  context_.logs.Close(stderr_stream());
+  context_.files.Post([path = RecordPath()] { unlink(path.c_str()); });
+}
+
+std::string Instance::log_path() const { return fmt::format("{}/{}.log", context_.log_directory, id_); }
+
+std::string Instance::stderr_log_path() const { return fmt::format("{}/{}.err.log", context_.log_directory, id_); }
+
+}  // namespace supervisor

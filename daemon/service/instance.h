@@ -1,0 +1,180 @@
+#pragma once
+
+#include <sys/resource.h>
+#include <sys/types.h>
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/time/time.h"
+#include "common/unique_fd.h"
+#include "daemon/config/config.h"
+#include "daemon/logs/log_pump.h"
+#include "daemon/loop/loop.h"
+#include "daemon/loop/worker.h"
+#include "daemon/process/cgroup.h"
+#include "daemon/process/process_tree.h"
+#include "daemon/process/spawn.h"
+#include "daemon/process/usage.h"
+#include "daemon/service/environment.h"
+#include "daemon/service/health_monitor.h"
+#include "daemon/service/helper_command.h"
+#include "daemon/service/machine.h"
+#include "daemon/service/notify_socket.h"
+#include "daemon/service/record.h"
+
+namespace supervisor {
+
+class Instance;
+
+// What an instance tells of itself. All on the loop thread, while actions are performed, never from within a call of
+// the receiver.
+class InstanceObserver {
+ public:
+  virtual ~InstanceObserver() = default;
+  // Something happened that the machine has to answer: queued, and stepped when the turn ends.
+  virtual void Enqueue(Instance& instance, ServiceEvent event) = 0;
+  virtual void OnRecord(Instance& instance, const RecordEvent& event) = 0;
+  virtual void OnAttemptEnded(Instance& instance, const AttemptEnded& outcome) = 0;
+  virtual void OnHealthResult(Instance& instance, const CheckResult& result, Health verdict) = 0;
+};
+
+// What instances share. All outlive them.
+struct InstanceContext {
+  Loop& loop;
+  Worker& files;    // small files, in order
+  Worker& lookups;  // users and groups: may hang with a directory server
+  LogPump& logs;
+  Checker& checker;
+  const CgroupRoot* cgroups;  // null: no cgroup v2 that we may use
+  InstanceObserver& observer;
+  std::string state_directory;
+  std::string log_directory;
+  std::string pid_directory;
+  std::string boot_id;
+  Environment inherited_environment;
+  rlimit descriptor_limit;
+};
+
+// One instance of a service: its machine and all that the machine's actions need. Performs actions, turns what comes of
+// them into events. Loop thread.
+class Instance {
+ public:
+  // `config` is the instance's own: ForInstance was applied.
+  Instance(const InstanceContext& context, std::string id, ServiceConfig config);
+  ~Instance();
+  Instance(const Instance&) = delete;
+  Instance& operator=(const Instance&) = delete;
+
+  const std::string& id() const { return id_; }
+  const ServiceConfig& config() const { return config_; }
+  const MachineState& machine() const { return machine_; }
+  const HealthMonitor& health() const { return health_; }
+  pid_t pid() const { return child_ != nullptr ? child_->pid() : 0; }
+  absl::Time started() const { return started_; }  // infinite past: no process
+  absl::Time last_restart() const { return last_restart_; }
+  const Usage& usage() const { return usage_; }
+  const std::string& status_text() const { return status_text_; }
+  MonoTime deadline() const { return machine_.deadline; }
+  // Another state than when last asked.
+  bool TakeChanged();
+
+  // One step of the machine: returns what is to be performed, after all events of the turn have been stepped.
+  std::vector<ServiceAction> StepEvent(const ServiceEvent& event, MonoTime now);
+  void Perform(const ServiceAction& action);
+  // After the turn's actions: arms the timer, writes the record if it changed.
+  void Settle();
+
+  // A configuration that needs no restart, or that the next start will use.
+  void SetConfig(ServiceConfig config);
+
+  // Takes over what an earlier daemon left: the process in the record, if it is still the same one, or its absence.
+  // To be called once, before any request. Kills what the record does not account for. `reaped`: what the guardian has
+  // reaped since it last told a daemon.
+  void Adopt(const std::map<pid_t, WaitStatus>& reaped);
+  // The guardian has reaped the adopted process.
+  void ReportExit(pid_t pid, WaitStatus status);
+  bool stopped_by_request() const { return stopped_by_request_; }
+
+  absl::Status SendSignal(int signal);
+  void SampleUsage(MonoTime now);
+  // Removes FIFOs and the record: it is gone from the configuration, or everything stops for good.
+  void Forget();
+
+  std::string log_path() const;
+  std::string stderr_log_path() const;
+  std::string stdout_stream() const { return id_; }
+  std::string stderr_stream() const { return id_ + ".err"; }
+
+ private:
+  void operator()(const RunHook& action);
+  void operator()(const CancelHook& action);
+  void operator()(const SpawnProcess& action);
+  void operator()(const TerminateTree& action);
+  void operator()(const KillTree& action);
+  void operator()(const RecordEvent& action);
+  void operator()(const AttemptEnded& action);
+  friend struct ActionPerformer;
+
+  void Enqueue(ServiceEvent event) { context_.observer.Enqueue(*this, std::move(event)); }
+  MachineConfig MachineConfigNow() const;
+  void OnTimer();
+
+  // Starting: identity, then log streams, then the clone. Each may come back late; `spawn_` tells whose it is.
+  void WithIdentity(std::function<void(absl::StatusOr<ServiceIdentity>)> next);
+  void OpenLogs(uint64_t spawn, bool is_stderr);
+  LogStreamOptions StreamOptions(bool is_stderr) const;
+  void Launch(uint64_t spawn);
+  SpawnRequest BaseRequest(const CommandConfig& run) const;
+  void AddLimits(SpawnRequest& request) const;
+  absl::Status OpenNotifySocket(SpawnRequest& request);
+  void ReopenLogs();
+  void FailStart(const std::string& why);
+  ChildProcess::Observer ObserveChild();
+  void OnStarted(const std::optional<SpawnFailure>& failure);
+  void OnExit(WaitStatus status);
+  void FinishExit(WaitStatus status);
+  void OnNotification(const Notification& notification);
+  void BeginHealth(bool awaits_readiness);
+
+  std::unique_ptr<Cgroup> MakeCgroup(const std::string& name) const;
+  void CheckTreeEmpty();
+  void WritePidFile();
+  void RemovePidFile();
+  void WriteRecord();
+  std::string RecordPath() const;
+
+  InstanceContext context_;
+  std::string id_;
+  ServiceConfig config_;
+  MachineState machine_;
+  HealthMonitor health_;
+  ProcessTree tree_;
+  std::unique_ptr<Loop::Timer> timer_;
+  std::unique_ptr<Loop::Timer> sweep_timer_;  // while what the main process left behind goes
+  absl::Duration sweep_delay_;
+  std::unique_ptr<ChildProcess> child_;
+  std::unique_ptr<HelperCommand> hook_;
+  std::unique_ptr<HelperCommand> post_start_hook_;
+  std::unique_ptr<HelperCommand> stop_command_;
+  std::unique_ptr<NotifySocket> notify_;
+  std::optional<ServiceIdentity> identity_;
+  UniqueFd stdout_fd_;
+  UniqueFd stderr_fd_;
+  std::optional<std::string> exec_failure_;  // told when the child is reaped
+  UsageSampler sampler_;
+  Usage usage_;
+  std::string status_text_;
+  absl::Time started_ = absl::InfinitePast();
+  absl::Time last_restart_ = absl::InfinitePast();
+  bool changed_ = true;
+  bool stopped_by_request_ = false;
+  bool spawning_ = false;   // asked to spawn, no child yet
+  uint64_t spawn_ = 0;
+  InstanceRecord written_;  // what the record file says
+  std::shared_ptr<bool> alive_;  // outlives this for answers from other threads
+};
+
+}  // namespace supervisor

@@ -1,0 +1,208 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "common/clock.h"
+#include "daemon/config/config.h"
+#include "daemon/process/wait_status.h"
+
+namespace supervisor {
+
+// The service machine: the life of one instance as (state, event, now) -> (state, actions). Pure: no syscall, no
+// clock, no log, no randomness but the seed in the state. The driver (instance.h) performs the actions and feeds back
+// what came of them; the simulator in the tests plays the driver against random histories.
+//
+// Two things are kept apart: what is wanted (`desired_up`, set only by requests) and what is (`phase`, moved only by
+// facts). What the pair means:
+//
+//   phase           desired up                          desired down
+//   --------------  ----------------------------------  --------------------------------------------------
+//   kStopped        (does not occur)                    at rest
+//   kWaiting        its turn has not come               (does not occur: a stop goes to kStopped at once)
+//   kBlocked        a dependency failed                 (does not occur)
+//   kPreStart       the hook runs                       the hook is being cancelled, then stopped
+//   kSpawning       cloned, not yet exec'd              (does not occur: a stop goes to kTerminating)
+//   kBecomingReady  exec'd, not yet ready               (does not occur)
+//   kRunning        ready                               waits for its turn to stop (a deferred stop)
+//   kPreStop        stops, to be started again          the hook runs before the stop
+//   kTerminating    asked to go, to be started again    asked to go
+//   kKilling        past the deadline, likewise         past the deadline: SIGKILL until nothing is left
+//   kPostStop       the hook runs, then what is next    the hook runs, then stopped
+//   kBackoff        waits to be restarted               (does not occur)
+//   kFailed         gave up                             (does not occur: a stop goes to kStopped)
+//   kExited         ended as it should                  (does not occur)
+enum class Phase {
+  kStopped,
+  kWaiting,
+  kBlocked,
+  kPreStart,
+  kSpawning,
+  kBecomingReady,
+  kRunning,
+  kPreStop,
+  kTerminating,
+  kKilling,
+  kPostStop,
+  kBackoff,
+  kFailed,
+  kExited,
+};
+
+// The names of the contract.
+enum class ServiceState { kStopped, kStarting, kRunning, kStopping, kBackoff, kFailed, kExited };
+
+ServiceState StateOf(Phase phase);
+const char* StateName(ServiceState state);  // "stopped", "starting", ...
+const char* PhaseName(Phase phase);         // for messages of tests: "kStopped", ...
+
+// Some process of the instance, or of its hooks, may exist in this phase.
+bool IsAlive(Phase phase);
+// On its way up, its outcome not yet known.
+bool IsComingUp(Phase phase);
+
+// Who or what caused something, as events tell it.
+struct Cause {
+  std::string actor;   // "policy", "health check", "limit", "dependency", "supervisor", "uid 0 (root) pid 123 (...)"
+  std::string reason;  // what the caller said (--reason); may be empty
+  bool operator==(const Cause&) const = default;
+};
+
+// What the machine needs to know of the configuration. Given anew with each step, so that a reload just changes it.
+struct MachineConfig {
+  RestartPolicyConfig restart;
+  ReadinessConfig readiness;
+  absl::Duration stop_timeout = absl::Seconds(10);
+  bool has_pre_start = false;
+  bool has_post_start = false;
+  bool has_pre_stop = false;
+  bool has_post_stop = false;
+};
+
+// What follows when nothing of the instance is left.
+enum class Next { kPolicy, kRestart };
+
+struct MachineState {
+  Phase phase = Phase::kStopped;
+  bool desired_up = false;
+  Next next = Next::kPolicy;
+  bool process_alive = false;         // the main process, from clone to reaping
+  bool hook_cancelled = false;        // in kPreStart
+  bool attempt_open = false;          // somebody may be waiting for the outcome of this start
+  bool started_once = false;          // in this attempt: the process was exec'd, so post_stop applies
+  bool is_restart = false;            // this attempt follows from the restart policy
+  int attempts = 0;                   // restarts by policy since it last proved itself
+  int restart_count = 0;              // restarts by policy since an operator last started it
+  MonoTime deadline = kNoDeadline;         // DeadlineReached is due then
+  MonoTime spawn_allowance;           // bounds the spawn rate: see restart_policy.h
+  std::optional<WaitStatus> last_exit;
+  bool exit_told = true;              // last_exit is in the events: each is told exactly once
+  std::string failure;                // of this run, when it is not simply the exit: "unhealthy: HTTP 503"
+  std::string reason;                 // why it is in this state, for status
+  Cause cause;                        // of the present desired state
+  uint64_t random = 1;                // state of the jitter's generator
+};
+
+// ------------------------------------------------------------------------------------------------------------ events
+struct StartRequested {
+  Cause cause;
+};
+// Deferred: no longer wanted, but its turn to stop has not come; a second StopRequested brings it.
+struct StopRequested {
+  Cause cause;
+  bool deferred = false;
+};
+struct RestartRequested {
+  Cause cause;
+};
+// The start order lets it begin.
+struct GateOpened {};
+// A dependency has failed; the message names it.
+struct GateBlocked {
+  std::string message;
+};
+enum class HookKind { kPreStart, kPostStart, kPreStop, kPostStop };
+const char* HookName(HookKind kind);  // "pre_start", ...
+
+struct HookEnded {
+  HookKind kind;
+  bool success = false;
+  std::string message;
+};
+struct ExecSucceeded {
+  int pid = 0;
+};
+// The start failed, at whatever step; no process of it is left.
+struct StartFailed {
+  std::string message;
+};
+// By notification or by its health check; by uptime the machine sees itself.
+struct BecameReady {};
+struct ProcessExited {
+  WaitStatus status;
+  bool tree_empty = true;  // nothing that it started is left
+};
+// The main process and all that it started are gone.
+struct TreeEmptied {};
+struct CheckFailed {
+  std::string message;
+};
+struct LimitExceeded {
+  std::string message;
+};
+struct DeadlineReached {};
+// An earlier daemon left it running.
+struct Adopted {
+  int pid = 0;
+  bool ready = true;
+  int attempts = 0;
+  int restart_count = 0;
+};
+
+using ServiceEvent = std::variant<StartRequested, StopRequested, RestartRequested, GateOpened, GateBlocked, HookEnded,
+                                  ExecSucceeded, StartFailed, BecameReady, ProcessExited, TreeEmptied, CheckFailed,
+                                  LimitExceeded, DeadlineReached, Adopted>;
+
+// ----------------------------------------------------------------------------------------------------------- actions
+// Answered by HookEnded, but for kPostStart, whose failure is only told.
+struct RunHook {
+  HookKind kind;
+};
+// HookEnded follows.
+struct CancelHook {};
+// Answered by ExecSucceeded or StartFailed.
+struct SpawnProcess {};
+// The graceful signal, or the configured command.
+struct TerminateTree {};
+// SIGKILL to all of it. TreeEmptied follows (or the deadline, and this again).
+struct KillTree {};
+// An event for the record.
+struct RecordEvent {
+  std::string type;  // one of the contract's
+  std::string message;
+  Cause cause;
+  std::optional<WaitStatus> exit;
+  int attempt = 0;                           // 0: none
+  std::optional<absl::Duration> delay;
+};
+// The start that was asked for has its outcome: told exactly once for each.
+struct AttemptEnded {
+  bool success = false;
+  std::string message;
+};
+
+using ServiceAction =
+    std::variant<RunHook, CancelHook, SpawnProcess, TerminateTree, KillTree, RecordEvent, AttemptEnded>;
+
+struct StepResult {
+  MachineState state;
+  std::vector<ServiceAction> actions;
+};
+
+// Total: every state answers every event; what makes no sense in a state changes nothing.
+StepResult Step(const MachineConfig& config, MachineState state, const ServiceEvent& event, MonoTime now);
+
+}  // namespace supervisor

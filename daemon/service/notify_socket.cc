@@ -1,0 +1,107 @@
+#include "daemon/service/notify_socket.h"
+
+#include <fmt/format.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "common/errno_status.h"
+
+namespace supervisor {
+namespace {
+
+constexpr size_t kLargestDatagram = 4096;
+constexpr int kDatagramsATurn = 32;
+constexpr size_t kLongestStatus = 256;
+
+}  // namespace
+
+Notification ParseNotification(std::string_view text) {
+  Notification notification;
+  while (!text.empty()) {
+    const std::string_view line = text.substr(0, text.find('\n'));
+    text.remove_prefix(std::min(text.size(), line.size() + 1));
+    if (line == "READY=1") {
+      notification.ready = true;
+    } else if (line == "STOPPING=1") {
+      notification.stopping = true;
+    } else if (line.starts_with("STATUS=")) {
+      notification.status = line.substr(7, kLongestStatus);
+      std::ranges::replace_if(notification.status, [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
+    }
+  }
+  return notification;
+}
+
+NotifySocket::NotifySocket(std::string path, UniqueFd fd, std::function<void(const Notification&)> callback)
+    : path_(std::move(path)), fd_(std::move(fd)), callback_(std::move(callback)) {}
+
+NotifySocket::~NotifySocket() { unlink(path_.c_str()); }
+
+absl::StatusOr<std::unique_ptr<NotifySocket>> NotifySocket::Open(Loop& loop, const std::string& path, uid_t owner,
+                                                                 std::function<void(const Notification&)> callback) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof(address.sun_path)) {
+    return absl::InvalidArgumentError(fmt::format("notify socket {}: longer than the {} bytes that unix(7) allows", path,
+                                                  sizeof(address.sun_path) - 1));
+  }
+  path.copy(address.sun_path, path.size());
+  UniqueFd fd(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  const int on = 1;
+  unlink(path.c_str());
+  if (!fd || setsockopt(fd.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) != 0 ||
+      bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
+    return ErrnoToStatus(errno, fmt::format("notify socket {}", path));
+  }
+  // The directory above is ours alone, so nobody gets here between bind and these.
+  if (chmod(path.c_str(), 0600) != 0 || (owner != geteuid() && chown(path.c_str(), owner, static_cast<gid_t>(-1)) != 0)) {
+    return ErrnoToStatus(errno, fmt::format("notify socket {}", path));
+  }
+  std::unique_ptr<NotifySocket> notify(new NotifySocket(path, std::move(fd), std::move(callback)));
+  notify->watch_ = loop.WatchFd(notify->fd_.get(), Loop::Interest::kRead,
+                                [raw = notify.get()](Loop::Ready) { raw->Receive(); });
+  return notify;
+}
+
+void NotifySocket::Receive() {
+  for (int i = 0; i < kDatagramsATurn; ++i) {
+    char buffer[kLargestDatagram];
+    alignas(cmsghdr) char control[256];
+    iovec part{buffer, sizeof(buffer)};
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof(control);
+    const ssize_t got = recvmsg(fd_.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (got < 0) {
+      return;
+    }
+    pid_t sender = 0;
+    for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
+      if (header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_CREDENTIALS) {
+        ucred credentials{};
+        std::memcpy(&credentials, CMSG_DATA(header), sizeof(credentials));
+        sender = credentials.pid;
+      } else if (header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
+        // FDSTORE and the like are not offered: what was sent along is closed, or it would be ours for ever.
+        const size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (size_t n = 0; n < count; ++n) {
+          int passed = -1;
+          std::memcpy(&passed, CMSG_DATA(header) + n * sizeof(int), sizeof(int));
+          close(passed);
+        }
+      }
+    }
+    Notification notification = ParseNotification(std::string_view(buffer, static_cast<size_t>(got)));
+    notification.sender = sender;
+    callback_(notification);
+  }
+}
+
+}  // namespace supervisor

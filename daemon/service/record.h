@@ -1,0 +1,33 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+
+namespace supervisor {
+
+// What the next daemon must know of an instance when this one has died: written to <state>/<instance>.record before
+// anything can depend on it. A text of "key value" lines that begins with its version and ends with its checksum; a
+// reader skips keys that it does not know and takes a missing one as its default, so older and newer daemons read each
+// other's.
+struct InstanceRecord {
+  std::string boot_id;
+  bool stopped_by_request = false;  // somebody stopped it: it stays stopped
+  pid_t pid = 0;                    // 0: no process
+  uint64_t start_ticks = 0;         // of that process
+  bool ready = false;
+  int attempts = 0;
+  int restart_count = 0;
+  int64_t started_unix_ms = 0;
+  bool operator==(const InstanceRecord&) const = default;
+};
+
+std::string FormatRecord(const InstanceRecord& record);
+// DataLoss for what is torn or is no record.
+absl::StatusOr<InstanceRecord> ParseRecord(std::string_view text);
+
+}  // namespace supervisor

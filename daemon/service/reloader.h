@@ -1,0 +1,36 @@
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "daemon/config/diff.h"
+#include "daemon/loop/loop.h"
+#include "daemon/loop/worker.h"
+#include "daemon/service/supervisor.h"
+
+namespace supervisor {
+
+struct ReloadResult {
+  bool applied = false;
+  ReloadPlan plan;
+  std::vector<std::string> errors;  // FILE:LINE:COLUMN: ...; then nothing was changed
+};
+
+// Reads the configuration file again, off the loop thread, and applies what differs. One at a time, in order.
+class Reloader {
+ public:
+  Reloader(Loop& loop, Worker& worker, Supervisor& supervisor, std::string config_file)
+      : loop_(loop), worker_(worker), supervisor_(supervisor), config_file_(std::move(config_file)) {}
+
+  // Loop thread; `done` too.
+  void Reload(bool dry_run, const Cause& cause, std::function<void(ReloadResult)> done);
+
+ private:
+  Loop& loop_;
+  Worker& worker_;
+  Supervisor& supervisor_;
+  std::string config_file_;
+};
+
+}  // namespace supervisor

@@ -1,0 +1,136 @@
+#pragma once
+
+#include <sys/resource.h>
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "daemon/config/config.h"
+#include "daemon/config/diff.h"
+#include "daemon/config/load.h"
+#include "daemon/service/instance.h"
+#include "daemon/service/operations.h"
+#include "daemon/service/order.h"
+#include "daemon/store/store.h"
+
+namespace supervisor {
+
+enum class SystemHealth { kHealthy, kDegraded, kCritical };
+
+struct ActionOptions {
+  Cause cause;
+  bool no_wait = false;
+  absl::Duration timeout;  // zero: as long as the services' own timeouts allow
+};
+
+// Owns every instance and decides for all of them together: order, operations, reload, shutdown. All supervision state
+// is here, on the loop thread; other threads post to the loop.
+//
+// A turn: handlers enqueue events; when the turn ends the events are stepped, then the actions performed, until
+// neither is left; then the start and stop order is asked who may go on, until nobody may.
+class Supervisor final : private InstanceObserver {
+ public:
+  struct Options {
+    std::string state_directory;
+    const CgroupRoot* cgroups = nullptr;
+    rlimit descriptor_limit{};  // what services get where they name no max_open_files
+    // A critical service has failed and the configuration wants the daemon to end.
+    std::function<void(const std::string& why)> on_critical_failure;
+  };
+  Supervisor(Loop& loop, Worker& files, LogPump& logs, Checker& checker, Store& store, Options options, Config config);
+  ~Supervisor() override;
+  Supervisor(const Supervisor&) = delete;
+  Supervisor& operator=(const Supervisor&) = delete;
+
+  // Adopts what runs, then starts what is enabled. Once.
+  void Boot(const std::map<pid_t, WaitStatus>& reaped);
+  // To be called when a turn of the loop ends.
+  void TurnEnded();
+
+  // NotFound (with near misses) where a target names nothing.
+  absl::StatusOr<std::vector<Instance*>> Resolve(const std::vector<std::string>& targets) const;
+
+  // The status tells at once whether the targets were understood; `done` is called, later, only where it is OK.
+  absl::Status Start(const std::vector<std::string>& targets, const ActionOptions& options, ActionsDone done);
+  absl::Status Stop(const std::vector<std::string>& targets, const ActionOptions& options, ActionsDone done);
+  absl::Status Restart(const std::vector<std::string>& targets, const ActionOptions& options, ActionsDone done);
+  absl::Status Signal(const std::vector<std::string>& targets, int signal, const Cause& cause, ActionsDone done);
+
+  // Stops everything in reverse order for good; further requests are refused. `done` when nothing is left.
+  void Shutdown(const Cause& cause, ActionsDone done);
+  // After a shutdown: nothing of the services stays behind, no FIFO and no record.
+  void ForgetAll();
+  bool shutting_down() const { return shutting_down_; }
+
+  // Applies a configuration that was loaded without errors.
+  ReloadPlan Plan(const Config& wanted) const;
+  ReloadPlan Reload(Config wanted, const Cause& cause);
+
+  void ReportExit(pid_t pid, WaitStatus status);
+  // An event of the daemon itself.
+  void RecordOwnEvent(const std::string& type, const std::string& message, const Cause& cause);
+
+  const Config& config() const { return config_; }
+  std::vector<Instance*> instances() const;  // by priority, then id
+  Instance* Find(const std::string& id) const;
+  SystemHealth system_health() const;
+
+ private:
+  void Enqueue(Instance& instance, ServiceEvent event) override;
+  void OnRecord(Instance& instance, const RecordEvent& event) override;
+  void OnAttemptEnded(Instance& instance, const AttemptEnded& outcome) override;
+  void OnHealthResult(Instance& instance, const CheckResult& result, Health verdict) override;
+
+  struct StopJob {
+    std::vector<std::string> members;
+    Cause cause;
+  };
+
+  void AddInstances(const ServiceConfig& service);
+  bool DrainEvents();
+  bool AskOrder();
+  bool AdvanceStopJobs(const std::vector<OrderView>& views);
+  void EraseRemoved();
+  void PublishChanges();
+  std::vector<OrderView> Views() const;
+  void SampleUsage();
+  void SampleSlice(std::vector<std::string> ids, size_t from);
+  void WaitForUp(std::vector<Operations::Item> items, const ActionOptions& options, ActionsDone done);
+  std::optional<ActionOutcome> DownOutcome(const std::string& id) const;
+  std::vector<Instance*> WithDependencies(const std::vector<Instance*>& named) const;
+  std::vector<Instance*> WithDependents(const std::vector<Instance*>& named) const;
+  absl::Status RefuseWhileStopping() const;
+  ServiceRow RowOf(const Instance& instance) const;
+  ActionsDone AfterFiles(ActionsDone done);
+
+  Loop& loop_;
+  Worker& files_;
+  Store& store_;
+  Options options_;
+  Config config_;
+  Worker lookups_;
+  InstanceContext context_;
+  std::map<std::string, std::unique_ptr<Instance>> instances_;  // by instance id
+  std::set<std::string> removed_;                               // to be erased when they have stopped
+  Operations operations_;
+  std::vector<StopJob> stop_jobs_;
+  struct Queued {
+    std::string id;
+    ServiceEvent event;
+  };
+  std::deque<Queued> events_;
+  std::unique_ptr<Loop::Timer> usage_timer_;
+  std::unique_ptr<Loop::Timer> first_usage_timer_;
+  bool order_changed_ = false;
+  bool shutting_down_ = false;
+  bool critical_reported_ = false;
+};
+
+}  // namespace supervisor

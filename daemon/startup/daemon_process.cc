@@ -1,0 +1,382 @@
+#include "daemon/startup/daemon_process.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <grp.h>
+#include <linux/close_range.h>
+#include <malloc.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include <csignal>
+#include <cstdio>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "common/atomic_file.h"
+#include "common/diag_log.h"
+#include "common/errno_status.h"
+#include "common/paths.h"
+#include "common/version.h"
+#include "daemon/config/load.h"
+#include "daemon/guardian/guardian.h"
+#include "daemon/rpc/rpc_server.h"
+
+namespace supervisor {
+namespace {
+
+const Cause kOwnCause{.actor = "supervisor", .reason = {}};
+
+LogLevel LevelOf(const std::string& name) {
+  if (name == "debug") {
+    return LogLevel::kDebug;
+  }
+  if (name == "warning") {
+    return LogLevel::kWarning;
+  }
+  return name == "error" ? LogLevel::kError : LogLevel::kInfo;
+}
+
+sigset_t HandledSignals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int signal : {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2}) {
+    sigaddset(&set, signal);
+  }
+  return set;
+}
+
+// What we were started with (a blocked mask, an ignored signal, strange descriptors) must not be what we run with.
+void TidyProcess() {
+  mallopt(M_ARENA_MAX, 2);
+  const sigset_t handled = HandledSignals();
+  pthread_sigmask(SIG_SETMASK, &handled, nullptr);  // read by signalfd(2); every thread inherits this
+  std::signal(SIGPIPE, SIG_IGN);                    // a client that has gone is an error of write(2), no more
+  std::signal(SIGXFSZ, SIG_IGN);
+  syscall(SYS_close_range, 3, ~0u, CLOSE_RANGE_CLOEXEC);
+  umask(022);
+}
+
+// Thousands of services and connections are ours to hold; the services get back what we were given.
+rlimit RaiseDescriptorLimit() {
+  rlimit given{};
+  getrlimit(RLIMIT_NOFILE, &given);
+  rlimit raised = given;
+  raised.rlim_cur = raised.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &raised);
+  return given;
+}
+
+absl::Status MakePrivateDirectory(const std::string& path, mode_t mode) {
+  if (mkdir(path.c_str(), mode) != 0 && errno != EEXIST) {
+    return ErrnoToStatus(errno, fmt::format("directory {}", path));
+  }
+  struct stat info {};
+  if (lstat(path.c_str(), &info) != 0) {
+    return ErrnoToStatus(errno, fmt::format("directory {}", path));
+  }
+  if (!S_ISDIR(info.st_mode) || info.st_uid != geteuid()) {
+    return absl::FailedPreconditionError(
+        fmt::format("{}: not a directory of ours (uid {}): somebody put it there", path, info.st_uid));
+  }
+  return chmod(path.c_str(), mode) == 0 ? absl::OkStatus() : ErrnoToStatus(errno, fmt::format("directory {}", path));
+}
+
+absl::StatusOr<std::optional<gid_t>> SocketGroup(const std::string& name) {
+  if (name.empty()) {
+    return std::optional<gid_t>();
+  }
+  const absl::StatusOr<SpawnRequest::Credentials> credentials = LookUpCredentials("", name);
+  if (!credentials.ok()) {
+    return absl::NotFoundError(fmt::format("global.socket_group: {}", std::string(credentials.status().message())));
+  }
+  return std::optional<gid_t>(credentials->gid);
+}
+
+class DaemonProcess {
+ public:
+  explicit DaemonProcess(const DaemonOptions& options) : options_(options) {}
+
+  // Makes everything; what fails is the message for whoever started us.
+  absl::Status Start(Config config);
+  int Run();
+  void Announce(const absl::Status& status);
+
+ private:
+  absl::Status MakeDirectoriesFor(const Config& config);
+  absl::Status OpenStore(const Config& config);
+  void MakeLogs();
+  absl::Status ServeControl(const Config& config);
+  void WatchSignals();
+  void OnSignal(int signal);
+  std::map<pid_t, WaitStatus> TakeReaped();
+  void BeginShutdown(const Cause& cause, int exit_code, ActionsDone done);
+
+  const DaemonOptions& options_;
+  RuntimePaths paths_;
+  const absl::Time started_ = WallNow();
+  int exit_code_ = 0;
+  bool ending_ = false;
+
+  // In the order in which they depend on each other; they go in reverse.
+  Loop loop_;
+  EventHub events_;
+  std::unique_ptr<Store> store_;
+  Worker files_;
+  Worker config_reader_;
+  std::unique_ptr<LogPump> logs_;
+  std::unique_ptr<Checker> checker_;
+  std::unique_ptr<CgroupRoot> cgroups_;
+  std::unique_ptr<Supervisor> supervisor_;
+  std::unique_ptr<Reloader> reloader_;
+  std::unique_ptr<RpcServer> rpc_;
+  UniqueFd signal_fd_;
+  std::unique_ptr<Loop::Watch> signal_watch_;
+  std::unique_ptr<Loop::Watch> reaped_watch_;
+};
+
+absl::Status DaemonProcess::MakeDirectoriesFor(const Config& config) {
+  for (const std::string& directory : {config.global.log_directory, config.global.pid_directory}) {
+    if (absl::Status status = MakeDirectories(directory, 0755); !status.ok()) {
+      return status;
+    }
+  }
+  // Services reach their FIFO in there, which is theirs; nobody can list it.
+  if (absl::Status status = MakePrivateDirectory(paths_.state_directory, 0711); !status.ok()) {
+    return status;
+  }
+  return MakePrivateDirectory(paths_.state_directory + "/private", 0700);
+}
+
+absl::Status DaemonProcess::OpenStore(const Config& config) {
+  Store::Options options;
+  options.path = config.global.database;
+  options.metrics_retention = config.monitoring.metrics_retention;
+  options.events_retention = config.monitoring.events_retention;
+  absl::StatusOr<std::unique_ptr<Store>> store = Store::Open(
+      options, [this](const std::vector<EventRow>& rows) { events_.Publish(rows); },
+      [path = options.path](const std::string& error) {
+        if (error.empty()) {
+          LogInfo("database is written again", {{"database", path}});
+        } else {
+          LogError("database trouble; supervision goes on", {{"database", path}, {"error", error}});
+        }
+      });
+  if (!store.ok()) {
+    return store.status();
+  }
+  store_ = *std::move(store);
+  return absl::OkStatus();
+}
+
+void DaemonProcess::MakeLogs() {
+  logs_ = std::make_unique<LogPump>([](const std::string& stream, const std::string& error, const LogStreamStats& stats) {
+    if (error.empty()) {
+      LogInfo("output is captured again", {{"stream", stream}, {"dropped_bytes", std::to_string(stats.dropped_bytes)}});
+    } else {
+      LogError("output can't be captured", {{"stream", stream},
+                                            {"error", error},
+                                            {"dropped_bytes", std::to_string(stats.dropped_bytes)}});
+    }
+  });
+}
+
+absl::Status DaemonProcess::ServeControl(const Config& config) {
+  const absl::StatusOr<std::optional<gid_t>> group = SocketGroup(config.global.socket_group);
+  if (!group.ok()) {
+    return group.status();
+  }
+  const RpcContext context{
+      .loop = loop_,
+      .supervisor = *supervisor_,
+      .reloader = *reloader_,
+      .store = *store_,
+      .events = events_,
+      .logs = *logs_,
+      .socket_group = *group,
+      .socket_group_name = config.global.socket_group,
+      .config_file = options_.config_file,
+      .database = config.global.database,
+      .guardian_pid = options_.guardian_pid,
+      .supervisor_started = absl::FromUnixMillis(options_.supervisor_started_unix_ms),
+      .daemon_started = started_,
+      .shutdown = [this](const Cause& cause, ActionsDone done) { BeginShutdown(cause, 0, std::move(done)); }};
+  absl::StatusOr<std::unique_ptr<RpcServer>> server =
+      RpcServer::Start(context, paths_.socket, config.global.socket_mode, paths_.state_directory + "/private");
+  if (!server.ok()) {
+    return server.status();
+  }
+  rpc_ = *std::move(server);
+  return absl::OkStatus();
+}
+
+absl::Status DaemonProcess::Start(Config config) {
+  paths_ = GetRuntimePaths(config.global.socket);
+  if (absl::Status status = MakeDirectoriesFor(config); !status.ok()) {
+    return status;
+  }
+  if (!config.global.log_file.empty()) {
+    const std::string directory = config.global.log_file.substr(0, config.global.log_file.rfind('/'));
+    absl::Status status = MakeDirectories(directory, 0755);
+    if (status.ok()) {
+      status = ConfigureDiagLog(config.global.log_file, LevelOf(config.global.log_level), options_.started_fd < 0);
+    }
+    if (!status.ok()) {
+      return status;
+    }
+  }
+  if (absl::Status status = OpenStore(config); !status.ok()) {
+    return status;
+  }
+  MakeLogs();
+  checker_ = std::make_unique<Checker>();
+  cgroups_ = CgroupRoot::Detect(fmt::format("{:x}", std::hash<std::string>()(paths_.socket)));
+  const rlimit descriptors = RaiseDescriptorLimit();
+  supervisor_ = std::make_unique<Supervisor>(
+      loop_, files_, *logs_, *checker_, *store_,
+      Supervisor::Options{.state_directory = paths_.state_directory,
+                          .cgroups = cgroups_.get(),
+                          .descriptor_limit = descriptors,
+                          .on_critical_failure =
+                              [this](const std::string& why) {
+                                BeginShutdown({.actor = "supervisor", .reason = why}, kExitOrderlyFailure,
+                                              [](const std::vector<ActionOutcome>&) {});
+                              }},
+      std::move(config));
+  reloader_ = std::make_unique<Reloader>(loop_, config_reader_, *supervisor_, options_.config_file);
+  loop_.SetTurnEnd([this] { supervisor_->TurnEnded(); });
+  if (absl::Status status = ServeControl(supervisor_->config()); !status.ok()) {
+    return status;
+  }
+  WatchSignals();
+  supervisor_->RecordOwnEvent("supervisor_started",
+                              fmt::format("supervisord {} started, pid {}", kVersion, getpid()), kOwnCause);
+  supervisor_->Boot(TakeReaped());
+  return absl::OkStatus();
+}
+
+std::map<pid_t, WaitStatus> DaemonProcess::TakeReaped() {
+  std::map<pid_t, WaitStatus> reaped;
+  ReapedRecord record{};
+  while (options_.reaped_read_fd >= 0 && read(options_.reaped_read_fd, &record, sizeof(record)) == sizeof(record)) {
+    reaped.insert_or_assign(record.pid, WaitStatus::FromRaw(record.status));
+  }
+  return reaped;
+}
+
+void DaemonProcess::WatchSignals() {
+  const sigset_t handled = HandledSignals();
+  signal_fd_.Reset(signalfd(-1, &handled, SFD_CLOEXEC | SFD_NONBLOCK));
+  signal_watch_ = loop_.WatchFd(signal_fd_.get(), Loop::Interest::kRead, [this](Loop::Ready) {
+    signalfd_siginfo info{};
+    while (read(signal_fd_.get(), &info, sizeof(info)) == sizeof(info)) {
+      OnSignal(static_cast<int>(info.ssi_signo));
+    }
+  });
+  if (options_.reaped_read_fd >= 0) {
+    reaped_watch_ = loop_.WatchFd(options_.reaped_read_fd, Loop::Interest::kRead, [this](Loop::Ready) {
+      for (const auto& [pid, status] : TakeReaped()) {
+        supervisor_->ReportExit(pid, status);
+      }
+    });
+  }
+}
+
+void DaemonProcess::OnSignal(int signal) {
+  switch (signal) {
+    case SIGHUP:
+      reloader_->Reload(false, {.actor = "signal SIGHUP", .reason = {}}, [](const ReloadResult&) {});
+      return;
+    case SIGUSR1: {
+      const GlobalConfig& global = supervisor_->config().global;
+      logs_->ReopenAll();
+      const absl::Status status = ConfigureDiagLog(global.log_file, LevelOf(global.log_level), options_.started_fd < 0);
+      LogInfo("log files reopened", {{"result", status.ok() ? "ok" : std::string(status.message())}});
+      return;
+    }
+    case SIGUSR2:
+      LogWarning("SIGUSR2: replacing the daemon's binary in place is not part of this version");
+      return;
+    default:
+      BeginShutdown({.actor = fmt::format("signal {}", signal == SIGTERM ? "SIGTERM" : "SIGINT"), .reason = {}}, 0,
+                    [](const std::vector<ActionOutcome>&) {});
+      return;
+  }
+}
+
+void DaemonProcess::BeginShutdown(const Cause& cause, int exit_code, ActionsDone done) {
+  if (std::exchange(ending_, true)) {
+    supervisor_->Shutdown(cause, std::move(done));  // one more who waits for the same
+    return;
+  }
+  exit_code_ = exit_code;
+  LogInfo("stopping all services", {{"actor", cause.actor}, {"reason", cause.reason}});
+  supervisor_->Shutdown(cause, [this, cause, done = std::move(done)](std::vector<ActionOutcome> outcomes) {
+    supervisor_->RecordOwnEvent("supervisor_stopped", fmt::format("supervisord stopped, pid {}", getpid()), cause);
+    done(std::move(outcomes));
+    loop_.Stop();
+  });
+}
+
+int DaemonProcess::Run() {
+  loop_.Run();
+  rpc_->Shutdown();
+  rpc_.reset();
+  supervisor_->ForgetAll();
+  reloader_.reset();
+  supervisor_.reset();
+  checker_.reset();
+  logs_.reset();
+  files_.Finish();
+  store_.reset();
+  rmdir((paths_.state_directory + "/private").c_str());
+  rmdir(paths_.state_directory.c_str());
+  unlink(paths_.pid_file.c_str());
+  unlink(paths_.lock_file.c_str());
+  ShutdownDiagLog();
+  return exit_code_;
+}
+
+// To whoever waits: the terminal that started us in the background, and the guardian.
+void DaemonProcess::Announce(const absl::Status& status) {
+  const std::string text = status.ok() ? "ok" : std::string(status.message());
+  if (options_.started_fd >= 0) {
+    // Nobody reads it any more when this is not the first daemon of its guardian.
+    static_cast<void>(!write(options_.started_fd, text.data(), text.size()));
+    close(options_.started_fd);
+  } else if (!status.ok()) {
+    fmt::print(stderr, "supervisord: {}\n", text);
+  }
+  const uint64_t one = 1;
+  if (status.ok() && options_.ready_fd >= 0 && write(options_.ready_fd, &one, sizeof(one)) < 0) {
+    LogWarning("the guardian can't be told that the daemon serves", {{"error", ErrnoText(errno)}});
+  }
+}
+
+}  // namespace
+
+int RunDaemonProcess(const DaemonOptions& options) {
+  TidyProcess();
+  LoadedConfig loaded = LoadConfig(options.config_file);
+  if (!loaded.config) {
+    for (const ConfigError& error : loaded.errors) {
+      LogError("configuration", {{"error", error.ToString()}});
+    }
+    return 2;
+  }
+  DaemonProcess process(options);
+  const absl::Status status = process.Start(*std::move(loaded.config));
+  process.Announce(status);
+  if (!status.ok()) {
+    LogError("not started", {{"error", std::string(status.message())}});
+    ShutdownDiagLog();
+    return 1;
+  }
+  return process.Run();
+}
+
+}  // namespace supervisor

@@ -1,0 +1,163 @@
+#include "daemon/startup/launch.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/wait.h>
+
+#include <climits>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "common/atomic_file.h"
+#include "common/clock.h"
+#include "common/errno_status.h"
+#include "common/paths.h"
+#include "daemon/config/load.h"
+#include "daemon/guardian/guardian.h"
+#include "daemon/startup/daemon_process.h"
+#include "daemon/startup/lock.h"
+
+namespace supervisor {
+namespace {
+
+// The path, and not /proc/self/exe: after an upgrade the path has the new program, the link the old one.
+std::string OwnProgram() {
+  char path[PATH_MAX];
+  const ssize_t size = readlink("/proc/self/exe", path, sizeof(path));
+  return size > 0 ? std::string(path, static_cast<size_t>(size)) : "/proc/self/exe";
+}
+
+void KeepOverExec(int fd) { fcntl(fd, F_SETFD, 0); }
+
+std::vector<char*> AsArgv(std::vector<std::string>& arguments) {
+  std::vector<char*> argv;
+  argv.reserve(arguments.size() + 1);
+  for (std::string& argument : arguments) {
+    argv.push_back(argument.data());
+  }
+  argv.push_back(nullptr);
+  return argv;
+}
+
+int Fail(const std::string& what) {
+  fmt::print(stderr, "supervisord: {}\n", what);
+  return 1;
+}
+
+// In the background: the caller's process waits here until the daemon serves, or says why it does not.
+int WaitForStart(int started_fd, pid_t child) {
+  std::string text;
+  char buffer[512];
+  for (ssize_t got = 0; (got = read(started_fd, buffer, sizeof(buffer))) > 0 || (got < 0 && errno == EINTR);) {
+    text.append(buffer, got > 0 ? static_cast<size_t>(got) : 0);
+  }
+  if (text == "ok") {
+    return 0;
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  if (!text.empty()) {
+    fmt::print(stderr, "supervisord: {}\n", text);
+  } else {
+    fmt::print(stderr, "supervisord: the daemon ended before it served\n");
+  }
+  return WIFEXITED(status) && WEXITSTATUS(status) != 0 ? WEXITSTATUS(status) : 1;
+}
+
+// The child's side: no terminal, and nothing that keeps one busy.
+void DetachFromTerminal() {
+  setsid();
+  const UniqueFd null(open("/dev/null", O_RDWR | O_CLOEXEC));
+  for (int fd = 0; fd <= 2; ++fd) {
+    dup2(null.get(), fd);
+  }
+  if (chdir("/") != 0) {
+    return;  // "/" can always be entered
+  }
+}
+
+}  // namespace
+
+int LaunchSupervisor(const DaemonOptions& given) {
+  const LoadedConfig loaded = LoadConfig(given.config_file);
+  for (const ConfigError& error : loaded.errors) {
+    fmt::print(stderr, "{}\n", error.ToString());
+  }
+  if (!loaded.config) {
+    fmt::print(stderr, "supervisord: not started: {} error{} in the configuration\n", loaded.errors.size(),
+               loaded.errors.size() == 1 ? "" : "s");
+    return 2;
+  }
+  const RuntimePaths paths = GetRuntimePaths(loaded.config->global.socket);
+  absl::StatusOr<UniqueFd> lock = AcquireLock(paths);
+  if (!lock.ok()) {
+    return Fail(std::string(lock.status().message()));
+  }
+  DaemonOptions options = given;
+  options.lock_fd = lock->get();
+  options.supervisor_started_unix_ms = absl::ToUnixMillis(WallNow());
+  if (options.background) {
+    int started[2];
+    if (pipe2(started, O_CLOEXEC) != 0) {
+      return Fail(ErrnoText(errno));
+    }
+    const UniqueFd read_end(started[0]);
+    UniqueFd write_end(started[1]);
+    const pid_t child = fork();  // one thread yet, and nothing to lose
+    if (child < 0) {
+      return Fail(fmt::format("fork: {}", ErrnoText(errno)));
+    }
+    if (child > 0) {
+      write_end.Reset();
+      return WaitForStart(read_end.get(), child);
+    }
+    DetachFromTerminal();
+    options.started_fd = write_end.Release();
+  }
+  if (const absl::Status status = WriteFileAtomically(paths.pid_file, fmt::format("{}\n", getpid()), 0644);
+      !status.ok()) {
+    return Fail(std::string(status.message()));
+  }
+  if (options.no_guardian) {
+    return RunDaemonProcess(options);
+  }
+  std::vector<std::string> arguments = {
+      "supervisord", "--internal-guardian", "--config", options.config_file,
+      fmt::format("--internal-lock-fd={}", options.lock_fd), fmt::format("--internal-started-fd={}", options.started_fd),
+      fmt::format("--internal-supervisor-started={}", options.supervisor_started_unix_ms)};
+  KeepOverExec(options.lock_fd);
+  if (options.started_fd >= 0) {
+    KeepOverExec(options.started_fd);
+  }
+  const std::string program = OwnProgram();
+  execv(program.c_str(), AsArgv(arguments).data());
+  return Fail(fmt::format("{}: {}", program, ErrnoText(errno)));
+}
+
+int RunAsGuardian(const DaemonOptions& options) {
+  int reaped[2];
+  const int ready = eventfd(0, EFD_NONBLOCK);
+  // Not close-on-exec: every daemon inherits them. Large, for exit codes wait in it while no daemon is there.
+  if (pipe2(reaped, O_NONBLOCK) != 0 || ready < 0) {
+    return Fail(ErrnoText(errno));
+  }
+  constexpr int kPipeSize = 1 << 20;
+  fcntl(reaped[1], F_SETPIPE_SZ, kPipeSize);
+  std::vector<std::string> arguments = {
+      "supervisord", "--internal-daemon", "--config", options.config_file,
+      fmt::format("--internal-lock-fd={}", options.lock_fd), fmt::format("--internal-started-fd={}", options.started_fd),
+      fmt::format("--internal-supervisor-started={}", options.supervisor_started_unix_ms),
+      fmt::format("--internal-reaped-read-fd={}", reaped[0]), fmt::format("--internal-reaped-write-fd={}", reaped[1]),
+      fmt::format("--internal-ready-fd={}", ready), fmt::format("--internal-guardian-pid={}", getpid())};
+  const std::string program = OwnProgram();
+  std::vector<char*> daemon_argv = AsArgv(arguments);
+  return RunGuardian({.program = program.c_str(),
+                      .daemon_argv = daemon_argv.data(),
+                      .reaped_write_fd = reaped[1],
+                      .ready_fd = ready});
+}
+
+}  // namespace supervisor

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <optional>
+
+#include "absl/status/statusor.h"
+#include "common/paths.h"
+#include "common/unique_fd.h"
+
+namespace supervisor {
+
+// One daemon a socket: a flock(2) on a file beside it, which guardian and daemon hold together. The kernel lets go of
+// it when the last of them is gone, however that came about; so a file that was left behind is no obstacle.
+
+// AlreadyExists names the pid that holds it.
+absl::StatusOr<UniqueFd> AcquireLock(const RuntimePaths& paths);
+
+// The pid to signal of the daemon that runs on this socket; nothing where none runs.
+std::optional<pid_t> RunningDaemon(const RuntimePaths& paths);
+
+}  // namespace supervisor

@@ -1,0 +1,221 @@
+#include "daemon/startup/options.h"
+
+#include <fmt/format.h>
+#include <getopt.h>
+#include <unistd.h>
+
+#include <array>
+#include <climits>
+#include <cstdlib>
+#include <memory>
+#include <vector>
+
+#include "common/near_miss.h"
+#include "common/paths.h"
+
+namespace supervisor {
+
+const char kDaemonHelp[] =
+    R"(supervisord - starts, watches and stops services
+
+Usage: supervisord [-c FILE] [--daemon | --stop | --status | --check | --init-db]
+
+Without a command it runs in the foreground until SIGTERM or Ctrl-C, then stops all services and ends.
+
+  -c, --config FILE   the configuration (default: /etc/supervisord/supervisor_config.json, for ordinary users
+                      $XDG_CONFIG_HOME/supervisord/supervisor_config.json)
+  -d, --daemon        run in the background; returns when the daemon answers
+      --stop          stop a running daemon and all its services; returns when they are gone
+      --status        say whether a daemon runs (exit 0) or not (exit 3)
+      --check         validate the configuration and start nothing (exit 0, or 2 with all errors)
+      --init-db       create or open the database that the configuration names, and end
+      --no-guardian   run without the small parent process that restarts the daemon should it die: for service
+                      managers that do the restarting themselves
+  -V, --version
+  -h, --help
+
+Signals: SIGTERM, SIGINT stop everything; SIGHUP reloads the configuration; SIGUSR1 reopens log files.
+Exit codes: 0 done, 1 failed, 2 usage or configuration error, 3 not running.
+Services are looked at and controlled with supervisorctl.
+)";
+
+namespace {
+
+enum Option : int {
+  kStop = 256,
+  kStatus,
+  kCheck,
+  kInitDb,
+  kNoGuardian,
+  kGuardian,
+  kDaemonProcess,
+  kLockFd,
+  kReapedReadFd,
+  kReapedWriteFd,
+  kReadyFd,
+  kStartedFd,
+  kGuardianPid,
+  kSupervisorStarted,
+};
+
+constexpr std::array<option, 19> kOptions = {{
+    {"config", required_argument, nullptr, 'c'},
+    {"daemon", no_argument, nullptr, 'd'},
+    {"stop", no_argument, nullptr, kStop},
+    {"status", no_argument, nullptr, kStatus},
+    {"check", no_argument, nullptr, kCheck},
+    {"init-db", no_argument, nullptr, kInitDb},
+    {"no-guardian", no_argument, nullptr, kNoGuardian},
+    {"version", no_argument, nullptr, 'V'},
+    {"help", no_argument, nullptr, 'h'},
+    // Between our own processes.
+    {"internal-guardian", no_argument, nullptr, kGuardian},
+    {"internal-daemon", no_argument, nullptr, kDaemonProcess},
+    {"internal-lock-fd", required_argument, nullptr, kLockFd},
+    {"internal-reaped-read-fd", required_argument, nullptr, kReapedReadFd},
+    {"internal-reaped-write-fd", required_argument, nullptr, kReapedWriteFd},
+    {"internal-ready-fd", required_argument, nullptr, kReadyFd},
+    {"internal-started-fd", required_argument, nullptr, kStartedFd},
+    {"internal-guardian-pid", required_argument, nullptr, kGuardianPid},
+    {"internal-supervisor-started", required_argument, nullptr, kSupervisorStarted},
+    {nullptr, 0, nullptr, 0},
+}};
+
+absl::Status UsageError(const std::string& what) {
+  return absl::InvalidArgumentError(what + "\nTry: supervisord --help");
+}
+
+absl::Status UnknownOption(const std::string& argument) {
+  std::vector<std::string> known;
+  for (const option& entry : kOptions) {
+    if (entry.name != nullptr && !std::string(entry.name).starts_with("internal-")) {
+      known.push_back(fmt::format("--{}", entry.name));
+    }
+  }
+  const std::vector<std::string> near = NearMisses(argument, known, 1);
+  return UsageError(fmt::format("unknown option {}{}", argument,
+                                near.empty() ? "" : fmt::format(" (did you mean {}?)", near.front())));
+}
+
+std::string Absolute(const std::string& path) {
+  if (path.starts_with('/')) {
+    return path;
+  }
+  const std::unique_ptr<char, decltype(&std::free)> here(getcwd(nullptr, 0), std::free);
+  return here != nullptr ? fmt::format("{}/{}", here.get(), path) : path;
+}
+
+int Number(const char* text) { return static_cast<int>(std::strtol(text, nullptr, 10)); }
+
+// Those of our own processes; true where it was one.
+bool TakeInternal(int choice, DaemonOptions& options) {
+  switch (choice) {
+    case kLockFd:
+      options.lock_fd = Number(optarg);
+      return true;
+    case kReapedReadFd:
+      options.reaped_read_fd = Number(optarg);
+      return true;
+    case kReapedWriteFd:
+      options.reaped_write_fd = Number(optarg);
+      return true;
+    case kReadyFd:
+      options.ready_fd = Number(optarg);
+      return true;
+    case kStartedFd:
+      options.started_fd = Number(optarg);
+      return true;
+    case kGuardianPid:
+      options.guardian_pid = Number(optarg);
+      return true;
+    case kSupervisorStarted:
+      options.supervisor_started_unix_ms = std::strtoll(optarg, nullptr, 10);
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<DaemonOptions> ParseDaemonOptions(int argc, char** argv) {
+  using Command = DaemonOptions::Command;
+  DaemonOptions options;
+  std::string command_option;
+  const auto choose = [&](Command command, const char* name) -> absl::Status {
+    if (!command_option.empty() && command_option != name) {
+      return UsageError(fmt::format("{} and {} exclude each other", command_option, name));
+    }
+    command_option = name;
+    options.command = command;
+    return absl::OkStatus();
+  };
+  opterr = 0;
+  for (;;) {
+    const int here = optind;
+    // The command line is parsed once, before there is another thread.
+    const int choice = getopt_long(argc, argv, ":c:dVh", kOptions.data(), nullptr);  // NOLINT(concurrency-mt-unsafe)
+    if (choice == -1) {
+      break;
+    }
+    if (TakeInternal(choice, options)) {
+      continue;
+    }
+    absl::Status status;
+    switch (choice) {
+      case 'c':
+        options.config_file = optarg;
+        options.config_given = true;
+        break;
+      case 'd':
+        options.background = true;
+        break;
+      case 'V':
+        status = choose(Command::kShowVersion, "--version");
+        break;
+      case 'h':
+        status = choose(Command::kShowHelp, "--help");
+        break;
+      case kStop:
+        status = choose(Command::kStop, "--stop");
+        break;
+      case kStatus:
+        status = choose(Command::kStatus, "--status");
+        break;
+      case kCheck:
+        status = choose(Command::kCheck, "--check");
+        break;
+      case kInitDb:
+        status = choose(Command::kInitDb, "--init-db");
+        break;
+      case kNoGuardian:
+        options.no_guardian = true;
+        break;
+      case kGuardian:
+        options.command = Command::kGuardian;
+        break;
+      case kDaemonProcess:
+        options.command = Command::kDaemonProcess;
+        break;
+      case ':':
+        status = UsageError(fmt::format("{} needs a value", argv[here]));
+        break;
+      default:
+        status = UnknownOption(argv[here]);
+        break;
+    }
+    if (!status.ok()) {
+      return status;
+    }
+  }
+  if (optind < argc) {
+    return UsageError(fmt::format("unexpected argument {} (services are controlled with supervisorctl)", argv[optind]));
+  }
+  if (options.background && options.command != Command::kRun) {
+    return UsageError(fmt::format("--daemon and {} exclude each other", command_option));
+  }
+  options.config_file = Absolute(options.config_given ? options.config_file : GetDefaultPaths().config_file);
+  return options;
+}
+
+}  // namespace supervisor

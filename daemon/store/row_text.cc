@@ -1,0 +1,137 @@
+#include "daemon/store/row_text.h"
+
+#include <charconv>
+#include <cmath>
+#include <cstdint>
+#include <optional>
+
+#include "common/time_format.h"
+
+namespace supervisor {
+namespace {
+
+constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
+
+uint8_t ByteAt(std::string_view text, size_t at) { return at < text.size() ? static_cast<uint8_t>(text[at]) : 0; }
+
+// The length of the character at `at`, 0 where there is none (RFC 3629, table 3-7 of the Unicode standard).
+size_t CharacterLength(std::string_view text, size_t at) {
+  const uint8_t first = ByteAt(text, at);
+  if (first < 0x80) {
+    return first == 0 ? 0 : 1;
+  }
+  const auto continues = [&](size_t offset, uint8_t low = 0x80, uint8_t high = 0xBF) {
+    const uint8_t byte = ByteAt(text, at + offset);
+    return byte >= low && byte <= high;
+  };
+  if (first >= 0xC2 && first <= 0xDF) {
+    return continues(1) ? 2 : 0;
+  }
+  if (first >= 0xE0 && first <= 0xEF) {
+    const uint8_t low = first == 0xE0 ? 0xA0 : 0x80;   // no overlong forms
+    const uint8_t high = first == 0xED ? 0x9F : 0xBF;  // no surrogates
+    return continues(1, low, high) && continues(2) ? 3 : 0;
+  }
+  if (first >= 0xF0 && first <= 0xF4) {
+    const uint8_t low = first == 0xF0 ? 0x90 : 0x80;
+    const uint8_t high = first == 0xF4 ? 0x8F : 0xBF;  // nothing above U+10FFFF
+    return continues(1, low, high) && continues(2) && continues(3) ? 4 : 0;
+  }
+  return 0;
+}
+
+std::optional<int> Digits(std::string_view text, size_t at, size_t count) {
+  if (at + count > text.size()) {
+    return std::nullopt;
+  }
+  int value = 0;
+  for (const char c : text.substr(at, count)) {
+    if (c < '0' || c > '9') {
+      return std::nullopt;
+    }
+    value = value * 10 + (c - '0');
+  }
+  return value;
+}
+
+// "YYYY-MM-DD?HH:MM:SS", 19 characters.
+std::optional<absl::Time> ParseDateTime(std::string_view text) {
+  const auto year = Digits(text, 0, 4);
+  const auto month = Digits(text, 5, 2);
+  const auto day = Digits(text, 8, 2);
+  const auto hour = Digits(text, 11, 2);
+  const auto minute = Digits(text, 14, 2);
+  const auto second = Digits(text, 17, 2);
+  if (!year || !month || !day || !hour || !minute || !second) {
+    return std::nullopt;
+  }
+  if (text[4] != '-' || text[7] != '-' || text[13] != ':' || text[16] != ':' || (text[10] != ' ' && text[10] != 'T')) {
+    return std::nullopt;
+  }
+  return absl::FromCivil(absl::CivilSecond(*year, *month, *day, *hour, *minute, *second), absl::UTCTimeZone());
+}
+
+// The years that fit the format.
+absl::Time ClampToFormat(absl::Time time) {
+  const absl::Time first = absl::FromUnixSeconds(-62167219200);   // 0000-01-01
+  const absl::Time last = absl::FromUnixMillis(253402300799999);  // 9999-12-31 23:59:59.999
+  return std::min(std::max(time, first), last);
+}
+
+}  // namespace
+
+std::string WithValidUtf8(std::string text) {
+  size_t at = 0;
+  while (at < text.size()) {
+    const size_t length = CharacterLength(text, at);
+    if (length == 0) {
+      break;
+    }
+    at += length;
+  }
+  if (at == text.size()) {
+    return text;
+  }
+  std::string valid = text.substr(0, at);
+  while (at < text.size()) {
+    const size_t length = CharacterLength(text, at);
+    if (length == 0) {
+      valid += kReplacement;
+      ++at;
+    } else {
+      valid.append(text, at, length);
+      at += length;
+    }
+  }
+  return valid;
+}
+
+absl::Time ParseTimestamp(std::string_view text) {
+  if (const auto whole = ParseDateTime(text); whole.has_value()) {
+    double fraction = 0;
+    if (text.size() > 20 && text[19] == '.') {
+      std::from_chars(text.data() + 19, text.data() + text.size(), fraction);
+    }
+    return *whole + absl::Milliseconds(std::lround(fraction * 1000));
+  }
+  double seconds = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+  if (error == std::errc() && end == text.data() + text.size() && std::isfinite(seconds)) {
+    return absl::UnixEpoch() + absl::Seconds(seconds);
+  }
+  return absl::UnixEpoch();
+}
+
+std::string TimestampLowerBound(absl::Time since) {
+  std::string bound = FormatTimestamp(ClampToFormat(since));
+  // "07:28:15" sorts before "07:28:15.000" and is the same time.
+  constexpr std::string_view kNoFraction = ".000";
+  if (bound.ends_with(kNoFraction)) {
+    bound.resize(bound.size() - kNoFraction.size());
+  }
+  return bound;
+}
+
+std::string TimestampUpperBound(absl::Time until) { return FormatTimestamp(ClampToFormat(until)); }
+
+}  // namespace supervisor

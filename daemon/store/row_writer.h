@@ -1,0 +1,66 @@
+#pragma once
+
+#include <cstdint>
+#include <set>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "daemon/store/sqlite.h"
+#include "daemon/store/store_queue.h"
+
+namespace supervisor {
+
+// What may be deleted, in steps that hold the lock for a few milliseconds only. Numbers in place of texts are another
+// program's way to write a time: they are left alone.
+inline constexpr char kDeleteOldMetrics[] =
+    "DELETE FROM supervisor_metrics WHERE id IN (SELECT id FROM supervisor_metrics "
+    "WHERE timestamp >= '' AND timestamp < ?1 ORDER BY timestamp LIMIT ?2)";
+inline constexpr char kDeleteOldEvents[] =
+    "DELETE FROM supervisor_events WHERE id IN (SELECT id FROM supervisor_events "
+    "WHERE timestamp >= '' AND timestamp < ?1 ORDER BY timestamp LIMIT ?2)";
+
+struct BatchOutcome {
+  uint64_t refused_rows = 0;   // that break a constraint somebody put on the table: the others are written
+  absl::Status first_refusal;  // ok: none
+};
+
+// The statements that write, prepared once a connection. Must go before the connection.
+class RowWriter {
+ public:
+  static absl::StatusOr<RowWriter> Prepare(SqliteDatabase& db);
+
+  // All of it in one transaction, or nothing. Gives the events their ids; one that was refused keeps id 0.
+  absl::StatusOr<BatchOutcome> Write(SqliteDatabase& db, StoreBatch& batch, absl::Time now);
+
+  // Deletes at most `most` rows older than `cutoff` and says how many it were.
+  enum class Table { kMetrics, kEvents };
+  absl::StatusOr<int64_t> DeleteOld(SqliteDatabase& db, Table table, absl::Time cutoff, int64_t most);
+
+ private:
+  absl::Status WriteRows(SqliteDatabase& db, StoreBatch& batch, BatchOutcome& outcome);
+  absl::Status StopServicesExcept(const std::set<std::string>& keep);
+  absl::Status UpsertService(const QueuedService& service);
+  absl::Status InsertEvent(SqliteDatabase& db, EventRow& row);
+  absl::Status InsertMetrics(const MetricRow& row);
+  absl::Status EnsureService(const std::string& id);
+
+  SqliteStatement begin_;
+  SqliteStatement commit_;
+  SqliteStatement unstopped_services_;
+  SqliteStatement stop_service_;
+  SqliteStatement upsert_service_;
+  SqliteStatement ensure_service_;
+  SqliteStatement insert_event_;
+  SqliteStatement insert_metrics_;
+  SqliteStatement delete_metrics_;
+  SqliteStatement delete_events_;
+
+  // Of the batch under way.
+  std::string now_text_;
+  std::set<std::string, std::less<>> ensured_;  // services whose row is there
+};
+
+}  // namespace supervisor

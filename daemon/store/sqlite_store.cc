@@ -1,0 +1,187 @@
+#include "daemon/store/sqlite_store.h"
+
+#include <pthread.h>
+
+#include <csignal>
+#include <utility>
+
+#include "daemon/store/db_file.h"
+#include "daemon/store/schema.h"
+#include "daemon/store/store_reader.h"
+#include "daemon/store/store_writer.h"
+
+namespace supervisor {
+namespace {
+
+// Beyond the time to write, for SQLite to close: then a thread counts as hanging.
+constexpr absl::Duration kTimeToClose = absl::Milliseconds(500);
+
+// Signals are the loop's; a thread that starts now takes none.
+class AllSignalsBlocked {
+ public:
+  AllSignalsBlocked() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  ~AllSignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  AllSignalsBlocked(const AllSignalsBlocked&) = delete;
+  AllSignalsBlocked& operator=(const AllSignalsBlocked&) = delete;
+
+ private:
+  sigset_t before_{};
+};
+
+// The work of a query whose rows `read` gets: the answer is read now and delivered later.
+template <typename Rows, typename Read>
+QueryWork MakeWork(Read read, std::function<void(absl::StatusOr<Rows>)> done) {
+  return [read = std::move(read), done = std::move(done)](absl::StatusOr<RowReader*> reader) {
+    auto rows = std::make_shared<absl::StatusOr<Rows>>(reader.ok() ? read(**reader) : reader.status());
+    absl::Status status = rows->status();
+    return QueryAnswer{std::move(status), [rows, done] { done(std::move(*rows)); }};
+  };
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Store>> SqliteStore::Open(const Options& options, const StoreTuning& tuning,
+                                                         CommittedCallback on_committed, TroubleCallback on_trouble) {
+  absl::StatusOr<std::string> path = ResolveDatabasePath(options.path);
+  if (!path.ok()) {
+    return path.status();
+  }
+  auto state = std::make_shared<StoreState>(*std::move(path), tuning, options.max_queued_rows);
+  state->metrics_retention = options.metrics_retention;
+  state->events_retention = options.events_retention;
+  std::unique_ptr<SqliteStore> store(new SqliteStore(std::move(state)));
+  store->Start(std::move(on_committed), std::move(on_trouble));
+  return store;
+}
+
+SqliteStore::SqliteStore(std::shared_ptr<StoreState> state) : state_(std::move(state)) {}
+
+void SqliteStore::Start(CommittedCallback on_committed, TroubleCallback on_trouble) {
+  const AllSignalsBlocked blocked;
+  auto reader = std::make_shared<StoreReader>(state_, reader_gate_);
+  auto writer =
+      std::make_shared<StoreWriter>(state_, reader, writer_gate_, std::move(on_committed), std::move(on_trouble));
+  writer_ = StartThread("store-writer", [writer] { writer->Run(); });
+  reader_ = StartThread("store-reader", [reader] { reader->Run(); });
+}
+
+std::thread SqliteStore::StartThread(const char* name, std::function<void()> body) {
+  {
+    const std::lock_guard lock(state_->mutex);
+    ++state_->threads;
+  }
+  std::thread thread([state = state_, body = std::move(body)]() mutable {
+    body();
+    body = nullptr;  // the callbacks go before the owner may
+    const std::lock_guard lock(state->mutex);
+    --state->threads;
+    state->thread_ended.notify_all();
+  });
+  pthread_setname_np(thread.native_handle(), name);
+  return thread;
+}
+
+SqliteStore::~SqliteStore() {
+  std::unique_lock lock(state_->mutex);
+  state_->stop_deadline = MonotonicNow() + state_->tuning.flush_time;
+  state_->stopping = true;
+  state_->writer_wake.notify_all();
+  state_->reader_wake.notify_all();
+  const bool ended =
+      state_->thread_ended.wait_for(lock, absl::ToChronoNanoseconds(state_->tuning.flush_time + kTimeToClose),
+                                    [this] { return state_->threads == 0; });
+  lock.unlock();
+  if (ended) {
+    writer_.join();
+    reader_.join();
+    return;
+  }
+  writer_gate_->Close();
+  reader_gate_->Close();
+  writer_.detach();
+  reader_.detach();
+}
+
+void SqliteStore::WakeWriter(MonoTime due) {
+  const bool sooner = due < state_->write_at;
+  if (sooner) {
+    state_->write_at = due;
+  }
+  // Nobody to wake when the writer's alarm is early enough; in trouble events are shown at once.
+  if (sooner || state_->stuck || state_->queue.rows() == state_->tuning.batch_rows) {
+    state_->writer_wake.notify_one();
+  }
+}
+
+void SqliteStore::UpdateService(ServiceRow row) {
+  const MonoTime now = MonotonicNow();
+  const std::lock_guard lock(state_->mutex);
+  state_->queue.UpdateService(std::move(row), WallNow());
+  WakeWriter(std::max(now, state_->last_write + state_->tuning.burst_interval));
+}
+
+void SqliteStore::RemoveServicesExcept(std::vector<std::string> ids) {
+  const std::lock_guard lock(state_->mutex);
+  state_->queue.RemoveServicesExcept(ids);
+  WakeWriter(MonotonicNow());
+}
+
+void SqliteStore::LogEvent(EventRow row) {
+  if (row.service_id.empty()) {
+    row.service_id = kSupervisorServiceId;
+  }
+  if (row.details.empty()) {
+    row.details = "{}";
+  }
+  row.id = 0;
+  const MonoTime now = MonotonicNow();
+  const std::lock_guard lock(state_->mutex);
+  state_->queue.AddEvent(std::move(row));
+  WakeWriter(std::max(now, state_->last_write + state_->tuning.burst_interval));
+}
+
+void SqliteStore::RecordMetrics(MetricRow row) {
+  const MonoTime now = MonotonicNow();
+  const std::lock_guard lock(state_->mutex);
+  state_->queue.AddMetrics(std::move(row));
+  WakeWriter(now + state_->tuning.metrics_delay);
+}
+
+void SqliteStore::SetRetention(absl::Duration metrics, absl::Duration events) {
+  const std::lock_guard lock(state_->mutex);
+  state_->metrics_retention = metrics;
+  state_->events_retention = events;
+  state_->retention_changed = true;
+  state_->writer_wake.notify_one();
+}
+
+StoreStats SqliteStore::Stats() const {
+  const std::lock_guard lock(state_->mutex);
+  return {.dropped_rows = state_->queue.dropped(),
+          .queued_rows = state_->queue.rows() + state_->queue.in_flight(),
+          .error = state_->trouble};
+}
+
+void SqliteStore::Enqueue(QueryWork work) {
+  const std::lock_guard lock(state_->mutex);
+  state_->queries.push_back(
+      {state_->queue.last_sequence(), MonotonicNow() + state_->tuning.query_patience, std::move(work)});
+  state_->reader_wake.notify_one();
+  state_->writer_wake.notify_one();  // rows that were queued before it are due now
+}
+
+void SqliteStore::QueryEvents(EventQuery query, std::function<void(absl::StatusOr<std::vector<EventRow>>)> done) {
+  Enqueue(MakeWork<std::vector<EventRow>>([query = std::move(query)](RowReader& rows) { return rows.Events(query); },
+                                          std::move(done)));
+}
+
+void SqliteStore::QueryMetrics(MetricQuery query, std::function<void(absl::StatusOr<std::vector<MetricRow>>)> done) {
+  Enqueue(MakeWork<std::vector<MetricRow>>([query = std::move(query)](RowReader& rows) { return rows.Metrics(query); },
+                                           std::move(done)));
+}
+
+}  // namespace supervisor

@@ -1,0 +1,114 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+namespace supervisor {
+
+// A row of supervisor_services.
+struct ServiceRow {
+  std::string id;
+  std::string name;
+  std::string description;
+  std::string state;
+  std::optional<int64_t> pid;
+  std::optional<int64_t> port;
+  std::optional<absl::Time> start_time;
+  int64_t uptime_seconds = 0;
+  int64_t restart_count = 0;
+  std::optional<absl::Time> last_restart;
+  int priority = 999;
+  bool critical = false;
+  bool auto_restart = true;  // restart_policy.mode is not "never"
+};
+
+// A row of supervisor_events. `details` is a JSON object; `actor` is kept inside it (the table has no column for it).
+struct EventRow {
+  int64_t id = 0;  // 0 where it could not be written
+  std::string service_id;
+  std::string event_type;
+  absl::Time timestamp;
+  std::string message;
+  std::string details;
+  std::string actor;
+};
+
+// A row of supervisor_metrics.
+struct MetricRow {
+  std::string service_id;
+  absl::Time timestamp;
+  std::optional<double> cpu_percent;
+  std::optional<double> memory_mb;
+  std::string health_status;
+  std::optional<double> response_time_ms;
+};
+
+struct StoreStats {
+  uint64_t dropped_rows = 0;  // lost because the queue was full while the database could not be written
+  uint64_t queued_rows = 0;
+  std::string error;  // the present trouble in words; empty: none
+};
+
+// The memory of the system: SQLite, written by one thread in batches (WAL), read by another. Whatever happens to the
+// file (locked, full, read-only, deleted, malformed), callers go on: rows wait in a bounded queue, what is dropped is
+// counted.
+class Store {
+ public:
+  struct Options {
+    std::string path;
+    size_t max_queued_rows = 100'000;
+    absl::Duration metrics_retention = absl::Hours(24 * 7);
+    absl::Duration events_retention = absl::Hours(24 * 30);
+  };
+  // On the writer thread, when a batch is on disk: its events with their ids, in order. Also for events that could not
+  // be written, with id 0, so that live followers see them.
+  using CommittedCallback = std::function<void(std::vector<EventRow>)>;
+  // On the writer thread, when trouble begins, changes or ends (empty).
+  using TroubleCallback = std::function<void(const std::string& error)>;
+
+  // Opens or creates the database: makes what tables and indexes are missing, changes nothing of others', sets a
+  // malformed file aside (<path>.malformed-<time>) and begins a new one. Fails only where the directory cannot be
+  // made; any other trouble is reported through on_trouble and retried.
+  static absl::StatusOr<std::unique_ptr<Store>> Open(const Options& options, CommittedCallback on_committed,
+                                                     TroubleCallback on_trouble);
+  static const char* SqliteVersion();  // of the library that is in use
+  virtual ~Store() = default;          // writes what is queued, as far as that takes less than 2 s
+
+  // Any thread; return at once.
+  virtual void UpdateService(ServiceRow row) = 0;  // insert or update by id; created_at stays
+  // Rows that the configuration no longer has get state "stopped" and pid NULL.
+  virtual void RemoveServicesExcept(std::vector<std::string> ids) = 0;
+  virtual void LogEvent(EventRow row) = 0;  // a service row that is missing is made first
+  virtual void RecordMetrics(MetricRow row) = 0;
+  virtual void SetRetention(absl::Duration metrics, absl::Duration events) = 0;
+  virtual StoreStats Stats() const = 0;
+
+  // Any thread; return at once. `done` runs on the reader thread, after everything queued before the call is on disk
+  // (or, while the database can't be written, without waiting for it).
+  struct EventQuery {
+    std::vector<std::string> service_ids = {};  // empty: all
+    std::optional<int64_t> after_id = std::nullopt;
+    size_t limit = 50;  // the newest so many
+  };
+  virtual void QueryEvents(EventQuery query,
+                           std::function<void(absl::StatusOr<std::vector<EventRow>>)> done) = 0;  // oldest first
+  struct MetricQuery {
+    std::string service_id = {};
+    absl::Time since = absl::InfinitePast();
+    absl::Time until = absl::InfiniteFuture();
+    size_t limit = 10'000;     // the newest so many
+    bool health_only = false;  // rows with a response time: results of checks
+  };
+  virtual void QueryMetrics(MetricQuery query,
+                            std::function<void(absl::StatusOr<std::vector<MetricRow>>)> done) = 0;  // oldest first
+};
+
+}  // namespace supervisor

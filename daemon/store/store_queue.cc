@@ -1,0 +1,146 @@
+#include "daemon/store/store_queue.h"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+namespace supervisor {
+namespace {
+
+size_t Bytes(const EventRow& row) {
+  return sizeof(QueuedEvent) + row.service_id.size() + row.event_type.size() + row.message.size() + row.details.size() +
+         row.actor.size();
+}
+
+size_t Bytes(const MetricRow& row) { return sizeof(MetricRow) + row.service_id.size() + row.health_status.size(); }
+
+std::set<std::string> Intersection(const std::set<std::string>& a, const std::set<std::string>& b) {
+  std::set<std::string> both;
+  std::ranges::set_intersection(a, b, std::inserter(both, both.end()));
+  return both;
+}
+
+}  // namespace
+
+void StoreQueue::NoteServiceChange() { services_sequence_ = std::min(services_sequence_, ++last_sequence_); }
+
+void StoreQueue::UpdateService(ServiceRow row, absl::Time now) {
+  NoteServiceChange();
+  std::string id = row.id;
+  services_.insert_or_assign(std::move(id), QueuedService{.row = std::move(row), .changed_at = now, .removed = false});
+  DropOverflow();
+}
+
+void StoreQueue::RemoveServicesExcept(const std::vector<std::string>& ids) {
+  NoteServiceChange();
+  std::set<std::string> keep(ids.begin(), ids.end());
+  // An update from before is written after the removal, so it has to say itself what came of it.
+  for (auto& [id, service] : services_) {
+    if (!keep.contains(id)) {
+      service.row.state = "stopped";
+      service.row.pid.reset();
+      service.removed = true;
+    }
+  }
+  keep_ = keep_.has_value() ? Intersection(*keep_, keep) : std::move(keep);
+  DropOverflow();
+}
+
+void StoreQueue::AddEvent(EventRow row) {
+  bytes_ += Bytes(row);
+  ++unpublished_;
+  events_.push_back({std::move(row), ++last_sequence_, false});
+  DropOverflow();
+}
+
+void StoreQueue::AddMetrics(MetricRow row) {
+  bytes_ += Bytes(row);
+  metrics_.push_back({std::move(row), ++last_sequence_});
+  DropOverflow();
+}
+
+size_t StoreQueue::rows() const {
+  return (keep_.has_value() ? 1 : 0) + services_.size() + events_.size() + metrics_.size();
+}
+
+void StoreQueue::DropOverflow() {
+  while (rows() + in_flight_ > max_rows_ || bytes_ > max_bytes_) {
+    if (!metrics_.empty()) {
+      DropOldestMetric();
+    } else if (!events_.empty()) {
+      DropOldestEvent();
+    } else {
+      return;  // one row a service: bounded by the configuration
+    }
+    ++dropped_;
+  }
+}
+
+void StoreQueue::DropOldestMetric() {
+  bytes_ -= Bytes(metrics_.front().row);
+  metrics_.pop_front();
+}
+
+void StoreQueue::DropOldestEvent() {
+  bytes_ -= Bytes(events_.front().row);
+  unpublished_ -= events_.front().published ? 0 : 1;
+  events_.pop_front();
+}
+
+StoreBatch StoreQueue::Take(size_t max_rows) {
+  StoreBatch batch;
+  batch.first_sequence = OldestSequence();
+  batch.keep = std::exchange(keep_, std::nullopt);
+  batch.services = std::exchange(services_, {});
+  services_sequence_ = kNothingWaits;
+  const size_t events = std::min(max_rows, events_.size());
+  TakeEvents(events, batch);
+  TakeMetrics(std::min(max_rows - events, metrics_.size()), batch);
+  return batch;
+}
+
+void StoreQueue::TakeEvents(size_t count, StoreBatch& batch) {
+  batch.events.reserve(count);
+  for (size_t i = 0; i < count; ++i) {
+    QueuedEvent& event = events_.front();
+    bytes_ -= Bytes(event.row);
+    unpublished_ -= event.published ? 0 : 1;
+    batch.events.push_back(std::move(event));
+    events_.pop_front();
+  }
+}
+
+void StoreQueue::TakeMetrics(size_t count, StoreBatch& batch) {
+  batch.metrics.reserve(count);
+  for (size_t i = 0; i < count; ++i) {
+    bytes_ -= Bytes(metrics_.front().row);
+    batch.metrics.push_back(std::move(metrics_.front().row));
+    metrics_.pop_front();
+  }
+}
+
+std::vector<EventRow> StoreQueue::PublishWaitingEvents() {
+  std::vector<EventRow> rows;
+  rows.reserve(unpublished_);
+  for (QueuedEvent& event : events_) {
+    if (!event.published) {
+      event.published = true;
+      rows.push_back(event.row);
+    }
+  }
+  unpublished_ = 0;
+  return rows;
+}
+
+uint64_t StoreQueue::OldestSequence() const {
+  uint64_t oldest = services_sequence_;
+  if (!events_.empty()) {
+    oldest = std::min(oldest, events_.front().sequence);
+  }
+  if (!metrics_.empty()) {
+    oldest = std::min(oldest, metrics_.front().sequence);
+  }
+  return oldest;
+}
+
+}  // namespace supervisor

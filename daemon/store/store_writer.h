@@ -1,0 +1,99 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "common/clock.h"
+#include "daemon/store/db_file.h"
+#include "daemon/store/row_writer.h"
+#include "daemon/store/sqlite.h"
+#include "daemon/store/store_queue.h"
+#include "daemon/store/store_reader.h"
+#include "daemon/store/store_state.h"
+
+namespace supervisor {
+
+// The one that writes: opens the database, writes batches, deletes what is old, and knows what to do when any of that
+// fails. Lives on its thread; sleeps while nothing is due.
+//
+//   failure               what happens
+//   locked, disk full     the batch is kept and tried again, with back-off
+//   malformed             the file is set aside, a new one begun, the batch written to that
+//   everything else       as locked, with a new connection each time
+//   file gone, replaced   noticed before a batch: reopened, or made again with the services' last known rows
+//   one row refused       (a constraint that somebody added) dropped and counted, the others are written
+class StoreWriter {
+ public:
+  StoreWriter(std::shared_ptr<StoreState> state, std::shared_ptr<StoreReader> reader, std::shared_ptr<CallGate> gate,
+              Store::CommittedCallback on_committed, Store::TroubleCallback on_trouble);
+
+  // The thread: returns when the store stops, with everything written or the time for that over.
+  void Run();
+
+ private:
+  struct Connection {
+    SqliteDatabase db;
+    RowWriter rows;
+    std::string path;  // resolved
+    FileIdentity identity;
+  };
+  enum class Work { kWrite, kPublish, kRetain, kStop };
+
+  Work WaitForWork();
+  std::optional<Work> DueWork(MonoTime now);  // under the state's mutex, as the next one
+  MonoTime NextDeadline() const;
+
+  void Write();
+  absl::Status TryWrite();
+  absl::Status Open();
+  bool IsReplaced() const;
+  absl::Status Connect();
+  absl::Status RestoreServices();
+  absl::Status TakeAndWrite();
+  void Committed(const BatchOutcome& outcome);
+  void Remember();
+
+  void Fail(const absl::Status& status);
+  void SetAside(const absl::Status& why);
+  void LeaveReplacedFile();
+  void RetryLater();
+  void Report(const std::string& trouble, bool stuck);
+  void PublishUnwritten();
+  void Publish(std::vector<EventRow> rows);
+
+  void Retain();
+  absl::Status TryRetain();
+  absl::StatusOr<bool> DeleteStep(RowWriter::Table table, absl::Duration retention);
+
+  void Finish();
+  bool WaitMore(int count);
+
+  std::shared_ptr<StoreState> state_;
+  std::shared_ptr<StoreReader> reader_;
+  std::shared_ptr<CallGate> gate_;
+  Store::CommittedCallback on_committed_;
+  Store::TroubleCallback on_trouble_;
+
+  std::optional<Connection> connection_;
+  StoreBatch in_flight_;
+  std::map<std::string, QueuedService> last_known_;  // what a database that is made again begins with
+  bool restore_ = false;
+  MonoTime attempt_at_;  // when to try to open and write even with an empty queue: at the start, after a failure
+  absl::Duration backoff_;
+  MonoTime lock_wait_began_;
+  MonoTime last_set_aside_ = -absl::InfiniteDuration();
+  MonoTime retain_at_;
+  bool retained_last_ = false;  // the queue and retention take turns when both are due
+  bool attempted_ = false;      // to open the database, so that there is one even when it stops at once
+  bool stop_seen_ = false;
+  bool given_up_ = false;  // stopping, and what remains cannot be written
+  size_t longest_backlog_ = 0;
+};
+
+}  // namespace supervisor

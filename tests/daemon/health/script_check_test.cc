@@ -1,0 +1,246 @@
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
+#include <cstdlib>
+#include <string>
+
+#include "common/clock.h"
+#include "daemon/health/checker.h"
+#include "tests/daemon/health/check_runner.h"
+
+namespace supervisor {
+namespace {
+
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::StartsWith;
+
+HealthCheckConfig Script(const std::string& command, std::vector<std::string> args = {}) {
+  HealthCheckConfig config;
+  config.type = HealthCheckType::kScript;
+  config.run = {.command = command, .args = std::move(args)};
+  config.timeout = absl::Seconds(20);
+  return config;
+}
+
+HealthCheckConfig Shell(const std::string& script) { return Script("/bin/sh", {"-c", script}); }
+
+class ScriptCheck : public testing::Test {
+ protected:
+  CheckResult Run(const HealthCheckConfig& config) { return RunCheck(checker_, config, target_); }
+  // Unlike that of any other test that runs at the same time.
+  static std::string NewMark() {
+    static std::atomic<int> number = 0;
+    return fmt::format("HEALTH_TEST_MARK={}-{}", getpid(), ++number);
+  }
+
+  TempDirectory directory_;
+  CheckTarget target_{.id = "web:0", .pid = 4711, .working_directory = directory_.path()};
+  Checker checker_;
+};
+
+TEST_F(ScriptCheck, ExitCodes) {
+  const CheckResult good = Run(Shell("exit 0"));
+  EXPECT_TRUE(good.success);
+  EXPECT_EQ(good.message, "exit code 0");
+  const CheckResult bad = Run(Shell("echo no; echo disk >&2; exit 3"));
+  EXPECT_FALSE(bad.success);
+  EXPECT_EQ(bad.message, "exit code 3: no disk");
+  EXPECT_EQ(Run(Shell("kill -SEGV $$")).message, "killed by SIGSEGV");
+}
+
+TEST_F(ScriptCheck, Output) {
+  HealthCheckConfig config = Shell("echo 'queue: 17 jobs'");
+  config.expected_content = "queue";
+  EXPECT_EQ(Run(config).message, "exit code 0: queue: 17 jobs");
+  config.expected_regex = "^queue: [0-9]+ jobs$";
+  EXPECT_FALSE(Run(config).success) << "the newline counts";
+  config.expected_regex = "(?m)^queue: [0-9]+ jobs$";
+  EXPECT_TRUE(Run(config).success);
+  config.expected_content = "idle";
+  EXPECT_EQ(Run(config).message, "output lacks \"idle\": queue: 17 jobs");
+}
+
+TEST_F(ScriptCheck, OutputIsMadeFitForAMessage) {
+  const CheckResult result = Run(Shell("printf 'a\\377\\000b\\033[31m\\n'; exit 1"));
+  EXPECT_EQ(result.message, "exit code 1: a\xef\xbf\xbd b [31m");
+}
+
+TEST_F(ScriptCheck, HugeOutput) {
+  HealthCheckConfig config = Shell("head -c 20000000 /dev/zero | tr '\\0' x; echo END; exit 1");
+  config.expected_regex = "x";
+  const CheckResult result = Run(config);
+  EXPECT_THAT(result.message, StartsWith("exit code 1: xxx"));
+  EXPECT_THAT(result.message, HasSubstr("END"));
+  EXPECT_LE(result.message.size(), 4096u + 20);
+}
+
+TEST_F(ScriptCheck, EndlessOutput) {
+  HealthCheckConfig config = Shell("yes");
+  config.timeout = absl::Milliseconds(300);
+  const CheckResult result = Run(config);
+  EXPECT_THAT(result.message, StartsWith("timed out after 300 ms: "));
+  EXPECT_LT(result.response_time_ms, 3000);
+}
+
+TEST_F(ScriptCheck, Environment) {
+  setenv("HEALTH_TEST_SECRET", "canary", 1);  // NOLINT(concurrency-mt-unsafe)
+  const CheckResult result = Run(Script("env"));
+  unsetenv("HEALTH_TEST_SECRET");  // NOLINT(concurrency-mt-unsafe)
+  EXPECT_THAT(result.message, HasSubstr("SERVICE_ID=web:0"));
+  EXPECT_THAT(result.message, HasSubstr("SERVICE_PID=4711"));
+  EXPECT_THAT(result.message, HasSubstr("PATH=/"));
+  EXPECT_THAT(result.message, testing::Not(HasSubstr("canary")));
+}
+
+TEST_F(ScriptCheck, StartsClean) {
+  sigset_t blocked;
+  sigset_t before;
+  sigemptyset(&blocked);
+  sigaddset(&blocked, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &blocked, &before);
+  const auto old_pipe = std::signal(SIGPIPE, SIG_IGN);
+  const int inherited = dup(0);  // without close-on-exec
+  const CheckResult result =
+      Run(Shell("grep -E '^Sig(Blk|Ign)' /proc/self/status; ls /proc/self/fd | wc -l; readlink /proc/self/fd/0; pwd"));
+  close(inherited);
+  std::signal(SIGPIPE, old_pipe);
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  // `ls` has 0 to 2 and the directory that it reads.
+  EXPECT_EQ(result.message, fmt::format("exit code 0: SigBlk: 0000000000000000 SigIgn: 0000000000000000 4 /dev/null {}",
+                                        directory_.path()));
+}
+
+TEST_F(ScriptCheck, CannotRun) {
+  EXPECT_EQ(Run(Script("/no/such/script")).message, "cannot run /no/such/script: No such file or directory (ENOENT)");
+  EXPECT_EQ(Run(Script("no-such-command-anywhere")).message,
+            "cannot run no-such-command-anywhere: No such file or directory (ENOENT)");
+  const std::string path = directory_.AddScript("plain", "#!/bin/sh\n");
+  chmod(path.c_str(), 0644);
+  EXPECT_EQ(Run(Script(path)).message,
+            fmt::format("cannot run {}: Permission denied (EACCES) (is it executable?)", path));
+  const std::string no_header = directory_.AddScript("no_header", "true\n");
+  EXPECT_EQ(Run(Script(no_header)).message,
+            fmt::format("cannot run {}: Exec format error (ENOEXEC) (does it begin with #!?)", no_header));
+  const std::string no_interpreter = directory_.AddScript("no_interpreter", "#!/no/such/interpreter\n");
+  EXPECT_THAT(Run(Script(no_interpreter)).message, HasSubstr("does its #! interpreter exist?"));
+  target_.working_directory = "/no/such/directory";
+  EXPECT_EQ(Run(Shell("exit 0")).message,
+            "cannot run /bin/sh: working_directory /no/such/directory: No such file or directory (ENOENT)");
+}
+
+TEST_F(ScriptCheck, BadExpression) {
+  HealthCheckConfig config = Shell("exit 0");
+  config.expected_regex = "*";
+  EXPECT_THAT(Run(config).message, StartsWith("expected_regex \"*\""));
+}
+
+TEST_F(ScriptCheck, TimeoutLeavesNothing) {
+  const std::string mark = NewMark();
+  HealthCheckConfig config = Shell(fmt::format("export {}; sleep 998 & (sleep 999 &) ; echo on; wait", mark));
+  config.timeout = absl::Milliseconds(300);
+  const CheckResult result = Run(config);
+  EXPECT_EQ(result.message, "timed out after 300 ms: on");
+  EXPECT_THAT(ProcessesMarked(mark), IsEmpty());
+}
+
+TEST_F(ScriptCheck, TimeoutLeavesNoEscapedDaemon) {
+  const std::string mark = NewMark();
+  // Sessions of their own, parents gone: nothing ties them to the script but where they come from.
+  HealthCheckConfig config = Shell(fmt::format(
+      "export {}; for i in 1 2 3 4 5; do (setsid sh -c 'sleep 998 & sleep 999' &) ; done; trap '' TERM; sleep 997",
+      mark));
+  config.timeout = absl::Milliseconds(400);
+  EXPECT_THAT(Run(config).message, StartsWith("timed out"));
+  EXPECT_THAT(ProcessesMarked(mark), IsEmpty());
+}
+
+TEST_F(ScriptCheck, CleanExitLeavesNothing) {
+  const std::string mark = NewMark();
+  const CheckResult result =
+      Run(Shell(fmt::format("export {}; sleep 999 & (setsid sleep 998 &) ; echo fine; exit 0", mark)));
+  EXPECT_TRUE(result.success);
+  EXPECT_EQ(result.message, "exit code 0: fine");
+  EXPECT_LT(result.response_time_ms, 10000);
+  EXPECT_THAT(ProcessesMarked(mark), IsEmpty());
+}
+
+TEST_F(ScriptCheck, StoppedScriptIsKilled) {
+  const std::string mark = NewMark();
+  HealthCheckConfig config = Shell(fmt::format("export {}; sleep 999 & kill -STOP $! $$; true", mark));
+  config.timeout = absl::Milliseconds(300);
+  EXPECT_THAT(Run(config).message, StartsWith("timed out"));
+  EXPECT_THAT(ProcessesMarked(mark), IsEmpty());
+}
+
+TEST_F(ScriptCheck, CancelKills) {
+  const std::string mark = NewMark();
+  const std::string ready = directory_.path() + "/ready";
+  Results results;
+  const uint64_t check = checker_.Start(Shell(fmt::format("export {}; sleep 999 & echo > {}; wait", mark, ready)),
+                                        target_, results.Collect());
+  while (access(ready.c_str(), F_OK) != 0) {
+    usleep(1000);
+  }
+  checker_.Cancel(check);
+  while (!ProcessesMarked(mark).empty()) {
+    usleep(1000);  // the test's own time limit ends this when it fails
+  }
+  EXPECT_EQ(results.count(), 0u);
+}
+
+TEST_F(ScriptCheck, DestructorKills) {
+  const std::string mark = NewMark();
+  Results results;
+  MonoTime before;
+  {
+    Checker checker;
+    for (int i = 0; i < 50; ++i) {
+      checker.Start(Shell(fmt::format("export {}; sleep 999 & (setsid sleep 998 &) ; wait", mark)), target_,
+                    results.Collect(i));
+    }
+    // Some run by now, some start, some wait.
+    while (ProcessesMarked(mark).size() < 10) {
+      usleep(1000);
+    }
+    checker.Cancel(1);
+    before = MonotonicNow();
+  }
+  EXPECT_LT(MonotonicNow() - before, absl::Seconds(1));
+  EXPECT_THAT(ProcessesMarked(mark), IsEmpty());
+  EXPECT_EQ(results.count(), 0u);
+}
+
+// What a script check that times out leaves behind, a thousand times.
+TEST_F(ScriptCheck, AThousandTimeoutsLeaveNothing) {
+  const std::string mark = NewMark();
+  constexpr int kRounds = 1000;
+  constexpr int kAtOnce = 50;
+  HealthCheckConfig config = Shell(fmt::format("export {}; sleep 999 & wait", mark));
+  int failures = 0;
+  for (int round = 0; round < kRounds / kAtOnce; ++round) {
+    Results results;
+    for (int i = 0; i < kAtOnce; ++i) {
+      config.timeout = absl::Milliseconds(1 + (i * 7 + round) % 40);
+      checker_.Start(config, target_, results.Collect(i));
+    }
+    ASSERT_EQ(results.AwaitCount(kAtOnce), static_cast<size_t>(kAtOnce));
+    for (int i = 0; i < kAtOnce; ++i) {
+      failures += results.Await(i).success ? 0 : 1;
+    }
+  }
+  EXPECT_EQ(failures, kRounds);
+  // Those that were still starting at their deadline die right after it.
+  for (int i = 0; i < 5000 && !ProcessesMarked(mark).empty(); ++i) {
+    usleep(1000);
+  }
+  EXPECT_THAT(ProcessesMarked(mark), IsEmpty());
+}
+
+}  // namespace
+}  // namespace supervisor

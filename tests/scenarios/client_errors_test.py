@@ -1,0 +1,207 @@
+"""supervisorctl says what is wrong, and its exit code says of which kind it is."""
+
+import json
+import socket
+import threading
+
+from harness import (
+    DONE,
+    NO_SUCH_SERVICE,
+    NOT_RUNNING,
+    SUPERVISORCTL,
+    UNREACHABLE,
+    USAGE,
+    Daemon,
+    Scenario,
+    Workspace,
+    main,
+    run,
+    sleeper,
+)
+
+
+class Unreachable(Scenario):
+    def test_no_daemon_is_exit_5_with_the_socket_and_how_to_start_one(self):
+        with Workspace() as workspace:
+            for command in (
+                ["status"],
+                ["start", "web"],
+                ["events"],
+                ["logs", "web"],
+                ["shutdown"],
+                ["reload"],
+                ["health"],
+                ["summary"],
+            ):
+                with self.subTest(command=command):
+                    result = workspace.ctl(*command, expect=UNREACHABLE)
+                    self.assertIn(str(workspace.socket), result.stderr)
+                    self.assertIn("supervisord", result.stderr)
+                    self.assertEqual(result.stdout, "")
+
+    def test_the_message_says_whether_a_daemon_runs(self):
+        with Workspace() as workspace:
+            self.assertRegex(
+                workspace.ctl("status", expect=UNREACHABLE).stderr.lower(),
+                "no (daemon|supervisord)|not running|is not there",
+            )
+
+    def test_a_daemon_that_went_away_is_exit_5(self):
+        with Daemon({"web": sleeper()}) as daemon:
+            daemon.kill_daemon()
+            self.assertIn(str(daemon.socket), daemon.ctl("status", expect=UNREACHABLE).stderr)
+            daemon.start()
+
+    def test_something_else_on_the_socket_is_exit_5_and_does_not_hang(self):
+        with Workspace() as workspace, socket.socket(socket.AF_UNIX) as other:
+            other.bind(str(workspace.socket))
+            other.listen()
+
+            def close_all():
+                while True:
+                    try:
+                        other.accept()[0].close()
+                    except OSError:
+                        return
+
+            thread = threading.Thread(target=close_all)
+            thread.start()
+            try:
+                workspace.ctl("status", expect=UNREACHABLE)
+            finally:
+                other.shutdown(socket.SHUT_RDWR)
+                thread.join()
+
+    def test_the_environment_names_the_socket_and_the_option_wins(self):
+        with Daemon({"web": sleeper(enabled=False)}) as daemon:
+
+            def plain(*arguments, socket):
+                return run([SUPERVISORCTL, *arguments], env={**daemon.env, "SUPERVISOR_SOCKET": str(socket)})
+
+            self.assertEqual(plain("status", socket=daemon.socket).returncode, DONE)
+            self.assertEqual(plain("status", socket="/nowhere/s.sock").returncode, UNREACHABLE)
+            self.assertIn("/nowhere/s.sock", plain("status", socket="/nowhere/s.sock").stderr)
+            self.assertEqual(plain("--socket", daemon.socket, "status", socket="/nowhere/s.sock").returncode, DONE)
+
+    def test_a_socket_path_too_long_is_a_clear_error(self):
+        for length in (107, 108, 200):
+            path = "/tmp/" + "x" * (length - 5)
+            result = run([SUPERVISORCTL, "--socket", path, "status"], expect=(UNREACHABLE, USAGE))
+            self.assertIn(path, result.stderr)
+
+
+class UnknownService(Scenario):
+    def test_exit_4_with_near_misses(self):
+        with Daemon({"architect-prod": sleeper(enabled=False), "reading-app": sleeper(enabled=False)}) as daemon:
+            for command in ("status", "start", "stop", "restart", "health", "events", "logs", "explain", "metrics"):
+                with self.subTest(command=command):
+                    result = daemon.ctl(command, "architect-prd", expect=NO_SUCH_SERVICE)
+                    self.assertIn("architect-prd", result.stderr)
+                    self.assertIn("architect-prod", result.stderr)
+                    self.assertNotIn("reading-app", result.stderr)
+
+    def test_globs_groups_and_instances_that_match_nothing(self):
+        with Daemon({"web": sleeper(enabled=False), "worker": sleeper(instances=2, enabled=False)}) as daemon:
+            for target in ("x*", "@nobody", "worker:7", "web:0:1", "worker:x"):
+                with self.subTest(target=target):
+                    daemon.ctl("start", target, expect=(NO_SUCH_SERVICE, USAGE))
+            daemon.ctl("start", "worker:7", expect=NO_SUCH_SERVICE)
+
+    def test_one_unknown_among_several_targets_starts_none(self):
+        with Daemon({"web": sleeper(enabled=False)}) as daemon:
+            daemon.ctl("start", "web", "wbe", expect=NO_SUCH_SERVICE)
+            self.assertEqual(daemon.status("web")["state"], "stopped")
+
+
+class Usage(Scenario):
+    def test_usage_errors_are_exit_2_even_without_a_daemon(self):
+        with Workspace() as workspace:
+            for arguments in (
+                [],
+                ["nonsense"],
+                ["status", "--nonsense"],
+                ["start"],
+                ["stop"],
+                ["restart"],
+                ["start", "web", "--timeout", "soon"],
+                ["start", "web", "--timeout", "-1"],
+                ["events", "-n", "x"],
+                ["explain"],
+                ["signal", "TERM"],
+                ["signal"],
+                ["--nonsense", "status"],
+            ):
+                with self.subTest(arguments=arguments):
+                    result = workspace.ctl(*arguments, expect=USAGE)
+                    self.assertTrue(result.stderr.strip())
+                    self.assertEqual(result.stdout, "")
+
+    def test_an_unknown_command_names_near_misses(self):
+        with Workspace() as workspace:
+            self.assertIn("status", workspace.ctl("statsu", expect=USAGE).stderr)
+
+    def test_help_is_on_stdout_and_names_the_commands(self):
+        with Workspace() as workspace:
+            text = workspace.ctl("--help").stdout
+            for command in (
+                "status",
+                "start",
+                "stop",
+                "restart",
+                "logs",
+                "health",
+                "events",
+                "summary",
+                "reload",
+                "version",
+                "shutdown",
+            ):
+                self.assertIn(command, text)
+            self.assertIn("--timeout", workspace.ctl("start", "--help").stdout)
+
+    def test_an_unknown_signal_is_a_usage_error(self):
+        with Daemon({"web": sleeper()}) as daemon:
+            daemon.wait_state("web", "running")
+            daemon.ctl("signal", "NOPE", "web", expect=USAGE)
+
+    def test_a_signal_to_a_service_that_does_not_run_fails(self):
+        with Daemon({"web": sleeper(enabled=False)}) as daemon:
+            daemon.ctl("signal", "HUP", "web", expect=(1, NOT_RUNNING))
+
+
+class Output(Scenario):
+    def test_results_go_to_stdout_messages_to_stderr_and_no_colour_into_a_pipe(self):
+        with Daemon({"web": sleeper(), "off": sleeper(enabled=False)}) as daemon:
+            daemon.wait_state("web", "running")
+            for command in (["status"], ["summary"], ["events"], ["health"], ["version"]):
+                result = daemon.ctl(*command)
+                self.assertTrue(result.stdout)
+                self.assertEqual(result.stderr, "")
+                self.assertNotIn("\x1b", result.stdout)
+            result = daemon.ctl("status", "off", expect=NOT_RUNNING)
+            self.assertIn("stopped", result.stdout)
+
+    def test_the_table_of_status_has_its_columns(self):
+        with Daemon({"web": sleeper(port=8080)}) as daemon:
+            pid = daemon.wait_state("web", "running")["pid"]
+            head, *rows = daemon.ctl("status").stdout.splitlines()
+            for column in ("service", "state", "pid", "uptime", "restarts", "health", "cpu", "memory", "port"):
+                self.assertIn(column, head.lower())
+            for cell in ("web", "running", str(pid), "8080"):
+                self.assertIn(cell, rows[0].split())
+
+    def test_json_of_an_error_leaves_stdout_to_json_or_empty(self):
+        with Daemon({"web": sleeper(enabled=False)}) as daemon:
+            result = daemon.ctl("--json", "status", "nobody", expect=NO_SUCH_SERVICE)
+            if result.stdout:
+                json.loads(result.stdout)
+            self.assertIn("nobody", result.text)
+
+    def test_options_may_come_after_the_command_too(self):
+        with Daemon({"web": sleeper(enabled=False)}) as daemon:
+            self.assertIn("services", daemon.ctl("status", "--json").json)
+            run([SUPERVISORCTL, "status", "--socket", daemon.socket], expect=DONE, env=daemon.env)
+
+
+if __name__ == "__main__":
+    main()

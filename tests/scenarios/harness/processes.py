@@ -1,0 +1,70 @@
+"""Processes as /proc shows them."""
+
+import contextlib
+import os
+import pathlib
+import signal
+import socket
+
+
+def read_proc(pid, name):
+    """The bytes of /proc/PID/name; empty where the process is gone or not ours to look at."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/{name}").read_bytes()
+    except OSError:
+        return b""
+
+
+def process_status(pid):
+    """/proc/PID/status as a dict of strings."""
+    lines = read_proc(pid, "status").decode(errors="replace").splitlines()
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+def process_stat(pid):
+    """The fields of /proc/PID/stat, from the state (field 3) on: index 0 is the state."""
+    return read_proc(pid, "stat").rpartition(b")")[2].decode().split()
+
+
+def is_alive(pid):
+    stat = process_stat(pid)
+    return bool(stat) and stat[0] not in "ZX"
+
+
+def start_ticks(pid):
+    return int(process_stat(pid)[19])
+
+
+def cpu_seconds(pids):
+    """User and system time of the processes, without that of their children."""
+    total = 0
+    for pid in pids:
+        stat = process_stat(pid)
+        if stat:
+            total += int(stat[11]) + int(stat[12])
+    return total / os.sysconf("SC_CLK_TCK")
+
+
+def processes_with(needle):
+    """The pids of all processes, threads aside, whose environment holds the bytes `needle`. Zombies have none."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and int(entry) != os.getpid() and needle in read_proc(entry, "environ").split(b"\0"):
+            found.append(int(entry))
+    return found
+
+
+def describe(pid):
+    return f"{pid} ({read_proc(pid, 'cmdline').replace(bytes(1), b' ').decode(errors='replace').strip()})"
+
+
+def kill(pid, number=signal.SIGKILL):
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def free_port():
+    """A TCP port of 127.0.0.1 on which nobody listens at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
