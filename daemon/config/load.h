@@ -31,6 +31,9 @@ using EnvironmentLookup = std::function<std::optional<std::string>(const std::st
 
 // Reads the file and what it includes, and checks all of it: syntax, unknown and duplicate keys, types, ranges,
 // references between services. Reads files, nothing else; starts and changes nothing. Any thread.
+//
+// A relative path refers to the directory of the file in which it is written, an included file too; a command is a path
+// where it holds a slash. Run by root, a file that another user could have written is refused.
 LoadedConfig LoadConfig(const std::string& file, const EnvironmentLookup& environment);
 LoadedConfig LoadConfig(const std::string& file);  // with getenv(3)
 

@@ -118,8 +118,10 @@ void CurlDriver::Watch(curl_socket_t socket, int what) {
     return;
   }
   watch = loop_.WatchFd(socket, interest, [this, socket](Loop::Ready ready) {
-    Act(socket, (ready.readable ? CURL_CSELECT_IN : 0) | (ready.writable ? CURL_CSELECT_OUT : 0) |
-                    (ready.failed ? CURL_CSELECT_ERR : 0));
+    // Of a failed socket curl learns more by reading and writing ("connection reset") than by being told.
+    const bool in = ready.readable || ready.failed;
+    const bool out = ready.writable || ready.failed;
+    Act(socket, (in ? CURL_CSELECT_IN : 0) | (out ? CURL_CSELECT_OUT : 0));
   });
 }
 

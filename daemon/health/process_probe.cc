@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "daemon/health/probe.h"
-#include "daemon/health/proc_scan.h"
 #include "daemon/health/text.h"
+#include "daemon/process/proc_fs.h"
 
 namespace supervisor {
 namespace {

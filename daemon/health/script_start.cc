@@ -21,7 +21,7 @@
 
 #include "common/errno_status.h"
 #include "daemon/health/pidfd.h"
-#include "daemon/health/proc_scan.h"
+#include "daemon/process/proc_fs.h"
 
 namespace supervisor {
 namespace {

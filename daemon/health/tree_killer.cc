@@ -13,7 +13,7 @@
 
 #include "common/diag_log.h"
 #include "daemon/health/pidfd.h"
-#include "daemon/health/proc_scan.h"
+#include "daemon/process/proc_fs.h"
 
 namespace supervisor {
 namespace {

@@ -97,9 +97,9 @@ std::optional<int> LogChain::Find(const Entry& entry) const {
 std::vector<LogChain::Entry> LogChain::List() const {
   std::vector<Entry> entries;
   for (int index = 0, last = 0; index <= last + kLargestGap; ++index) {
-    if (auto found = Probe(index)) {
+    if (const auto found = Probe(index)) {
       if (entries.empty() || !entries.back().SameAs(*found)) {  // it moved up under our eyes
-        entries.push_back(*std::move(found));
+        entries.push_back(*found);
       }
       last = index;
     }

@@ -122,6 +122,10 @@ void LogStream::OnReadable() {
     case State::kWaiting:
       return;
     case State::kDropping:
+      if (try_due_) {
+        Retry();
+        return;
+      }
       Account(capture_->Drop(*fifo_, kTurnBytes));
       SettleFlushes();
       return;

@@ -107,6 +107,7 @@ class LogStream : public std::enable_shared_from_this<LogStream> {
   State state_ = State::kCapturing;
   std::string write_error_;
   std::string shown_error_;
+  bool try_due_ = false;  // kDropping: nothing waited when it was time to try; what comes next is tried
   MonoTime trouble_since_ = absl::ZeroDuration();
   MonoTime trouble_ended_ = -absl::InfiniteDuration();
   std::unique_ptr<Loop::Timer> retry_timer_;

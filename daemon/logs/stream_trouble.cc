@@ -37,6 +37,7 @@ void LogStream::StopFor(const absl::Status& why) {
 
 void LogStream::EnterDropping() {
   state_ = State::kDropping;
+  try_due_ = false;
   retry_timer_->ArmAfter(kRetryDropping);
   WatchFifo();
 }
@@ -59,11 +60,15 @@ void LogStream::Retry() {
     write_error_ = std::string(result.status.message());
   }
   ShowError();
+  if (result.moved > 0) {
+    TellGrowth();
+  }
   SettleFlushes();
   if (state_ == State::kWaiting && now - trouble_since_ >= kPatience) {
     EnterDropping();
     return;
   }
+  try_due_ = result.status.ok();
   retry_timer_->ArmAfter(state_ == State::kWaiting ? kRetryWaiting : kRetryDropping);
 }
 

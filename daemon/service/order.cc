@@ -47,7 +47,7 @@ class Graph {
     return found == nodes_.end() ? nullptr : &found->second;
   }
 
-  int EffectivePriority(const OrderView& view) const { return Find(view.service_id)->effective_priority; }
+  int EffectivePriority(const OrderView& view) const { return nodes_.at(view.service_id).effective_priority; }
 
   std::vector<std::string> Reach(const std::string& from, std::vector<std::string> ServiceNode::*edges) const {
     std::vector<std::string> reached;

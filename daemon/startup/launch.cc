@@ -51,7 +51,9 @@ int Fail(const std::string& what) {
 int WaitForStart(int started_fd, pid_t child) {
   std::string text;
   char buffer[512];
-  for (ssize_t got = 0; (got = read(started_fd, buffer, sizeof(buffer))) > 0 || (got < 0 && errno == EINTR);) {
+  // The guardian keeps its end of the pipe, so there is no end of file after a start that went well.
+  for (ssize_t got = 0;
+       text != "ok" && ((got = read(started_fd, buffer, sizeof(buffer))) > 0 || (got < 0 && errno == EINTR));) {
     text.append(buffer, got > 0 ? static_cast<size_t>(got) : 0);
   }
   if (text == "ok") {

@@ -214,7 +214,10 @@ absl::StatusOr<DaemonOptions> ParseDaemonOptions(int argc, char** argv) {
   if (options.background && options.command != Command::kRun) {
     return UsageError(fmt::format("--daemon and {} exclude each other", command_option));
   }
-  options.config_file = Absolute(options.config_given ? options.config_file : GetDefaultPaths().config_file);
+  if (!options.config_given) {
+    options.config_file = GetDefaultPaths().config_file;
+  }
+  options.config_file = Absolute(options.config_file);
   return options;
 }
 

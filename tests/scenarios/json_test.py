@@ -212,9 +212,10 @@ class Json(Scenario):
 
     def test_version_names_both_ends(self):
         with Daemon() as daemon:
-            answer = daemon.version()
-            self.assertRegex(json.dumps(answer), r"\d+\.\d+\.\d+")
-            self.assertIsInstance(answer["pid"], int)
+            answer = daemon.ctl_json("version")
+            self.assertRegex(answer["client"]["version"], r"^\d+\.\d+\.\d+")
+            self.assertEqual(answer["daemon"]["version"], answer["client"]["version"])
+            self.assertIsInstance(answer["daemon"]["pid"], int)
             text = daemon.ctl("version").stdout
             self.assertIn("supervisorctl", text)
             self.assertIn("supervisord", text)

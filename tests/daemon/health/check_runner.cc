@@ -8,7 +8,7 @@
 #include <fstream>
 #include <sstream>
 
-#include "daemon/health/proc_scan.h"
+#include "daemon/process/proc_fs.h"
 
 namespace supervisor {
 

@@ -149,6 +149,14 @@ TEST_F(HttpCheck, ClosesInTheMiddleOfTheBody) {
   EXPECT_THAT(Run(Http(server.Url())).message, StartsWith("connection closed in the middle of the body"));
 }
 
+TEST_F(HttpCheck, Resets) {
+  TinyServer server([](const TinyServer::Peer& peer) {
+    peer.ReadRequest();
+    peer.Reset();
+  });
+  EXPECT_EQ(Run(Http(server.Url())).message, fmt::format("connection reset by peer (127.0.0.1:{})", server.port()));
+}
+
 TEST_F(HttpCheck, NotHttp) {
   TinyServer server(Answer("SSH-2.0-OpenSSH_9.2\r\n"));
   EXPECT_THAT(Run(Http(server.Url())).message, StartsWith("the answer is not HTTP (127.0.0.1:"));

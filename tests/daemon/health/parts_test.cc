@@ -9,9 +9,9 @@
 
 #include "daemon/health/content_matcher.h"
 #include "daemon/health/http_url.h"
-#include "daemon/health/proc_scan.h"
 #include "daemon/health/resolver.h"
 #include "daemon/health/text.h"
+#include "daemon/process/proc_fs.h"
 
 namespace supervisor {
 namespace {

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "daemon/health/checker.h"
-#include "daemon/health/proc_scan.h"
+#include "daemon/process/proc_fs.h"
 #include "tests/daemon/health/check_runner.h"
 
 namespace supervisor {

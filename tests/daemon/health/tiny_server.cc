@@ -86,6 +86,12 @@ void TinyServer::Peer::WaitUntilClosed() const {
   }
 }
 
+void TinyServer::Peer::Reset() const {
+  sockaddr unspecified{};
+  unspecified.sa_family = AF_UNSPEC;
+  connect(fd_, &unspecified, sizeof unspecified);  // dissolves the association with an RST
+}
+
 bool TinyServer::Peer::Pause(int milliseconds) const {
   pollfd gone{.fd = fd_, .events = POLLRDHUP, .revents = 0};
   return poll(&gone, 1, milliseconds) == 0 && !stopping_;

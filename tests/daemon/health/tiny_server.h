@@ -26,6 +26,8 @@ class TinyServer {
     // False when the client has gone, or the server ends.
     bool Send(std::string_view bytes) const;
     void WaitUntilClosed() const;
+    // Ends the connection rudely.
+    void Reset() const;
     // False when the client has gone or the server ends meanwhile.
     bool Pause(int milliseconds) const;
 

@@ -380,4 +380,5 @@ class Daemon(Workspace):
         return self.pid_dir / f"{service}.pid"
 
     def version(self):
-        return self.ctl_json("version")
+        """What the daemon says of itself: version, pid, guardian_pid, ..."""
+        return self.ctl_json("version")["daemon"]

@@ -1,3 +1,0 @@
-#pragma once
-
-#include "daemon/process/proc_fs.h"
