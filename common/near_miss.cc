@@ -56,7 +56,8 @@ std::vector<std::string> NearMisses(std::string_view name, const std::vector<std
       scored.push_back({is_prefix ? std::min<size_t>(distance, limit) : distance, candidate});
     }
   }
-  std::stable_sort(scored.begin(), scored.end(), [](const Scored& a, const Scored& b) { return a.distance < b.distance; });
+  std::stable_sort(scored.begin(), scored.end(),
+                   [](const Scored& a, const Scored& b) { return a.distance < b.distance; });
   std::vector<std::string> out;
   for (const Scored& entry : scored) {
     if (out.size() == most) {

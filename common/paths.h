@@ -8,10 +8,10 @@ namespace supervisor {
 // FHS; for another user those of the XDG Base Directory specification, with its usual fall-backs
 // ($XDG_RUNTIME_DIR unset: /tmp/supervisord-UID).
 struct DefaultPaths {
-  std::string config_file;   // .../supervisor_config.json
-  std::string socket;        // .../supervisord.sock
-  std::string database;      // .../supervisor.db
-  std::string log_directory; // of the daemon's own log
+  std::string config_file;    // .../supervisor_config.json
+  std::string socket;         // .../supervisord.sock
+  std::string database;       // .../supervisor.db
+  std::string log_directory;  // of the daemon's own log
 };
 DefaultPaths GetDefaultPaths();
 

@@ -36,14 +36,18 @@ std::optional<int> ParseSignal(std::string_view text) {
     return *number >= 1 && *number <= SIGRTMAX ? number : std::nullopt;
   }
   std::string name(text);
-  std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+  std::transform(name.begin(), name.end(), name.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
   if (name.starts_with("SIG")) {
     name.erase(0, 3);
   }
   if (name.starts_with("RTMIN")) {
     const std::string_view rest = std::string_view(name).substr(5);
-    const std::optional<int> offset = rest.empty() ? 0 : rest.front() == '+' ? ParseNumber(rest.substr(1)) : std::nullopt;
-    return offset && *offset >= 0 && SIGRTMIN + *offset <= SIGRTMAX ? std::optional<int>(SIGRTMIN + *offset) : std::nullopt;
+    const std::optional<int> offset = rest.empty()          ? 0
+                                      : rest.front() == '+' ? ParseNumber(rest.substr(1))
+                                                            : std::nullopt;
+    return offset && *offset >= 0 && SIGRTMIN + *offset <= SIGRTMAX ? std::optional<int>(SIGRTMIN + *offset)
+                                                                    : std::nullopt;
   }
   for (int signal = 1; signal < SIGRTMIN; ++signal) {
     const char* abbreviation = sigabbrev_np(signal);

@@ -27,6 +27,7 @@ constexpr absl::Duration kPatienceWhenAlive = absl::Seconds(10);
 constexpr absl::Duration kPatienceWhenGone = absl::Seconds(2);
 constexpr absl::Duration kFirstConnectPatience = absl::Seconds(5);
 constexpr absl::Duration kReadRetries = absl::Seconds(5);
+constexpr absl::Duration kBetweenAttempts = absl::Milliseconds(50);
 constexpr int kConnectTimeoutSeconds = 5;
 
 void Pause(absl::Duration duration) { poll(nullptr, 0, static_cast<int>(absl::ToInt64Milliseconds(duration))); }
@@ -173,7 +174,10 @@ std::optional<Failure> Client::ConnectWithin(absl::Duration when_alive, absl::Du
 
 std::optional<Failure> Client::Connect() { return ConnectWithin(kFirstConnectPatience, absl::ZeroDuration()); }
 
-std::optional<Failure> Client::Reconnect() { return ConnectWithin(kPatienceWhenAlive, kPatienceWhenGone); }
+std::optional<Failure> Client::Reconnect() {
+  Pause(kBetweenAttempts);  // a daemon that answers, but only to send us away, must not be asked without a break
+  return ConnectWithin(kPatienceWhenAlive, kPatienceWhenGone);
+}
 
 bool Client::SomebodyListens() const {
   UniqueFd fd;
@@ -233,7 +237,6 @@ std::optional<Failure> Client::AfterFailedRead(const grpc::Status& status, std::
     }
     return failure;
   }
-  Pause(absl::Milliseconds(50));
   return Reconnect();
 }
 

@@ -41,7 +41,7 @@ class Client {
   template <class Request, class Response>
   std::optional<Failure> Read(Method<Request, Response> method, const Request& request, Response* response,
                               std::string_view what) {
-    std::optional<Failure> failure = channel_ == nullptr ? Connect() : std::nullopt;
+    std::optional<Failure> failure = connected() ? std::nullopt : Connect();
     const absl::Duration give_up_at = RetryDeadline();
     while (!failure) {
       grpc::ClientContext context;
@@ -60,7 +60,7 @@ class Client {
   template <class Request, class Response>
   std::optional<Failure> Act(Method<Request, Response> method, const Request& request, Response* response,
                              std::string_view what, absl::Duration timeout) {
-    if (channel_ == nullptr) {
+    if (!connected()) {
       if (std::optional<Failure> failure = Connect()) {
         return failure;
       }
@@ -74,6 +74,7 @@ class Client {
     return ConnectionLost(status) ? LostWhileActing(what) : ToFailure(status, what);
   }
 
+  bool connected() const { return channel_ != nullptr; }
   // For streams: the caller opens them and, when IsTransient(status), reconnects.
   Stub& stub() { return *stub_; }
   // The connection broke, or the daemon is on its way out: trying again may help.

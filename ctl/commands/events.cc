@@ -89,6 +89,9 @@ ExitCode RunEvents(const Invocation& invocation, Client& client, Output& output)
   }
   EventsCommand command(invocation, output);
   if (invocation.follow) {
+    if (const auto failure = client.Connect()) {
+      return output.FailStream(*failure);
+    }
     output.WatchReader();
     if (!output.json()) {
       command.PrintHeaderOnce();

@@ -41,8 +41,7 @@ class LogsCommand : public StreamCommand<v1::LogsRequest, v1::LogChunk> {
         shape_(shape),
         name_width_(name_width),
         output_(output),
-        lines_([this](const v1::LogChunk& origin, std::string_view line) { PrintLine(origin, line); }),
-        resume_(!invocation.grep.empty()) {}
+        lines_([this](const v1::LogChunk& origin, std::string_view line) { PrintLine(origin, line); }) {}
 
   std::unique_ptr<grpc::ClientReader<v1::LogChunk>> Open(Client& client, grpc::ClientContext& context,
                                                          const v1::LogsRequest& request) override {
@@ -76,10 +75,14 @@ class LogsCommand : public StreamCommand<v1::LogsRequest, v1::LogChunk> {
 
   v1::LogsRequest ResumeRequest(const v1::LogsRequest& first) override {
     v1::LogsRequest request = first;
-    if (!first.has_lines() || first.lines() != 0) {
+    if (!first.grep().empty()) {
+      // What --grep leaves has holes, so that nobody can tell what was shown already: rather none than twice.
+      request.set_lines(0);
+      output_.Message("the daemon was replaced; lines that match and came meanwhile may be missing");
+    } else if (!first.has_lines() || first.lines() != 0) {
       request.set_lines(std::max(LogResume::kLines, first.lines()));
+      resume_.Reconnected();
     }
-    resume_.Reconnected();
     return request;
   }
 
@@ -88,6 +91,9 @@ class LogsCommand : public StreamCommand<v1::LogsRequest, v1::LogChunk> {
       json_.BeginObject().Key("lines").BeginArray();
     }
   }
+
+  // Part of the object is out, and an error object cannot take its place any more.
+  bool object_begun() const { return drained_; }
 
   // The ends without a newline, and the object's own end.
   void End() {
@@ -116,6 +122,10 @@ class LogsCommand : public StreamCommand<v1::LogsRequest, v1::LogChunk> {
       }
       case Shape::kJsonObject:
         WriteLogLine(json_, origin, line);
+        if (json_.text().size() >= kDrainAt) {
+          drained_ = true;
+          output_.Print(json_.Drain());
+        }
         return;
     }
   }
@@ -137,7 +147,9 @@ class LogsCommand : public StreamCommand<v1::LogsRequest, v1::LogChunk> {
   Output& output_;
   LogLines lines_;
   LogResume resume_;
-  JsonWriter json_;
+  static constexpr size_t kDrainAt = size_t{64} << 10U;
+  JsonWriter json_;  // kJsonObject: what is not printed yet
+  bool drained_ = false;
   std::map<std::string, std::string> prefixes_;
 };
 
@@ -165,7 +177,7 @@ ExitCode RunLogs(const Invocation& invocation, Client& client, Output& output) {
   LogsCommand command(invocation, shape, name_width, output);
   command.Begin();
   const auto failure = command.Run(client, output);
-  if (failure && shape == Shape::kJsonObject) {
+  if (failure && shape == Shape::kJsonObject && !command.object_begun()) {
     return output.Fail(*failure);
   }
   command.End();

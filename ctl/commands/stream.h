@@ -27,8 +27,10 @@ class StreamCommand {
 
   // Until the stream ends in good order, its reader is gone, or it cannot go on.
   std::optional<Failure> Run(Client& client, const Output& output) {
-    if (std::optional<Failure> failure = client.Connect()) {
-      return failure;
+    if (!client.connected()) {
+      if (std::optional<Failure> failure = client.Connect()) {
+        return failure;
+      }
     }
     Request request = first_;
     MonoTime give_up_at = MonotonicNow() + kPatience;

@@ -86,9 +86,9 @@ std::string UnchangedText(const v1::ActionResult& result) {
 }
 
 std::string TimedOutText(Action action, const v1::ActionResult& result) {
-  const std::string detail =
-      result.message().empty() ? fmt::format("still {}", OnItsWayWord(action)) : EscapeForTerminal(result.message());
-  return fmt::format("timed out: {}; it goes on, see: supervisorctl status {}", detail, EscapeForTerminal(result.id()));
+  const std::string detail = result.message().empty() ? fmt::format("still {}, and goes on", OnItsWayWord(action))
+                                                      : EscapeForTerminal(result.message());
+  return fmt::format("timed out: {} (see: supervisorctl status {})", detail, EscapeForTerminal(result.id()));
 }
 
 std::string OutcomeText(Action action, const v1::ActionResult& result) {

@@ -7,6 +7,7 @@
 
 #include <cmath>
 #include <iterator>
+#include <optional>
 
 #include "absl/time/time.h"
 #include "common/time_format.h"

@@ -1,10 +1,9 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <string_view>
-#include <type_traits>
+#include <utility>
 
 namespace supervisor {
 
@@ -35,6 +34,8 @@ class JsonWriter {
 
   const std::string& text() const { return text_; }
   std::string Take() { return std::move(text_); }
+  // What was written so far, to be printed; writing goes on behind it. For values that are too large to keep.
+  std::string Drain() { return std::exchange(text_, {}); }
 
  private:
   JsonWriter& Open(char bracket);

@@ -1,10 +1,9 @@
 #include "ctl/render/log_resume.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace supervisor {
-
-LogResume::LogResume(bool filtered) : filtered_(filtered) {}
 
 void LogResume::Reconnected() {
   for (auto& [key, log] : logs_) {
@@ -23,7 +22,7 @@ LogResume::Fresh LogResume::Accept(const v1::LogChunk& chunk) {
   return fresh;
 }
 
-LogResume::Fresh LogResume::CatchUp(Log& log, const v1::LogChunk& chunk) const {
+LogResume::Fresh LogResume::CatchUp(Log& log, const v1::LogChunk& chunk) {
   const std::string_view data = chunk.data();
   const uint64_t begin = chunk.offset();
   const uint64_t end = begin + data.size();
@@ -32,7 +31,7 @@ LogResume::Fresh LogResume::CatchUp(Log& log, const v1::LogChunk& chunk) const {
     return {.data = data};
   }
   if (begin >= log.end_offset) {
-    return {.data = data, .missed_bytes = filtered_ ? 0 : begin - log.end_offset};
+    return {.data = data, .missed_bytes = begin - log.end_offset};
   }
   if (end <= known_from) {
     return {};  // older than what is kept for comparison
@@ -40,20 +39,17 @@ LogResume::Fresh LogResume::CatchUp(Log& log, const v1::LogChunk& chunk) const {
   const uint64_t shared_from = std::max(begin, known_from);
   const uint64_t shared_to = std::min(end, log.end_offset);
   const std::string_view shown = std::string_view(log.tail).substr(shared_from - known_from, shared_to - shared_from);
-  if (!filtered_ && data.substr(shared_from - begin, shared_to - shared_from) != shown) {
+  if (data.substr(shared_from - begin, shared_to - shared_from) != shown) {
     return {.data = data};  // another file at the same place: the log was rotated
   }
   return {.data = data.substr(shared_to - begin)};
 }
 
-void LogResume::Remember(Log& log, const v1::LogChunk& chunk) const {
+void LogResume::Remember(Log& log, const v1::LogChunk& chunk) {
   if (chunk.offset() != log.end_offset) {
     log.tail.clear();
   }
   log.end_offset = chunk.offset() + chunk.data().size();
-  if (filtered_) {
-    return;
-  }
   log.tail += chunk.data();
   if (log.tail.size() > 2 * kTailBytes) {
     log.tail.erase(0, log.tail.size() - kTailBytes);

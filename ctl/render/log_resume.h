@@ -14,6 +14,7 @@ namespace supervisor {
 // Lets a follower go on where it was after the daemon was replaced. The interface cannot say "from this byte on", so
 // the follower asks for the last lines again and this drops what was shown already: a chunk's offset says where it
 // lies, and the bytes themselves say whether that is still the same file or one that rotation put in its place.
+// Not for filtered logs, whose chunks have holes.
 // Not thread-safe.
 class LogResume {
  public:
@@ -21,9 +22,6 @@ class LogResume {
   static constexpr size_t kTailBytes = size_t{4} << 20U;
   // How many lines to ask for again.
   static constexpr uint64_t kLines = 10000;
-
-  // `filtered`: with --grep the chunks have holes, and only their offsets can be compared.
-  explicit LogResume(bool filtered);
 
   struct Fresh {
     std::string_view data;      // of the chunk: what was not shown yet
@@ -42,10 +40,9 @@ class LogResume {
     bool catching_up = false;
     uint64_t last_seen_end = 0;  // while catching up: after the chunk before; a step back is the next file
   };
-  Fresh CatchUp(Log& log, const v1::LogChunk& chunk) const;
-  void Remember(Log& log, const v1::LogChunk& chunk) const;
+  static Fresh CatchUp(Log& log, const v1::LogChunk& chunk);
+  static void Remember(Log& log, const v1::LogChunk& chunk);
 
-  bool filtered_;
   std::map<std::pair<std::string, int>, Log> logs_;  // by instance and stream
 };
 

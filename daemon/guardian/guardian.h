@@ -8,7 +8,8 @@ namespace supervisor {
 // there is next to nothing that could end it. It is the child subreaper (PR_SET_CHILD_SUBREAPER, prctl(2)) and, in a
 // container, PID 1. What it does:
 //   * starts the daemon, and starts it again when it died (killed, or ended without saying that this was meant)
-//   * reaps whatever is re-parented to it and writes {pid, wait status} to a pipe that every daemon inherits, so an exit
+//   * reaps whatever is re-parented to it and writes {pid, wait status} to a pipe that every daemon inherits, so an
+//   exit
 //     code is never lost, whoever was alive to see it
 //   * forwards signals
 //   * ends when the daemon ended on purpose, with its exit code; a daemon does that only when no service is left
@@ -23,10 +24,10 @@ struct ReapedRecord {
 };
 
 struct GuardianOptions {
-  const char* program;        // what to exec: the path, so that a replaced binary is taken up
-  char* const* daemon_argv;   // its arguments; the guardian fills nothing in
-  int reaped_write_fd;        // non-blocking
-  int ready_fd;               // an eventfd; the daemon has written to it once it served
+  const char* program;       // what to exec: the path, so that a replaced binary is taken up
+  char* const* daemon_argv;  // its arguments; the guardian fills nothing in
+  int reaped_write_fd;       // non-blocking
+  int ready_fd;              // an eventfd; the daemon has written to it once it served
 };
 
 // Returns the exit code for the process.

@@ -23,6 +23,8 @@ class ContentMatcher {
   ContentMatcher(const HealthCheckConfig& config, size_t most_bytes);
   ContentMatcher(ContentMatcher&&) noexcept;
   ContentMatcher& operator=(ContentMatcher&&) noexcept;
+  ContentMatcher(const ContentMatcher&) = delete;
+  ContentMatcher& operator=(const ContentMatcher&) = delete;
   ~ContentMatcher();
 
   // What is wrong with the regular expression; empty: nothing.

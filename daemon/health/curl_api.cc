@@ -15,8 +15,8 @@ void* OpenLibrary(std::string& error) {
     if (void* library = dlopen(name, RTLD_NOW | RTLD_LOCAL); library != nullptr) {
       return library;
     }
-    if (const char* reason = dlerror();
-        reason != nullptr && error.empty()) {  // NOLINT(concurrency-mt-unsafe): thread-local in glibc
+    const char* reason = dlerror();  // NOLINT(concurrency-mt-unsafe): glibc keeps it per thread
+    if (reason != nullptr && error.empty()) {
       error = reason;
     }
   }

@@ -15,6 +15,8 @@ class GrpcProbe final : public Probe {
         probe_(std::move(probe)),
         self_(std::make_shared<GrpcProbe*>(this)) {}
 
+  GrpcProbe(const GrpcProbe&) = delete;
+  GrpcProbe& operator=(const GrpcProbe&) = delete;
   ~GrpcProbe() override {
     if (cancel_) {
       cancel_();

@@ -49,6 +49,8 @@ class HttpProbe final : public Probe {
         matcher_(std::make_shared<ContentMatcher>(request_.config, kBodyBytes)),
         alive_(std::make_shared<bool>(true)) {}
 
+  HttpProbe(const HttpProbe&) = delete;
+  HttpProbe& operator=(const HttpProbe&) = delete;
   ~HttpProbe() override { Hangup(); }
 
   void Begin() override {
@@ -382,7 +384,7 @@ class HttpProbe final : public Probe {
     return "";
   }
 
-  void Finish(bool success, std::string message) {
+  void Finish(bool success, const std::string& message) {
     Hangup();
     request_.finish({.success = success, .message = OneLineTail(message, kBodyBytes)});
   }

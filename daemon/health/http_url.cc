@@ -14,7 +14,7 @@ using UrlHandle = std::unique_ptr<CURLU, decltype(&curl_url_cleanup)>;
 std::string Part(const CurlApi& api, CURLU* url, CURLUPart part, unsigned flags, CURLUcode& code) {
   char* text = nullptr;
   code = api.url_get(url, part, &text, flags);
-  const std::string result = code == CURLUE_OK && text != nullptr ? text : "";
+  std::string result = code == CURLUE_OK && text != nullptr ? text : "";
   api.free(text);
   return result;
 }

@@ -5,7 +5,8 @@
 namespace supervisor {
 
 void JudgeContent(ProbeTools& tools, const std::shared_ptr<ContentMatcher>& matcher, const std::string& subject,
-                  const std::weak_ptr<const void>& wanted, std::function<void(std::optional<std::string>)> told) {
+                  const std::weak_ptr<const void>& wanted,
+                  const std::function<void(std::optional<std::string>)>& told) {
   if (!matcher->is_costly()) {
     told(matcher->Failure(subject));
     return;

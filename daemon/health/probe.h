@@ -68,6 +68,6 @@ std::unique_ptr<Probe> NewGrpcProbe(ProbeTools& tools, ProbeRequest request, Che
 // Tells what the content lacks (nothing: it matches), at once when that is quick, else from a helper thread on a later
 // turn, if `wanted` has not expired by then.
 void JudgeContent(ProbeTools& tools, const std::shared_ptr<ContentMatcher>& matcher, const std::string& subject,
-                  const std::weak_ptr<const void>& wanted, std::function<void(std::optional<std::string>)> told);
+                  const std::weak_ptr<const void>& wanted, const std::function<void(std::optional<std::string>)>& told);
 
 }  // namespace supervisor

@@ -32,6 +32,8 @@ class ScriptProbe final : public Probe {
         matcher_(std::make_shared<ContentMatcher>(request_.config, kMatchedBytes)),
         alive_(std::make_shared<bool>(true)) {}
 
+  ScriptProbe(const ScriptProbe&) = delete;
+  ScriptProbe& operator=(const ScriptProbe&) = delete;
   ~ScriptProbe() override {
     exit_watch_.reset();
     if (script_.has_value() && script_->tree.pidfd) {
@@ -99,7 +101,7 @@ class ScriptProbe final : public Probe {
   }
 
   void ReadOutput(size_t most) {
-    std::array<char, 16384> chunk;
+    std::array<char, 16384> chunk{};
     for (size_t taken = 0; taken < most;) {
       const ssize_t count = read(script_->output.get(), chunk.data(), chunk.size());
       if (count < 0 && errno == EINTR) {

@@ -94,7 +94,7 @@ std::string FindCommand(const std::string& command, std::string_view path) {
   while (!path.empty()) {
     const std::string_view directory = path.substr(0, path.find(':'));
     path.remove_prefix(std::min(path.size(), directory.size() + 1));
-    const std::string candidate = fmt::format("{}/{}", directory.empty() ? "." : directory, command);
+    std::string candidate = fmt::format("{}/{}", directory.empty() ? "." : directory, command);
     struct stat status {};
     if (stat(candidate.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) {
       continue;
@@ -113,7 +113,7 @@ absl::Status SpawnError(int error, const std::string& command, const std::string
   if (!directory.empty() && (stat(directory.c_str(), &status) != 0 || access(directory.c_str(), X_OK) != 0)) {
     return ErrnoToStatus(errno, fmt::format("cannot run {}: working_directory {}", command, directory));
   }
-  const absl::Status plain = ErrnoToStatus(error, fmt::format("cannot run {}", command));
+  absl::Status plain = ErrnoToStatus(error, fmt::format("cannot run {}", command));
   const char* advice = error == ENOEXEC                                         ? "does it begin with #!?"
                        : error == EACCES                                        ? "is it executable?"
                        : error == ENOENT && stat(command.c_str(), &status) == 0 ? "does its #! interpreter exist?"
@@ -167,7 +167,7 @@ ScriptStarter::ScriptStarter(std::string path, std::shared_ptr<LoopMailbox> mail
 ScriptStarter::~ScriptStarter() = default;
 
 void ScriptStarter::Start(HelperPool& pool, const CommandConfig& run, const CheckTarget& target,
-                          std::weak_ptr<const void> wanted, Done done) {
+                          const std::weak_ptr<const void>& wanted, const Done& done) {
   const auto job = [self = shared_from_this(), run, target, wanted, done] {
     {
       const std::lock_guard lock(self->state_->mutex);

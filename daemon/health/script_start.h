@@ -35,8 +35,8 @@ class ScriptStarter : public std::enable_shared_from_this<ScriptStarter> {
 
   using Done = std::function<void(absl::StatusOr<StartedScript>)>;
   // Loop thread. Calls `done` on a later turn, unless `wanted` has expired by then.
-  void Start(HelperPool& pool, const CommandConfig& run, const CheckTarget& target, std::weak_ptr<const void> wanted,
-             Done done);
+  void Start(HelperPool& pool, const CommandConfig& run, const CheckTarget& target,
+             const std::weak_ptr<const void>& wanted, const Done& done);
 
   // Loop thread. Starts nothing any more; waits until what is being started has been handed to the loop, no longer
   // than `longest`. What takes longer is killed by the thread that started it.

@@ -79,31 +79,37 @@ class TcpProbe final : public Probe {
     std::unique_ptr<Loop::Watch> watch;  // after fd, so destroyed before it
   };
 
+  // 0 when it is connected at once, EINPROGRESS, or what went wrong.
+  static int Open(const SocketAddress& address, UniqueFd& fd) {
+    fd.Reset(socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    if (fd && connect(fd.get(), address.get(), address.length) == 0) {
+      return 0;
+    }
+    return errno;
+  }
+
   void TryNext() {
     while (next_ < addresses_.size()) {
       const SocketAddress address = addresses_[next_].WithPort(request_.config.port);
-      Attempt attempt{.fd = UniqueFd(socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)),
-                      .address = address.ToString(),
-                      .watch = nullptr};
-      if (!attempt.fd && IsOwnShortage(errno)) {
-        shortage_ = fmt::format("this daemon cannot make a socket: {}", ErrnoPhrase(errno));
+      Attempt attempt{.fd = UniqueFd(), .address = address.ToString(), .watch = nullptr};
+      const int error = Open(address, attempt.fd);
+      if (!attempt.fd && IsOwnShortage(error)) {
+        shortage_ = fmt::format("this daemon cannot make a socket: {}", ErrnoPhrase(error));
         stagger_->ArmAfter(kRetryAfter);
         return;
       }
       shortage_.clear();
       ++next_;
-      if (!attempt.fd) {
-        NoteFailure(errno, attempt.address);  // such as no IPv6 on this machine
-      } else if (connect(attempt.fd.get(), address.get(), address.length) == 0) {
+      if (error == 0) {
         attempts_.push_back(std::move(attempt));
         OnConnected(attempts_.back());
         return;
-      } else if (errno == EINPROGRESS) {
+      }
+      if (error == EINPROGRESS) {
         Await(std::move(attempt));
         return;
-      } else {
-        NoteFailure(errno, attempt.address);
       }
+      NoteFailure(error, attempt.address);  // such as no IPv6 on this machine
     }
     if (attempts_.empty()) {
       Fail(last_failure_);
@@ -156,7 +162,7 @@ class TcpProbe final : public Probe {
   }
 
   void ReadBanner() {
-    std::array<char, kBannerBytes> chunk;
+    std::array<char, kBannerBytes> chunk{};
     while (true) {
       const ssize_t count = recv(connected_->fd.get(), chunk.data(), chunk.size(), 0);
       if (count < 0 && errno == EINTR) {

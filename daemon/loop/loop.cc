@@ -21,7 +21,8 @@ struct Block {
 
   void Close() {
     alive = false;
-    uv_close(reinterpret_cast<uv_handle_t*>(&handle), [](uv_handle_t* closed) { delete static_cast<Block*>(closed->data); });
+    uv_close(reinterpret_cast<uv_handle_t*>(&handle),
+             [](uv_handle_t* closed) { delete static_cast<Block*>(closed->data); });
   }
 };
 
@@ -72,9 +73,8 @@ class UvWatch final : public Loop::Watch {
       if (!block->alive) {
         return;
       }
-      const Loop::Ready ready{.readable = (events & UV_READABLE) != 0,
-                              .writable = (events & UV_WRITABLE) != 0,
-                              .failed = status < 0};
+      const Loop::Ready ready{
+          .readable = (events & UV_READABLE) != 0, .writable = (events & UV_WRITABLE) != 0, .failed = status < 0};
       const auto callback = block->on_ready;  // a copy: the callback may destroy the watch
       callback(ready);
     });
@@ -160,9 +160,7 @@ class Loop::Impl {
     uv_loop_close(&loop_);
   }
 
-  void Run() {
-    uv_run(&loop_, UV_RUN_DEFAULT);
-  }
+  void Run() { uv_run(&loop_, UV_RUN_DEFAULT); }
 
   void Stop() { uv_stop(&loop_); }
 

@@ -12,7 +12,8 @@
 namespace supervisor {
 
 // One cgroup v2 of an instance: it knows every process that the instance ever started, whatever those did to hide
-// (kernel: Documentation/admin-guide/cgroup-v2.rst). Works without controllers: an empty v2 hierarchy beside v1 will do.
+// (kernel: Documentation/admin-guide/cgroup-v2.rst). Works without controllers: an empty v2 hierarchy beside v1 will
+// do.
 class Cgroup {
  public:
   ~Cgroup();  // removes the directory when it is empty

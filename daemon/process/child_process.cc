@@ -1,8 +1,7 @@
+#include <fmt/format.h>
 #include <sys/pidfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-
-#include <fmt/format.h>
 
 #include <utility>
 

@@ -16,7 +16,8 @@
 #include "common/errno_status.h"
 
 // The child runs in memory that other threads use at the same time: no sanitizer may instrument it.
-#define SUPERVISOR_IN_CHILD __attribute__((no_sanitize("address", "thread", "undefined"), optimize("no-stack-protector")))
+#define SUPERVISOR_IN_CHILD \
+  __attribute__((no_sanitize("address", "thread", "undefined"), optimize("no-stack-protector")))
 
 namespace supervisor {
 namespace {
@@ -117,7 +118,8 @@ struct Launch::Plan {
     working_directory = request.working_directory.empty() ? "/" : request.working_directory.c_str();
     // Without the privilege setgroups(2) fails even where it would change nothing.
     set_groups = request.credentials && geteuid() == 0;
-    stack = mmap(nullptr, kStackSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
+    stack = mmap(nullptr, kStackSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE,
+                 -1, 0);
   }
   Plan(const Plan&) = delete;
   Plan& operator=(const Plan&) = delete;

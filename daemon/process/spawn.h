@@ -20,10 +20,10 @@ namespace supervisor {
 
 // What to run and as whom, with all looked up and allocated: between clone and exec nothing more can be.
 struct SpawnRequest {
-  std::string command;                   // with a slash a path, else looked up in `environment`'s PATH
-  std::vector<std::string> args;         // without argv[0]
+  std::string command;            // with a slash a path, else looked up in `environment`'s PATH
+  std::vector<std::string> args;  // without argv[0]
   std::vector<std::pair<std::string, std::string>> environment;  // all of it; nothing is inherited
-  std::string working_directory;         // empty: "/"
+  std::string working_directory;                                 // empty: "/"
   struct Credentials {
     uid_t uid = 0;
     gid_t gid = 0;
@@ -46,16 +46,29 @@ struct SpawnRequest {
   int stdin_fd = -1;
   int stdout_fd = -1;
   int stderr_fd = -1;
-  int cgroup_procs_fd = -1;              // borrowed, a cgroup v2's cgroup.procs opened for writing; -1: stay
+  int cgroup_procs_fd = -1;  // borrowed, a cgroup v2's cgroup.procs opened for writing; -1: stay
 };
 
 // Where between clone and exec a start failed, and the kernel's reason.
 struct SpawnFailure {
-  enum class Step { kClone, kSession, kCgroup, kOomScore, kLimits, kNice, kDescriptors, kGroups, kGroup, kUser,
-                    kNoNewPrivileges, kWorkingDirectory, kExec };
+  enum class Step {
+    kClone,
+    kSession,
+    kCgroup,
+    kOomScore,
+    kLimits,
+    kNice,
+    kDescriptors,
+    kGroups,
+    kGroup,
+    kUser,
+    kNoNewPrivileges,
+    kWorkingDirectory,
+    kExec
+  };
   Step step = Step::kClone;
-  int error = 0;      // errno
-  std::string what;   // "working_directory /srv/app", "command /usr/bin/foo", "user www-data"
+  int error = 0;     // errno
+  std::string what;  // "working_directory /srv/app", "command /usr/bin/foo", "user www-data"
   // "working_directory /srv/app: No such file or directory (ENOENT)"
   std::string ToString() const;
 };
@@ -73,12 +86,14 @@ class ChildProcess {
 
   // Clones with CLONE_VM and a stack of its own, so that neither the size of this process nor a slow exec (a network
   // file system) holds up the loop. Fails only where clone itself does.
-  static absl::StatusOr<std::unique_ptr<ChildProcess>> Spawn(Loop& loop, const SpawnRequest& request, Observer observer);
+  static absl::StatusOr<std::unique_ptr<ChildProcess>> Spawn(Loop& loop, const SpawnRequest& request,
+                                                             Observer observer);
 
   // Takes over a process that an earlier daemon started. `start_ticks` (field 22 of /proc/PID/stat) and the boot id
   // must match, else NotFound: the pid was reused or the process is gone. Its parent may be the guardian, which then
   // reports the exit: see ReportExit.
-  static absl::StatusOr<std::unique_ptr<ChildProcess>> Adopt(Loop& loop, pid_t pid, uint64_t start_ticks, Observer observer);
+  static absl::StatusOr<std::unique_ptr<ChildProcess>> Adopt(Loop& loop, pid_t pid, uint64_t start_ticks,
+                                                             Observer observer);
 
   virtual ~ChildProcess() = default;
 

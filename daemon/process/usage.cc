@@ -42,7 +42,8 @@ Usage UsageSampler::Sample(const std::vector<pid_t>& pids, MonoTime now) {
       }
     }
     // All that a process seen for the first time has used counts, if it came to be since the sample before.
-    spent_ticks += is_new ? (elapsed > 0 ? stat->cpu_ticks : 0) : stat->cpu_ticks - std::min(entry.cpu_ticks, stat->cpu_ticks);
+    spent_ticks +=
+        is_new ? (elapsed > 0 ? stat->cpu_ticks : 0) : stat->cpu_ticks - std::min(entry.cpu_ticks, stat->cpu_ticks);
     entry.cpu_ticks = stat->cpu_ticks;
     rss_pages += stat->rss_pages;
     tracked.emplace(pid, std::move(entry));

@@ -61,7 +61,8 @@ absl::StatusOr<std::vector<gid_t>> SupplementaryGroups(const std::string& user, 
 }  // namespace
 
 absl::StatusOr<SpawnRequest::Credentials> LookUpCredentials(const std::string& user, const std::string& group) {
-  SpawnRequest::Credentials credentials{.uid = geteuid(), .gid = getegid(), .groups = {}, .user = {}, .home = {}, .shell = {}};
+  SpawnRequest::Credentials credentials{
+      .uid = geteuid(), .gid = getegid(), .groups = {}, .user = {}, .home = {}, .shell = {}};
   std::string buffer;
   if (!user.empty()) {
     const std::string what = fmt::format("user {}", user);

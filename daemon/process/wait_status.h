@@ -9,7 +9,9 @@ namespace supervisor {
 class WaitStatus {
  public:
   static WaitStatus Exited(int code) { return WaitStatus(Kind::kExited, code, false); }
-  static WaitStatus Signaled(int signal, bool core_dumped = false) { return WaitStatus(Kind::kSignaled, signal, core_dumped); }
+  static WaitStatus Signaled(int signal, bool core_dumped = false) {
+    return WaitStatus(Kind::kSignaled, signal, core_dumped);
+  }
   // The process is gone and nobody could reap it (guardian and daemon were both killed).
   static WaitStatus Unknown() { return WaitStatus(Kind::kUnknown, 0, false); }
   // From wait(2)'s status word, which is what the guardian passes on.

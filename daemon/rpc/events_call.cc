@@ -14,7 +14,7 @@ constexpr size_t kDefaultLimit = 50;
 }  // namespace
 
 EventsCall* EventsCall::Make(Worker& worker, StreamRegistry& registry, EventHub& hub, Store& store,
-                               const v1::EventsRequest& request) {
+                             const v1::EventsRequest& request) {
   std::shared_ptr<EventsCall> stream(new EventsCall(worker, registry, hub, store, request));
   stream->self_ = stream;
   registry.Add(stream.get(), [weak = std::weak_ptr<EventsCall>(stream)] {
@@ -26,7 +26,7 @@ EventsCall* EventsCall::Make(Worker& worker, StreamRegistry& registry, EventHub&
 }
 
 EventsCall::EventsCall(Worker& worker, StreamRegistry& registry, EventHub& hub, Store& store,
-                         const v1::EventsRequest& request)
+                       const v1::EventsRequest& request)
     : worker_(worker), registry_(registry), hub_(hub), store_(store), request_(request) {}
 
 void EventsCall::Refuse(const grpc::Status& status) {

@@ -20,7 +20,7 @@ namespace supervisor {
 class EventsCall final : public grpc::ServerWriteReactor<v1::Event>, public std::enable_shared_from_this<EventsCall> {
  public:
   static EventsCall* Make(Worker& worker, StreamRegistry& registry, EventHub& hub, Store& store,
-                           const v1::EventsRequest& request);
+                          const v1::EventsRequest& request);
 
   // Any thread; one of them, once. `ids` empty: all.
   void Begin(std::vector<std::string> ids);

@@ -26,9 +26,8 @@ Listener::Listener(Loop& loop, Options options, std::function<void(UniqueFd)> on
       options_(std::move(options)),
       on_connection_(std::move(on_connection)),
       look_timer_(loop.NewTimer([this] { LookAfter(); })),
-      resume_timer_(loop.NewTimer([this] {
-        watch_ = loop_.WatchFd(fd_.get(), Loop::Interest::kRead, [this](Loop::Ready) { Accept(); });
-      })) {}
+      resume_timer_(loop.NewTimer(
+          [this] { watch_ = loop_.WatchFd(fd_.get(), Loop::Interest::kRead, [this](Loop::Ready) { Accept(); }); })) {}
 
 Listener::~Listener() {
   struct stat info {};
@@ -52,8 +51,9 @@ absl::Status Listener::Bind() {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (options_.path.size() >= sizeof(address.sun_path)) {
-    return absl::InvalidArgumentError(fmt::format("{}: {} bytes are more than the {} that unix(7) allows; choose a shorter global.socket",
-                                                  context, options_.path.size(), sizeof(address.sun_path) - 1));
+    return absl::InvalidArgumentError(
+        fmt::format("{}: {} bytes are more than the {} that unix(7) allows; choose a shorter global.socket", context,
+                    options_.path.size(), sizeof(address.sun_path) - 1));
   }
   // The private directory's own path may be too long for an address; its descriptor's is not.
   const UniqueFd directory(open(options_.private_directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
@@ -68,7 +68,8 @@ absl::Status Listener::Bind() {
     return ErrnoToStatus(errno, context);
   }
   struct stat info {};
-  if ((options_.group != static_cast<gid_t>(-1) && chown(temporary.c_str(), static_cast<uid_t>(-1), options_.group) != 0) ||
+  if ((options_.group != static_cast<gid_t>(-1) &&
+       chown(temporary.c_str(), static_cast<uid_t>(-1), options_.group) != 0) ||
       chmod(temporary.c_str(), options_.mode) != 0 || listen(fd.get(), kBacklog) != 0 ||
       lstat(temporary.c_str(), &info) != 0 || rename(temporary.c_str(), options_.path.c_str()) != 0) {
     const absl::Status status = ErrnoToStatus(errno, context);

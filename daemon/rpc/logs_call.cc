@@ -50,7 +50,7 @@ void LogsCall::Open() {
     pattern_.emplace(request_.grep(), options);
     if (!pattern_->ok()) {
       End({grpc::StatusCode::INVALID_ARGUMENT,
-               fmt::format("--grep {}: {} (RE2 syntax)", request_.grep(), pattern_->error())});
+           fmt::format("--grep {}: {} (RE2 syntax)", request_.grep(), pattern_->error())});
       return;
     }
   }
@@ -63,12 +63,11 @@ void LogsCall::Open() {
       return;
     }
     if (request_.follow()) {
-      reading->subscription =
-          logs_.Subscribe(source.stream, [weak = weak_from_this()](const std::string&) {
-            if (const std::shared_ptr<LogsCall> self = weak.lock()) {
-              self->Post(&LogsCall::Pump);
-            }
-          });
+      reading->subscription = logs_.Subscribe(source.stream, [weak = weak_from_this()](const std::string&) {
+        if (const std::shared_ptr<LogsCall> self = weak.lock()) {
+          self->Post(&LogsCall::Pump);
+        }
+      });
     }
     readings_.push_back(std::move(reading));
   }
@@ -76,9 +75,7 @@ void LogsCall::Open() {
   flushes_left_ = readings_.size();
   // What the services wrote before the call is to be in the answer: the pump may still have to move it.
   for (const auto& reading : readings_) {
-    logs_.Flush(reading->source.stream, kFlushWait, [self = shared_from_this()] {
-      self->Post(&LogsCall::Flushed);
-    });
+    logs_.Flush(reading->source.stream, kFlushWait, [self = shared_from_this()] { self->Post(&LogsCall::Flushed); });
   }
   Pump();
 }
@@ -117,7 +114,8 @@ bool LogsCall::FillChunk(Reading& reading) {
       End({grpc::StatusCode::INTERNAL, std::string(data.status().message())});
       return false;
     }
-    const uint64_t missed = reading.reader.missed_bytes() - std::exchange(reading.missed_told, reading.reader.missed_bytes());
+    const uint64_t missed =
+        reading.reader.missed_bytes() - std::exchange(reading.missed_told, reading.reader.missed_bytes());
     if (data->empty() && missed == 0) {
       // A last line without an end, when no more of it is to come.
       if (request_.follow() || flushes_left_ > 0 || reading.partial.empty()) {

@@ -42,7 +42,7 @@ class LogsCall final : public grpc::ServerWriteReactor<v1::LogChunk>, public std
     Source source;
     LogReader reader;
     std::unique_ptr<LogPump::Subscription> subscription;
-    std::string partial;         // with grep: a line whose end has not come yet
+    std::string partial;  // with grep: a line whose end has not come yet
     uint64_t missed_told = 0;
   };
 

@@ -26,7 +26,8 @@ std::string CommandOf(pid_t pid) {
   while (!command.empty() && command.back() == '\n') {
     command.pop_back();
   }
-  std::ranges::replace_if(command, [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
+  std::ranges::replace_if(
+      command, [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
   return command;
 }
 

@@ -51,8 +51,8 @@ grpc::ServerUnaryReactor* SupervisorService::OnLoop(grpc::CallbackServerContext*
   return reactor;
 }
 
-grpc::ServerUnaryReactor* SupervisorService::Status(grpc::CallbackServerContext* call,
-                                                    const v1::StatusRequest* request, v1::StatusResponse* response) {
+grpc::ServerUnaryReactor* SupervisorService::Status(grpc::CallbackServerContext* call, const v1::StatusRequest* request,
+                                                    v1::StatusResponse* response) {
   return OnLoop(call, [this, request, response]() -> absl::Status {
     const auto instances = context_.supervisor.Resolve(Strings(request->targets()));
     if (!instances.ok()) {
@@ -113,14 +113,15 @@ grpc::ServerUnaryReactor* SupervisorService::Restart(grpc::CallbackServerContext
   return Act(call, request, response, &::supervisor::Supervisor::Restart);
 }
 
-grpc::ServerUnaryReactor* SupervisorService::Signal(grpc::CallbackServerContext* call,
-                                                    const v1::SignalRequest* request, v1::ActionResponse* response) {
+grpc::ServerUnaryReactor* SupervisorService::Signal(grpc::CallbackServerContext* call, const v1::SignalRequest* request,
+                                                    v1::ActionResponse* response) {
   grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
   const absl::StatusOr<Cause> cause = Authorize(call, request->reason());
   const std::optional<int> signal = ParseSignal(request->signal());
   absl::Status status = cause.ok() ? NeedTargets(request->targets()) : cause.status();
   if (status.ok() && !signal) {
-    status = absl::InvalidArgumentError(fmt::format("no such signal: {} (a name such as HUP or a number)", request->signal()));
+    status = absl::InvalidArgumentError(
+        fmt::format("no such signal: {} (a name such as HUP or a number)", request->signal()));
   }
   if (!status.ok()) {
     reactor->Finish(wire::ToGrpc(status));
@@ -167,8 +168,8 @@ grpc::ServerWriteReactor<v1::LogChunk>* SupervisorService::Logs(grpc::CallbackSe
   return stream;
 }
 
-grpc::ServerUnaryReactor* SupervisorService::Health(grpc::CallbackServerContext* call,
-                                                    const v1::HealthRequest* request, v1::HealthResponse* response) {
+grpc::ServerUnaryReactor* SupervisorService::Health(grpc::CallbackServerContext* call, const v1::HealthRequest* request,
+                                                    v1::HealthResponse* response) {
   return OnLoop(call, [this, request, response]() -> absl::Status {
     const auto instances = context_.supervisor.Resolve(Strings(request->targets()));
     if (!instances.ok()) {
@@ -209,8 +210,7 @@ grpc::ServerWriteReactor<v1::Event>* SupervisorService::Events(grpc::CallbackSer
 }
 
 grpc::ServerUnaryReactor* SupervisorService::Summary(grpc::CallbackServerContext* call,
-                                                     const v1::SummaryRequest* request,
-                                                     v1::SummaryResponse* response) {
+                                                     const v1::SummaryRequest* request, v1::SummaryResponse* response) {
   static_cast<void>(request);
   grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
   context_.loop.Post([this, reactor, response] {
@@ -271,8 +271,8 @@ grpc::ServerUnaryReactor* SupervisorService::Summary(grpc::CallbackServerContext
   return reactor;
 }
 
-grpc::ServerUnaryReactor* SupervisorService::Reload(grpc::CallbackServerContext* call,
-                                                    const v1::ReloadRequest* request, v1::ReloadResponse* response) {
+grpc::ServerUnaryReactor* SupervisorService::Reload(grpc::CallbackServerContext* call, const v1::ReloadRequest* request,
+                                                    v1::ReloadResponse* response) {
   grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
   const absl::StatusOr<Cause> cause = Authorize(call, request->reason());
   if (!cause.ok()) {
@@ -289,16 +289,15 @@ grpc::ServerUnaryReactor* SupervisorService::Reload(grpc::CallbackServerContext*
 }
 
 grpc::ServerUnaryReactor* SupervisorService::Metrics(grpc::CallbackServerContext* call,
-                                                     const v1::MetricsRequest* request,
-                                                     v1::MetricsResponse* response) {
+                                                     const v1::MetricsRequest* request, v1::MetricsResponse* response) {
   grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
   context_.loop.Post([this, reactor, request, response] {
     const auto instances = context_.supervisor.Resolve({request->target()});
     if (!instances.ok() || instances->size() != 1) {
-      reactor->Finish(wire::ToGrpc(!instances.ok() ? instances.status()
-                                                   : absl::InvalidArgumentError(fmt::format(
-                                                         "{}: names {} instances; metrics are of one", request->target(),
-                                                         instances->size()))));
+      reactor->Finish(wire::ToGrpc(
+          !instances.ok() ? instances.status()
+                          : absl::InvalidArgumentError(fmt::format("{}: names {} instances; metrics are of one",
+                                                                   request->target(), instances->size()))));
       return;
     }
     Store::MetricQuery query;
@@ -351,13 +350,13 @@ grpc::ServerUnaryReactor* SupervisorService::RecordMetrics(grpc::CallbackServerC
       return instances.status();
     }
     const v1::MetricPoint& point = request->point();
-    MetricRow row{.service_id = request->service_id(),
-                  .timestamp = point.timestamp_unix_ms() != 0 ? absl::FromUnixMillis(point.timestamp_unix_ms())
-                                                              : WallNow(),
-                  .cpu_percent = std::nullopt,
-                  .memory_mb = std::nullopt,
-                  .health_status = point.health_status(),
-                  .response_time_ms = std::nullopt};
+    MetricRow row{
+        .service_id = request->service_id(),
+        .timestamp = point.timestamp_unix_ms() != 0 ? absl::FromUnixMillis(point.timestamp_unix_ms()) : WallNow(),
+        .cpu_percent = std::nullopt,
+        .memory_mb = std::nullopt,
+        .health_status = point.health_status(),
+        .response_time_ms = std::nullopt};
     if (point.has_cpu_percent()) {
       row.cpu_percent = point.cpu_percent();
     }
@@ -393,8 +392,7 @@ grpc::ServerUnaryReactor* SupervisorService::Shutdown(grpc::CallbackServerContex
 }
 
 grpc::ServerUnaryReactor* SupervisorService::Version(grpc::CallbackServerContext* call,
-                                                     const v1::VersionRequest* request,
-                                                     v1::VersionResponse* response) {
+                                                     const v1::VersionRequest* request, v1::VersionResponse* response) {
   static_cast<void>(request);
   utsname kernel{};
   uname(&kernel);

@@ -17,9 +17,9 @@ namespace {
 constexpr size_t kMostEnvironmentFile = 1u << 20;
 
 // What tells this process about its own service manager is not the services' business.
-constexpr std::array<std::string_view, 8> kOwnVariables = {
-    "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "INVOCATION_ID",
-    "JOURNAL_STREAM"};
+constexpr std::array<std::string_view, 8> kOwnVariables = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID",
+                                                           "LISTEN_FDS",    "LISTEN_PID",    "LISTEN_FDNAMES",
+                                                           "INVOCATION_ID", "JOURNAL_STREAM"};
 
 std::string_view Trim(std::string_view text) {
   while (!text.empty() && std::isspace(static_cast<unsigned char>(text.front())) != 0) {
@@ -132,7 +132,8 @@ absl::StatusOr<ServiceIdentity> ResolveIdentity(const ServiceConfig& config, con
   if (!config.environment_file.empty()) {
     const absl::StatusOr<std::string> text = ReadWholeFile(config.environment_file, kMostEnvironmentFile);
     if (!text.ok()) {
-      return absl::Status(text.status().code(), fmt::format("environment_file {}", std::string(text.status().message())));
+      return absl::Status(text.status().code(),
+                          fmt::format("environment_file {}", std::string(text.status().message())));
     }
     const absl::StatusOr<Environment> variables = ParseEnvironmentFile(*text);
     if (!variables.ok()) {

@@ -56,8 +56,8 @@ class HealthMonitor {
   std::deque<CheckResult> history_;
   bool running_ = false;
   bool awaits_readiness_ = false;
-  std::optional<uint64_t> check_;          // under way
-  std::shared_ptr<uint64_t> generation_;   // differs for each Start and Stop; outlives this for late results
+  std::optional<uint64_t> check_;         // under way
+  std::shared_ptr<uint64_t> generation_;  // differs for each Start and Stop; outlives this for late results
   uint64_t random_ = 0;
 };
 

@@ -21,7 +21,8 @@ std::string LastLine(std::string text) {
     text.pop_back();
   }
   text.erase(0, text.rfind('\n') + 1);
-  std::ranges::replace_if(text, [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
+  std::ranges::replace_if(
+      text, [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
   return text;
 }
 
@@ -59,15 +60,15 @@ void HelperCommand::Start(SpawnRequest request) {
   request.stderr_fd = write_end.get();
   request.cgroup_procs_fd = tree_.cgroup_procs_fd();
   request.environment.emplace_back(ProcessTree::kMarkVariable, tree_.mark());
-  absl::StatusOr<std::unique_ptr<ChildProcess>> child = ChildProcess::Spawn(
-      loop_, request,
-      {.on_started =
-           [this](const std::optional<SpawnFailure>& failure) {
-             if (failure && !std::exchange(decided_, true)) {
-               result_.message = failure->ToString();
-             }
-           },
-       .on_exit = [this](WaitStatus status) { OnExit(status); }});
+  absl::StatusOr<std::unique_ptr<ChildProcess>> child =
+      ChildProcess::Spawn(loop_, request,
+                          {.on_started =
+                               [this](const std::optional<SpawnFailure>& failure) {
+                                 if (failure && !std::exchange(decided_, true)) {
+                                   result_.message = failure->ToString();
+                                 }
+                               },
+                           .on_exit = [this](WaitStatus status) { OnExit(status); }});
   if (!child.ok()) {
     result_.message = std::string(child.status().message());
     sweep_timer_->ArmAfter(absl::ZeroDuration());

@@ -171,9 +171,9 @@ class Instance {
   absl::Time last_restart_ = absl::InfinitePast();
   bool changed_ = true;
   bool stopped_by_request_ = false;
-  bool spawning_ = false;   // asked to spawn, no child yet
+  bool spawning_ = false;  // asked to spawn, no child yet
   uint64_t spawn_ = 0;
-  InstanceRecord written_;  // what the record file says
+  InstanceRecord written_;       // what the record file says
   std::shared_ptr<bool> alive_;  // outlives this for answers from other threads
 };
 

@@ -89,21 +89,21 @@ struct MachineState {
   Phase phase = Phase::kStopped;
   bool desired_up = false;
   Next next = Next::kPolicy;
-  bool process_alive = false;         // the main process, from clone to reaping
-  bool hook_cancelled = false;        // in kPreStart
-  bool attempt_open = false;          // somebody may be waiting for the outcome of this start
-  bool started_once = false;          // in this attempt: the process was exec'd, so post_stop applies
-  bool is_restart = false;            // this attempt follows from the restart policy
-  int attempts = 0;                   // restarts by policy since it last proved itself
-  int restart_count = 0;              // restarts by policy since an operator last started it
-  MonoTime deadline = kNoDeadline;         // DeadlineReached is due then
-  MonoTime spawn_allowance;           // bounds the spawn rate: see restart_policy.h
+  bool process_alive = false;       // the main process, from clone to reaping
+  bool hook_cancelled = false;      // in kPreStart
+  bool attempt_open = false;        // somebody may be waiting for the outcome of this start
+  bool started_once = false;        // in this attempt: the process was exec'd, so post_stop applies
+  bool is_restart = false;          // this attempt follows from the restart policy
+  int attempts = 0;                 // restarts by policy since it last proved itself
+  int restart_count = 0;            // restarts by policy since an operator last started it
+  MonoTime deadline = kNoDeadline;  // DeadlineReached is due then
+  MonoTime spawn_allowance;         // bounds the spawn rate: see restart_policy.h
   std::optional<WaitStatus> last_exit;
-  bool exit_told = true;              // last_exit is in the events: each is told exactly once
-  std::string failure;                // of this run, when it is not simply the exit: "unhealthy: HTTP 503"
-  std::string reason;                 // why it is in this state, for status
-  Cause cause;                        // of the present desired state
-  uint64_t random = 1;                // state of the jitter's generator
+  bool exit_told = true;  // last_exit is in the events: each is told exactly once
+  std::string failure;    // of this run, when it is not simply the exit: "unhealthy: HTTP 503"
+  std::string reason;     // why it is in this state, for status
+  Cause cause;            // of the present desired state
+  uint64_t random = 1;    // state of the jitter's generator
 };
 
 // ------------------------------------------------------------------------------------------------------------ events
@@ -185,7 +185,7 @@ struct RecordEvent {
   std::string message;
   Cause cause;
   std::optional<WaitStatus> exit;
-  int attempt = 0;                           // 0: none
+  int attempt = 0;  // 0: none
   std::optional<absl::Duration> delay;
 };
 // The start that was asked for has its outcome: told exactly once for each.

@@ -31,7 +31,8 @@ Notification ParseNotification(std::string_view text) {
       notification.stopping = true;
     } else if (line.starts_with("STATUS=")) {
       notification.status = line.substr(7, kLongestStatus);
-      std::ranges::replace_if(notification.status, [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
+      std::ranges::replace_if(
+          notification.status, [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
     }
   }
   return notification;
@@ -47,8 +48,8 @@ absl::StatusOr<std::unique_ptr<NotifySocket>> NotifySocket::Open(Loop& loop, con
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.size() >= sizeof(address.sun_path)) {
-    return absl::InvalidArgumentError(fmt::format("notify socket {}: longer than the {} bytes that unix(7) allows", path,
-                                                  sizeof(address.sun_path) - 1));
+    return absl::InvalidArgumentError(fmt::format("notify socket {}: longer than the {} bytes that unix(7) allows",
+                                                  path, sizeof(address.sun_path) - 1));
   }
   path.copy(address.sun_path, path.size());
   UniqueFd fd(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
@@ -59,12 +60,13 @@ absl::StatusOr<std::unique_ptr<NotifySocket>> NotifySocket::Open(Loop& loop, con
     return ErrnoToStatus(errno, fmt::format("notify socket {}", path));
   }
   // The directory above is ours alone, so nobody gets here between bind and these.
-  if (chmod(path.c_str(), 0600) != 0 || (owner != geteuid() && chown(path.c_str(), owner, static_cast<gid_t>(-1)) != 0)) {
+  if (chmod(path.c_str(), 0600) != 0 ||
+      (owner != geteuid() && chown(path.c_str(), owner, static_cast<gid_t>(-1)) != 0)) {
     return ErrnoToStatus(errno, fmt::format("notify socket {}", path));
   }
   std::unique_ptr<NotifySocket> notify(new NotifySocket(path, std::move(fd), std::move(callback)));
-  notify->watch_ = loop.WatchFd(notify->fd_.get(), Loop::Interest::kRead,
-                                [raw = notify.get()](Loop::Ready) { raw->Receive(); });
+  notify->watch_ =
+      loop.WatchFd(notify->fd_.get(), Loop::Interest::kRead, [raw = notify.get()](Loop::Ready) { raw->Receive(); });
   return notify;
 }
 

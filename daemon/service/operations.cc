@@ -18,12 +18,12 @@ void Operations::Add(Wanted wanted, std::vector<Item> items, absl::Duration time
     operation.timer = loop_.NewTimer([this, &operation, timeout] {
       for (Item& item : operation.items) {
         if (!item.outcome) {
-          item.outcome = ActionOutcome{.id = item.id,
-                                       .kind = ActionOutcome::Kind::kTimedOut,
-                                       .message = fmt::format("not yet {} after {}; it goes on",
-                                                              operation.wanted == Wanted::kUp ? "up" : "stopped",
-                                                              FormatSpan(timeout)),
-                                       .implied = item.implied};
+          item.outcome = ActionOutcome{
+              .id = item.id,
+              .kind = ActionOutcome::Kind::kTimedOut,
+              .message = fmt::format("not yet {} after {}; it goes on",
+                                     operation.wanted == Wanted::kUp ? "up" : "stopped", FormatSpan(timeout)),
+              .implied = item.implied};
         }
       }
       AnswerIfComplete(operation);
@@ -102,7 +102,8 @@ void Operations::Answer(Operation& operation) {
     outcomes.push_back(*std::move(item.outcome));
   }
   // Posted, so that whoever is answered may ask for the next thing without being inside of this one.
-  loop_.Post([done = std::move(operation.done), outcomes = std::move(outcomes)]() mutable { done(std::move(outcomes)); });
+  loop_.Post(
+      [done = std::move(operation.done), outcomes = std::move(outcomes)]() mutable { done(std::move(outcomes)); });
   if (operation.timer != nullptr) {
     loop_.DestroyLater(std::move(operation.timer));
   }

@@ -92,9 +92,9 @@ class Graph {
 // What a dependency's instance says to those that wait for it.
 GateDecision AskDependency(const OrderView& dependency) {
   const auto blocked = [&](const char* how) {
-    return GateDecision{Gate::kBlocked, dependency.reason.empty()
-                                            ? fmt::format("dependency {} {}", dependency.id, how)
-                                            : fmt::format("dependency {} {}: {}", dependency.id, how, dependency.reason)};
+    return GateDecision{Gate::kBlocked, dependency.reason.empty() ? fmt::format("dependency {} {}", dependency.id, how)
+                                                                  : fmt::format("dependency {} {}: {}", dependency.id,
+                                                                                how, dependency.reason)};
   };
   switch (StateOf(dependency.phase)) {
     case ServiceState::kRunning:

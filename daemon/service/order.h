@@ -15,7 +15,7 @@ namespace supervisor {
 // earlier; so the two rules cannot wait for each other in a circle (depends_on itself has none: the configuration was
 // checked).
 struct OrderView {
-  std::string id;          // of the instance
+  std::string id;  // of the instance
   std::string service_id;
   int priority = 999;
   std::vector<std::string> depends_on;  // service ids
@@ -26,7 +26,7 @@ struct OrderView {
 };
 
 enum class Gate {
-  kClosed,   // wait
+  kClosed,  // wait
   kOpen,
   kBlocked,  // a dependency is not going to be ready as things are
 };

@@ -9,7 +9,7 @@ namespace supervisor {
 
 // What a TARGET of the contract can name: a service id, an instance, a glob, @group, or all. Pure.
 struct TargetCandidate {
-  std::string id;          // of the instance
+  std::string id;  // of the instance
   std::string service_id;
   std::vector<std::string> groups;
 };

@@ -68,7 +68,8 @@ int InitDatabase(const DaemonOptions& options) {
   }
   // A query is answered after everything before it is on disk: the schema, too.
   std::promise<absl::Status> answered;
-  (*store)->QueryEvents({}, [&](const absl::StatusOr<std::vector<EventRow>>& rows) { answered.set_value(rows.status()); });
+  (*store)->QueryEvents({},
+                        [&](const absl::StatusOr<std::vector<EventRow>>& rows) { answered.set_value(rows.status()); });
   const absl::Status status = answered.get_future().get();
   store->reset();
   if (first_trouble.wait_for(std::chrono::seconds(0)) == std::future_status::ready) {

@@ -174,13 +174,13 @@ absl::Status DaemonProcess::OpenStore(const Config& config) {
 }
 
 void DaemonProcess::MakeLogs() {
-  logs_ = std::make_unique<LogPump>([](const std::string& stream, const std::string& error, const LogStreamStats& stats) {
+  logs_ = std::make_unique<LogPump>([](const std::string& stream, const std::string& error,
+                                       const LogStreamStats& stats) {
     if (error.empty()) {
       LogInfo("output is captured again", {{"stream", stream}, {"dropped_bytes", std::to_string(stats.dropped_bytes)}});
     } else {
-      LogError("output can't be captured", {{"stream", stream},
-                                            {"error", error},
-                                            {"dropped_bytes", std::to_string(stats.dropped_bytes)}});
+      LogError("output can't be captured",
+               {{"stream", stream}, {"error", error}, {"dropped_bytes", std::to_string(stats.dropped_bytes)}});
     }
   });
 }
@@ -253,8 +253,8 @@ absl::Status DaemonProcess::Start(Config config) {
     return status;
   }
   WatchSignals();
-  supervisor_->RecordOwnEvent("supervisor_started",
-                              fmt::format("supervisord {} started, pid {}", kVersion, getpid()), kOwnCause);
+  supervisor_->RecordOwnEvent("supervisor_started", fmt::format("supervisord {} started, pid {}", kVersion, getpid()),
+                              kOwnCause);
   supervisor_->Boot(TakeReaped());
   return absl::OkStatus();
 }

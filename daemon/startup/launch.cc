@@ -127,8 +127,12 @@ int LaunchSupervisor(const DaemonOptions& given) {
     return RunDaemonProcess(options);
   }
   std::vector<std::string> arguments = {
-      "supervisord", "--internal-guardian", "--config", options.config_file,
-      fmt::format("--internal-lock-fd={}", options.lock_fd), fmt::format("--internal-started-fd={}", options.started_fd),
+      "supervisord",
+      "--internal-guardian",
+      "--config",
+      options.config_file,
+      fmt::format("--internal-lock-fd={}", options.lock_fd),
+      fmt::format("--internal-started-fd={}", options.started_fd),
       fmt::format("--internal-supervisor-started={}", options.supervisor_started_unix_ms)};
   KeepOverExec(options.lock_fd);
   if (options.started_fd >= 0) {
@@ -149,17 +153,21 @@ int RunAsGuardian(const DaemonOptions& options) {
   constexpr int kPipeSize = 1 << 20;
   fcntl(reaped[1], F_SETPIPE_SZ, kPipeSize);
   std::vector<std::string> arguments = {
-      "supervisord", "--internal-daemon", "--config", options.config_file,
-      fmt::format("--internal-lock-fd={}", options.lock_fd), fmt::format("--internal-started-fd={}", options.started_fd),
+      "supervisord",
+      "--internal-daemon",
+      "--config",
+      options.config_file,
+      fmt::format("--internal-lock-fd={}", options.lock_fd),
+      fmt::format("--internal-started-fd={}", options.started_fd),
       fmt::format("--internal-supervisor-started={}", options.supervisor_started_unix_ms),
-      fmt::format("--internal-reaped-read-fd={}", reaped[0]), fmt::format("--internal-reaped-write-fd={}", reaped[1]),
-      fmt::format("--internal-ready-fd={}", ready), fmt::format("--internal-guardian-pid={}", getpid())};
+      fmt::format("--internal-reaped-read-fd={}", reaped[0]),
+      fmt::format("--internal-reaped-write-fd={}", reaped[1]),
+      fmt::format("--internal-ready-fd={}", ready),
+      fmt::format("--internal-guardian-pid={}", getpid())};
   const std::string program = OwnProgram();
   std::vector<char*> daemon_argv = AsArgv(arguments);
-  return RunGuardian({.program = program.c_str(),
-                      .daemon_argv = daemon_argv.data(),
-                      .reaped_write_fd = reaped[1],
-                      .ready_fd = ready});
+  return RunGuardian(
+      {.program = program.c_str(), .daemon_argv = daemon_argv.data(), .reaped_write_fd = reaped[1], .ready_fd = ready});
 }
 
 }  // namespace supervisor

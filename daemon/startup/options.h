@@ -10,7 +10,7 @@ namespace supervisor {
 struct DaemonOptions {
   enum class Command { kRun, kStop, kStatus, kCheck, kInitDb, kShowVersion, kShowHelp, kGuardian, kDaemonProcess };
   Command command = Command::kRun;
-  std::string config_file;       // absolute
+  std::string config_file;  // absolute
   bool config_given = false;
   bool background = false;
   bool no_guardian = false;
@@ -18,8 +18,8 @@ struct DaemonOptions {
   int lock_fd = -1;
   int reaped_read_fd = -1;
   int reaped_write_fd = -1;
-  int ready_fd = -1;             // eventfd, to the guardian
-  int started_fd = -1;           // pipe, to whoever waits for --daemon; "ok" or the error
+  int ready_fd = -1;    // eventfd, to the guardian
+  int started_fd = -1;  // pipe, to whoever waits for --daemon; "ok" or the error
   int guardian_pid = 0;
   long long supervisor_started_unix_ms = 0;
 };

@@ -26,7 +26,7 @@ class LogResumeTest : public testing::Test {
     return std::string(fresh.data);
   }
 
-  LogResume resume_{false};
+  LogResume resume_;
   uint64_t missed_ = 0;
 };
 
@@ -83,19 +83,6 @@ TEST_F(LogResumeTest, KeepsOnlyTheEndOfALongLog) {
   EXPECT_EQ(Accept(megabyte, 5 * megabyte.size()), "");   // older than what is kept
   EXPECT_EQ(Accept(megabyte, 19 * megabyte.size()), "");  // compared
   EXPECT_EQ(Accept("fresh\n", 20 * megabyte.size()), "fresh\n");
-}
-
-TEST(LogResumeFilteredTest, GoesByOffsetsAlone) {
-  LogResume resume(true);
-  v1::LogChunk chunk;
-  chunk.set_data("match\n");
-  chunk.set_offset(50);
-  EXPECT_EQ(resume.Accept(chunk).data, "match\n");
-  resume.Reconnected();
-  EXPECT_EQ(resume.Accept(chunk).data, "");
-  chunk.set_offset(90);
-  EXPECT_EQ(resume.Accept(chunk).data, "match\n");
-  EXPECT_EQ(resume.Accept(chunk).missed_bytes, 0U);
 }
 
 }  // namespace

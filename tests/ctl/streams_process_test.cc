@@ -128,6 +128,19 @@ TEST_F(StreamsTest, JsonIsOneObjectWhateverTheBytes) {
   EXPECT_EQ(lines[1]["line"], "last");
 }
 
+TEST_F(StreamsTest, ALargeLogIsStillOneObject) {
+  AnswerStatusWith({"web"});
+  std::string lines;
+  for (int i = 0; i < 10000; ++i) {
+    lines += "line " + std::to_string(i) + "\n";
+  }
+  AnswerLogsWith({Chunk("web", lines)});
+  const CtlResult result = Run({"logs", "web", "--json", "-n", "all"});
+  const Json parsed = Json::parse(result.out)["lines"];
+  ASSERT_EQ(parsed.size(), 10000U);
+  EXPECT_EQ(parsed[9999]["line"], "line 9999");
+}
+
 TEST_F(StreamsTest, RemarksAndGapsGoToStderr) {
   AnswerStatusWith({"web"});
   v1::LogChunk gap = Chunk("web", "after\n", 100);
@@ -303,6 +316,7 @@ TEST_F(StreamsTest, AFollowerEndsWhenTheDaemonIsGoneForGood) {
   current = &fake;
   const CtlResult result = RunCtl({"events", "-f", "--socket", socket_});
   EXPECT_EQ(result.exit_code, 5);
+  EXPECT_EQ(RunCtl({"events", "-f", "--socket", socket_}).out, "");
   EXPECT_THAT(result.err, HasSubstr("cannot reach the daemon"));
 }
 

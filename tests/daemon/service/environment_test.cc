@@ -30,12 +30,12 @@ TEST(EnvironmentFile, TheFormsOfALine) {
 }
 
 TEST(EnvironmentFile, TheErrorNamesTheLine) {
-  for (const auto& [text, message] : std::vector<std::pair<std::string, std::string>>{
-           {"A=1\nnonsense\n", "line 2: not of the form NAME=value"},
-           {"1A=x\n", "line 1"},
-           {"=x\n", "line 1"},
-           {"A='open\n", "line 1: the closing quote is missing"},
-           {"A='x' y\n", "line 1: text after the closing quote"}}) {
+  for (const auto& [text, message] :
+       std::vector<std::pair<std::string, std::string>>{{"A=1\nnonsense\n", "line 2: not of the form NAME=value"},
+                                                        {"1A=x\n", "line 1"},
+                                                        {"=x\n", "line 1"},
+                                                        {"A='open\n", "line 1: the closing quote is missing"},
+                                                        {"A='x' y\n", "line 1: text after the closing quote"}}) {
     const absl::StatusOr<Environment> parsed = ParseEnvironmentFile(text);
     ASSERT_FALSE(parsed.ok()) << text;
     EXPECT_THAT(std::string(parsed.status().message()), HasSubstr(message));

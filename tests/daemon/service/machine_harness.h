@@ -34,7 +34,9 @@ class MachineHarness {
     return Send(DeadlineReached{});
   }
   MachineHarness& Start() { return Send(StartRequested{{.actor = "tester", .reason = {}}}); }
-  MachineHarness& Stop(bool deferred = false) { return Send(StopRequested{{.actor = "tester", .reason = {}}, deferred}); }
+  MachineHarness& Stop(bool deferred = false) {
+    return Send(StopRequested{{.actor = "tester", .reason = {}}, deferred});
+  }
   MachineHarness& Restart() { return Send(RestartRequested{{.actor = "tester", .reason = {}}}); }
   MachineHarness& Exit(WaitStatus status, bool tree_empty = true) { return Send(ProcessExited{status, tree_empty}); }
   MachineHarness& RunUntilReady() { return Start().Send(GateOpened{}).Send(ExecSucceeded{42}); }

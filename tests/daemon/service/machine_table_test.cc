@@ -13,10 +13,10 @@
 namespace supervisor {
 namespace {
 
-constexpr std::array kPhases = {
-    Phase::kStopped,     Phase::kWaiting, Phase::kBlocked, Phase::kPreStart, Phase::kSpawning,
-    Phase::kBecomingReady, Phase::kRunning, Phase::kPreStop, Phase::kTerminating, Phase::kKilling,
-    Phase::kPostStop,    Phase::kBackoff, Phase::kFailed,  Phase::kExited};
+constexpr std::array kPhases = {Phase::kStopped,     Phase::kWaiting,       Phase::kBlocked,  Phase::kPreStart,
+                                Phase::kSpawning,    Phase::kBecomingReady, Phase::kRunning,  Phase::kPreStop,
+                                Phase::kTerminating, Phase::kKilling,       Phase::kPostStop, Phase::kBackoff,
+                                Phase::kFailed,      Phase::kExited};
 static_assert(kPhases.size() == static_cast<size_t>(Phase::kExited) + 1, "a phase is missing here");
 
 struct Column {
@@ -139,9 +139,8 @@ TEST(MachineTable, EveryPhaseAnswersEveryEvent) {
       const StepResult result = Step(config, StateIn(phase), column.event, absl::Seconds(10));
       const auto entry = Expected().find({phase, column.name});
       const Phase expected = entry == Expected().end() ? phase : entry->second;
-      EXPECT_EQ(result.state.phase, expected)
-          << PhaseName(phase) << " + " << column.name << " went to " << PhaseName(result.state.phase) << ", not "
-          << PhaseName(expected);
+      EXPECT_EQ(result.state.phase, expected) << PhaseName(phase) << " + " << column.name << " went to "
+                                              << PhaseName(result.state.phase) << ", not " << PhaseName(expected);
       ++pairs;
     }
   }

@@ -75,7 +75,8 @@ class Simulator {
  private:
   void Send(const ServiceEvent& event) {
     const bool was_open = state_.attempt_open;
-    const bool by_request = std::holds_alternative<StartRequested>(event) || std::holds_alternative<RestartRequested>(event);
+    const bool by_request =
+        std::holds_alternative<StartRequested>(event) || std::holds_alternative<RestartRequested>(event);
     StepResult result = Step(config_, state_, event, now_);
     state_ = std::move(result.state);
     int ended = 0;
@@ -149,7 +150,8 @@ class Simulator {
     asked_to_go_ = false;
     ++world_.exits;
     world_.children = world_.children && random_.Chance(0.5);
-    const WaitStatus status = random_.Chance(0.5) ? WaitStatus::Exited(random_.Below(3)) : WaitStatus::Signaled(SIGKILL);
+    const WaitStatus status =
+        random_.Chance(0.5) ? WaitStatus::Exited(random_.Below(3)) : WaitStatus::Signaled(SIGKILL);
     Send(ProcessExited{status, !world_.children});
   }
 

@@ -11,9 +11,11 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 const std::vector<TargetCandidate>& Candidates() {
-  static const std::vector<TargetCandidate> candidates = {
-      {"db", "db", {"backend"}},      {"web", "web", {"front"}},      {"web-admin", "web-admin", {"front", "backend"}},
-      {"worker:0", "worker", {}}, {"worker:1", "worker", {}}};
+  static const std::vector<TargetCandidate> candidates = {{"db", "db", {"backend"}},
+                                                          {"web", "web", {"front"}},
+                                                          {"web-admin", "web-admin", {"front", "backend"}},
+                                                          {"worker:0", "worker", {}},
+                                                          {"worker:1", "worker", {}}};
   return candidates;
 }
 

@@ -1,0 +1,170 @@
+#include <fmt/format.h>
+
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "common/atomic_file.h"
+#include "common/diag_log.h"
+#include "daemon/process/proc_fs.h"
+#include "daemon/service/instance.h"
+
+// What an instance leaves on disk, and how a new daemon takes it over.
+
+namespace supervisor {
+namespace {
+
+constexpr size_t kMostRecord = 65536;
+
+}  // namespace
+
+std::unique_ptr<Cgroup> Instance::MakeCgroup(const std::string& name) const {
+  if (context_.cgroups == nullptr) {
+    return nullptr;
+  }
+  absl::StatusOr<std::unique_ptr<Cgroup>> cgroup = context_.cgroups->Create(name);
+  if (!cgroup.ok()) {
+    LogWarning("no cgroup: its processes are tracked by session and descent",
+               {{"service", id_}, {"error", std::string(cgroup.status().message())}});
+    return nullptr;
+  }
+  return *std::move(cgroup);
+}
+
+void Instance::WritePidFile() {
+  context_.files.Post([path = fmt::format("{}/{}.pid", context_.pid_directory, id_), pid = child_->pid(), id = id_] {
+    if (const absl::Status status = WriteFileAtomically(path, fmt::format("{}\n", pid), 0644); !status.ok()) {
+      LogWarning("cannot write pid file", {{"service", id}, {"error", std::string(status.message())}});
+    }
+  });
+}
+
+void Instance::RemovePidFile() {
+  context_.files.Post([path = fmt::format("{}/{}.pid", context_.pid_directory, id_)] { unlink(path.c_str()); });
+}
+
+std::string Instance::RecordPath() const { return fmt::format("{}/{}.record", context_.state_directory, id_); }
+
+void Instance::WriteRecord() {
+  InstanceRecord record{.boot_id = context_.boot_id,
+                        .stopped_by_request = stopped_by_request_,
+                        .pid = pid(),
+                        .start_ticks = 0,
+                        .ready = machine_.phase == Phase::kRunning,
+                        .attempts = machine_.attempts,
+                        .restart_count = machine_.restart_count,
+                        .started_unix_ms = started_ == absl::InfinitePast() ? 0 : absl::ToUnixMillis(started_)};
+  if (record.pid != 0) {
+    if (record.pid == written_.pid) {
+      record.start_ticks = written_.start_ticks;
+    } else if (const std::optional<ProcStat> stat = ReadProcStat(record.pid)) {
+      record.start_ticks = stat->start_ticks;
+    }
+  }
+  if (record == written_) {
+    return;
+  }
+  written_ = record;
+  context_.files.Post([path = RecordPath(), text = FormatRecord(record), id = id_] {
+    if (const absl::Status status = WriteFileAtomically(path, text, 0600); !status.ok()) {
+      LogError("cannot write the record by which a new daemon would find the running service",
+               {{"service", id}, {"error", std::string(status.message())}});
+    }
+  });
+}
+
+void Instance::Adopt(const std::map<pid_t, WaitStatus>& reaped) {
+  const absl::StatusOr<std::string> text = ReadWholeFile(RecordPath(), kMostRecord);
+  absl::StatusOr<InstanceRecord> record = text.ok() ? ParseRecord(*text) : text.status();
+  if (text.ok() && !record.ok()) {
+    const std::string aside = RecordPath() + ".damaged";
+    rename(RecordPath().c_str(), aside.c_str());
+    LogError("a record of a running service is damaged; set aside",
+             {{"service", id_}, {"file", aside}, {"error", std::string(record.status().message())}});
+  }
+  if (record.ok() && record->boot_id == context_.boot_id) {
+    written_ = *record;
+    stopped_by_request_ = record->stopped_by_request;
+    if (record->pid != 0) {
+      absl::StatusOr<std::unique_ptr<ChildProcess>> child =
+          ChildProcess::Adopt(context_.loop, record->pid, record->start_ticks, ObserveChild());
+      const Adopted adopted{record->pid, record->ready, record->attempts, record->restart_count};
+      if (child.ok()) {
+        child_ = *std::move(child);
+        started_ = absl::FromUnixMillis(record->started_unix_ms);
+        tree_.SetSession(record->pid);
+        ReopenLogs();
+        Enqueue(adopted);
+        BeginHealth(!record->ready && config_.readiness.type == ReadinessType::kHealthCheck);
+        if (record->stopped_by_request) {
+          Enqueue(StopRequested{{.actor = "supervisor", .reason = "it was being stopped when the daemon died"}, false});
+        }
+        return;
+      }
+      if (!record->stopped_by_request) {
+        // It ended while no daemon was there to see it.
+        Enqueue(adopted);
+        const auto exit = reaped.find(record->pid);
+        Enqueue(ProcessExited{exit == reaped.end() ? WaitStatus::Unknown() : exit->second, true});
+      }
+    }
+  }
+  // Whatever is left without a record that accounts for it would be a second one beside what we start.
+  for (int round = 0; round < 1000 && !tree_.Empty(); ++round) {
+    tree_.Kill();
+  }
+}
+
+void Instance::ReopenLogs() {
+  WithIdentity([this](absl::StatusOr<ServiceIdentity> identity) {
+    if (identity.ok()) {
+      identity_ = *std::move(identity);
+    }
+    const auto keep = [this, alive = std::weak_ptr<bool>(alive_)](bool is_stderr) {
+      return [this, alive, is_stderr, &loop = context_.loop](absl::StatusOr<UniqueFd> fd) {
+        auto held = std::make_shared<absl::StatusOr<UniqueFd>>(std::move(fd));
+        loop.Post([this, alive, is_stderr, held] {
+          if (!alive.expired() && held->ok()) {
+            (is_stderr ? stderr_fd_ : stdout_fd_) = std::move(**held);
+          }
+        });
+      };
+    };
+    context_.logs.OpenAsync(stdout_stream(), StreamOptions(false), keep(false));
+    if (config_.logs.stderr_mode == StderrMode::kSeparate) {
+      context_.logs.OpenAsync(stderr_stream(), StreamOptions(true), keep(true));
+    }
+  });
+}
+
+void Instance::ReportExit(pid_t reaped, WaitStatus status) {
+  if (child_ != nullptr && child_->pid() == reaped) {
+    child_->ReportExit(status);
+  }
+}
+
+absl::Status Instance::SendSignal(int signal) {
+  if (child_ == nullptr) {
+    return absl::FailedPreconditionError(fmt::format("{} is not running", id_));
+  }
+  return child_->Signal(signal);
+}
+
+void Instance::SampleUsage(MonoTime now) {
+  if (child_ != nullptr) {
+    usage_ = sampler_.Sample(tree_.cgroup_procs_fd() >= 0 ? tree_.Pids() : std::vector<pid_t>{child_->pid()}, now);
+  }
+}
+
+void Instance::Forget() {
+  context_.logs.Close(stdout_stream());
+  context_.logs.Close(stderr_stream());
+  context_.files.Post([path = RecordPath()] { unlink(path.c_str()); });
+}
+
+std::string Instance::log_path() const { return fmt::format("{}/{}.log", context_.log_directory, id_); }
+
+std::string Instance::stderr_log_path() const { return fmt::format("{}/{}.err.log", context_.log_directory, id_); }
+
+}  // namespace supervisor

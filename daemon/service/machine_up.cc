@@ -1,0 +1,246 @@
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "common/time_format.h"
+#include "daemon/service/stepper.h"
+
+// How an instance comes up.
+
+namespace supervisor {
+
+const Cause& PolicyCause() {
+  static const Cause cause{.actor = "policy", .reason = {}};
+  return cause;
+}
+
+void Stepper::BeginAttempt() {
+  state_.attempt_open = true;
+  state_.started_once = false;
+  state_.hook_cancelled = false;
+  state_.next = Next::kPolicy;
+  state_.failure.clear();
+  state_.reason.clear();
+  Enter(Phase::kWaiting);
+}
+
+void Stepper::BeginByRequest(const Cause& cause) {
+  state_.desired_up = true;
+  state_.cause = cause;
+  state_.is_restart = false;
+  ClearCounters();
+  BeginAttempt();
+}
+
+void Stepper::operator()(const StartRequested& event) {
+  switch (state_.phase) {
+    case Phase::kStopped:
+    case Phase::kBlocked:
+    case Phase::kBackoff:
+    case Phase::kFailed:
+    case Phase::kExited:
+      BeginByRequest(event.cause);
+      return;
+    case Phase::kWaiting:
+    case Phase::kSpawning:
+    case Phase::kBecomingReady:
+      return;  // it is on its way: the caller waits for the same outcome
+    case Phase::kRunning:
+      if (!state_.desired_up) {  // a stop that had not had its turn is taken back
+        state_.desired_up = true;
+        state_.cause = event.cause;
+      }
+      return;
+    case Phase::kPreStart:
+      if (!state_.hook_cancelled) {
+        return;
+      }
+      [[fallthrough]];
+    case Phase::kPreStop:
+    case Phase::kTerminating:
+    case Phase::kKilling:
+    case Phase::kPostStop:
+      state_.desired_up = true;
+      state_.cause = event.cause;
+      state_.next = Next::kRestart;
+      state_.attempt_open = true;
+      return;
+  }
+}
+
+void Stepper::operator()(const RestartRequested& event) {
+  switch (state_.phase) {
+    case Phase::kStopped:
+    case Phase::kBlocked:
+    case Phase::kBackoff:
+    case Phase::kFailed:
+    case Phase::kExited:
+      Record("restarting", "restart requested", event.cause);
+      BeginByRequest(event.cause);
+      return;
+    case Phase::kWaiting:
+      return;  // it is about to start anew anyway
+    case Phase::kPreStart:
+    case Phase::kSpawning:
+    case Phase::kBecomingReady:
+    case Phase::kRunning:
+    case Phase::kPreStop:
+    case Phase::kTerminating:
+    case Phase::kKilling:
+    case Phase::kPostStop:
+      break;
+  }
+  EndAttempt(false, "a restart was requested meanwhile");
+  Record("restarting", "restart requested", event.cause);
+  state_.desired_up = true;
+  state_.cause = event.cause;
+  state_.next = Next::kRestart;
+  state_.reason = "being restarted";
+  state_.attempt_open = true;
+  switch (state_.phase) {
+    case Phase::kPreStart:
+      if (!std::exchange(state_.hook_cancelled, true)) {
+        actions_.emplace_back(CancelHook{});
+      }
+      return;
+    case Phase::kSpawning:
+    case Phase::kBecomingReady:
+    case Phase::kRunning:
+      BeginStop();
+      return;
+    case Phase::kStopped:
+    case Phase::kWaiting:
+    case Phase::kBlocked:
+    case Phase::kPreStop:
+    case Phase::kTerminating:
+    case Phase::kKilling:
+    case Phase::kPostStop:
+    case Phase::kBackoff:
+    case Phase::kFailed:
+    case Phase::kExited:
+      return;
+  }
+}
+
+void Stepper::operator()(const GateOpened&) {
+  if (state_.phase == Phase::kBlocked) {
+    BeginAttempt();
+  }
+  if (state_.phase != Phase::kWaiting) {
+    return;
+  }
+  if (config_.has_pre_start) {
+    Enter(Phase::kPreStart);
+    state_.reason = "pre_start hook is running";
+    actions_.emplace_back(RunHook{HookKind::kPreStart});
+    return;
+  }
+  LaunchProcess();
+}
+
+void Stepper::operator()(const GateBlocked& event) {
+  if (state_.phase != Phase::kWaiting && state_.phase != Phase::kBlocked) {
+    return;
+  }
+  Enter(Phase::kBlocked);
+  state_.reason = event.message;
+  EndAttempt(false, event.message);
+}
+
+void Stepper::LaunchProcess() {
+  Enter(Phase::kSpawning);
+  state_.process_alive = true;
+  state_.reason.clear();
+  actions_.emplace_back(SpawnProcess{});
+}
+
+void Stepper::operator()(const ExecSucceeded& event) {
+  if (state_.phase != Phase::kSpawning) {
+    return;
+  }
+  state_.started_once = true;
+  std::string message = fmt::format("started, pid {}", event.pid);
+  if (state_.is_restart) {
+    message += fmt::format(" (restart {} after: {})", state_.restart_count, RunEndText());
+  }
+  Record("started", std::move(message), state_.is_restart ? PolicyCause() : state_.cause);
+  std::get<RecordEvent>(actions_.back()).attempt = state_.is_restart ? state_.attempts : 0;
+  std::get<RecordEvent>(actions_.back()).exit = state_.is_restart ? state_.last_exit : std::nullopt;
+  state_.failure.clear();
+  const ReadinessConfig& readiness = config_.readiness;
+  switch (readiness.type) {
+    case ReadinessType::kExec:
+      RunIsReady();
+      return;
+    case ReadinessType::kUptime:
+      Enter(Phase::kBecomingReady, After(readiness.uptime));
+      state_.reason = fmt::format("ready when it has been up for {}", FormatSpan(readiness.uptime));
+      return;
+    case ReadinessType::kNotify:
+    case ReadinessType::kHealthCheck:
+      Enter(Phase::kBecomingReady, readiness.timeout > absl::ZeroDuration() ? After(readiness.timeout) : kNoDeadline);
+      state_.reason = readiness.type == ReadinessType::kNotify ? "waits for READY=1 from the service"
+                                                               : "waits for its first successful health check";
+      return;
+  }
+}
+
+void Stepper::RunIsReady() {
+  // Once it has been well for reset_after, the attempts made so far no longer count against it.
+  Enter(Phase::kRunning, state_.attempts > 0 && config_.restart.reset_after > absl::ZeroDuration()
+                             ? After(config_.restart.reset_after)
+                             : kNoDeadline);
+  state_.reason.clear();
+  if (config_.readiness.type != ReadinessType::kExec) {
+    Record("ready", "ready", state_.is_restart ? PolicyCause() : state_.cause);
+  }
+  if (config_.has_post_start) {
+    actions_.emplace_back(RunHook{HookKind::kPostStart});
+  }
+  EndAttempt(true, "");
+}
+
+void Stepper::operator()(const BecameReady&) {
+  if (state_.phase == Phase::kBecomingReady) {
+    RunIsReady();
+  }
+}
+
+void Stepper::operator()(const StartFailed& event) {
+  if (!state_.process_alive) {
+    return;
+  }
+  state_.process_alive = false;
+  if (state_.phase == Phase::kSpawning) {
+    state_.failure = event.message;
+    state_.last_exit.reset();
+    Record("failed", event.message, state_.is_restart ? PolicyCause() : state_.cause);
+    EndAttempt(false, event.message);
+    Settle();
+    return;
+  }
+  AllGone();  // it was being stopped before it had come to be
+}
+
+void Stepper::operator()(const Adopted& event) {
+  if (state_.phase != Phase::kStopped) {
+    return;
+  }
+  state_.desired_up = true;
+  state_.process_alive = true;
+  state_.started_once = true;
+  state_.attempts = event.attempts;
+  state_.restart_count = event.restart_count;
+  state_.cause = {.actor = "supervisor", .reason = {}};
+  Record("adopted", fmt::format("adopted, pid {}", event.pid), state_.cause);
+  if (event.ready) {
+    Enter(Phase::kRunning, state_.attempts > 0 && config_.restart.reset_after > absl::ZeroDuration()
+                               ? After(config_.restart.reset_after)
+                               : kNoDeadline);
+    return;
+  }
+  Enter(Phase::kBecomingReady,
+        config_.readiness.timeout > absl::ZeroDuration() ? After(config_.readiness.timeout) : kNoDeadline);
+}
+
+}  // namespace supervisor

@@ -1,0 +1,82 @@
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "daemon/service/machine.h"
+
+namespace supervisor {
+
+// The inside of Step, for machine_up.cc and machine_down.cc: nobody else includes this.
+
+const Cause& PolicyCause();
+
+// One step. Holds the state while it is being moved and collects the actions.
+class Stepper {
+ public:
+  Stepper(const MachineConfig& config, MachineState state, MonoTime now)
+      : config_(config), state_(std::move(state)), now_(now) {}
+
+  StepResult Take() && { return {std::move(state_), std::move(actions_)}; }
+
+  void operator()(const StartRequested& event);
+  void operator()(const StopRequested& event);
+  void operator()(const RestartRequested& event);
+  void operator()(const GateOpened& event);
+  void operator()(const GateBlocked& event);
+  void operator()(const HookEnded& event);
+  void operator()(const ExecSucceeded& event);
+  void operator()(const StartFailed& event);
+  void operator()(const BecameReady& event);
+  void operator()(const ProcessExited& event);
+  void operator()(const TreeEmptied& event);
+  void operator()(const CheckFailed& event) { FailRun("health check", "unhealthy", event.message); }
+  void operator()(const LimitExceeded& event) { FailRun("limit", "limit exceeded", event.message); }
+  void operator()(const DeadlineReached& event);
+  void operator()(const Adopted& event);
+
+ private:
+  void Enter(Phase phase, MonoTime deadline = kNoDeadline) {
+    state_.phase = phase;
+    state_.deadline = deadline;
+  }
+  MonoTime After(absl::Duration delay) const { return now_ + delay; }
+
+  void Record(std::string type, std::string message, const Cause& cause) {
+    actions_.emplace_back(RecordEvent{
+        .type = std::move(type), .message = std::move(message), .cause = cause, .exit = {}, .attempt = 0, .delay = {}});
+  }
+  void EndAttempt(bool success, std::string message) {
+    if (std::exchange(state_.attempt_open, false)) {
+      actions_.emplace_back(AttemptEnded{success, std::move(message)});
+    }
+  }
+
+  void ClearCounters() {
+    state_.attempts = 0;
+    state_.restart_count = 0;
+  }
+  void BeginAttempt();
+  void BeginByRequest(const Cause& cause);
+  void LaunchProcess();
+  void BeginStop();
+  void Terminate();
+  void RunIsReady();
+  void FailRun(const char* actor, const char* what, const std::string& message);
+  void AllGone();
+  void Settle();
+  void ApplyPolicy();
+  void Restart(const std::string& why, absl::Duration delay);
+  void TellExit(const Cause& cause);
+  bool EndedClean() const;
+  std::string RunEndText() const;
+  std::string StoppedBy(const Cause& cause) const;
+
+  const MachineConfig& config_;
+  MachineState state_;
+  MonoTime now_;
+  std::vector<ServiceAction> actions_;
+};
+
+}  // namespace supervisor
