@@ -57,14 +57,18 @@ need_programs() {
 }
 
 # supervisorctl, for the daemon of $CONFIG.
+SOCKET_OPTION=(unknown)
 ctl() {
-    local socket
-    socket=$(config_value "$CONFIG" global socket)
-    case "$socket" in
-        "") "$BIN/supervisorctl" "$@" ;;
-        /*) "$BIN/supervisorctl" --socket "$socket" "$@" ;;
-        *) "$BIN/supervisorctl" --socket "$(dirname -- "$CONFIG")/$socket" "$@" ;;
-    esac
+    if [ "${SOCKET_OPTION[*]}" = unknown ]; then
+        local socket
+        socket=$(config_value "$CONFIG" global socket)
+        case "$socket" in
+            "") SOCKET_OPTION=() ;;
+            /*) SOCKET_OPTION=(--socket "$socket") ;;
+            *) SOCKET_OPTION=(--socket "$(dirname -- "$CONFIG")/$socket") ;;
+        esac
+    fi
+    "$BIN/supervisorctl" "${SOCKET_OPTION[@]}" "$@"
 }
 
 is_running() { "$BIN/supervisord" --status -c "$CONFIG" >/dev/null 2>&1; }
@@ -224,20 +228,22 @@ start() {
     wait_for_services
 }
 
-# Every enabled service is running or has finished: what exit code 0 of `supervisorctl status` means.
+# Until every enabled service is running or has finished, which is what exit code 0 of `supervisorctl status` means; or
+# until nothing is on its way any more, so that waiting would not help.
 wait_for_services() {
-    local deadline=$((SECONDS + START_TIMEOUT_S)) code=0
+    local began=$SECONDS code table
     while :; do
         code=0
-        ctl status >/dev/null 2>&1 || code=$?
+        table=$(ctl --no-color status 2>&1) || code=$?
         [ "$code" -ne 0 ] || break
-        if [ "$SECONDS" -ge "$deadline" ]; then
-            ctl status >&2 || true
-            die "not every enabled service is running after $START_TIMEOUT_S s" \
+        if [ $((SECONDS - began)) -ge "$START_TIMEOUT_S" ] ||
+            { [ $((SECONDS - began)) -ge 3 ] && ! awk '{ print $2 }' <<<"$table" | grep -qE '^(starting|backoff|stopping)$'; }; then
+            printf '%s\n' "$table" >&2
+            die "the daemon runs, but not every enabled service does" \
                 "Why: build/release/bin/supervisorctl explain SERVICE" \
                 "What it wrote: build/release/bin/supervisorctl logs SERVICE -n 50"
         fi
-        sleep 0.2
+        sleep 0.1
     done
     done_ "the daemon runs, and every enabled service with it"
 }

@@ -42,7 +42,7 @@ is() { # is WHAT EXPECTED COMMAND...
         return 1
     }
 }
-answers() { curl -sS -f --max-time 5 "$1" | grep -q "$2"; }
+answers() { curl -sS -f --max-time 5 --retry 20 --retry-connrefused --retry-delay 1 --retry-max-time 20 "$1" | grep -q "$2"; }
 refuses() { ! curl -s --max-time 2 -o /dev/null "$1"; }
 pid_file_is_right() {
     local pid

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "common/clock.h"
+#include "common/time_format.h"
 #include "common/unique_fd.h"
 #include "ctl/commands/action.h"
 #include "ctl/commands/commands.h"
@@ -107,7 +108,7 @@ ExitCode RunShutdown(const Invocation& invocation, Client& client, Output& outpu
   output.Flush();
   if (!watch.WaitForEnd(kEndPatience)) {
     output.Message(fmt::format("supervisord (pid {}) has stopped its services, but has not ended after {}",
-                               version.pid(), absl::FormatDuration(kEndPatience)));
+                               version.pid(), FormatSpan(kEndPatience)));
     return ExitCode::kTimedOut;
   }
   output.Print(output.json() ? "" : "supervisord: stopped\n");

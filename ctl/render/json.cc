@@ -103,17 +103,6 @@ void WriteChanges(JsonWriter& json, std::string_view key,
   json.EndArray();
 }
 
-// A scripted dry run needs to know what makes a service restart, not only that it does.
-void WriteChangedKeys(JsonWriter& json, const v1::ReloadResponse& response) {
-  json.Key("changed_keys").BeginObject();
-  for (const auto* changes : {&response.restarted(), &response.updated()}) {
-    for (const v1::ReloadChange& change : *changes) {
-      WriteStrings(json, change.id(), change.keys());
-    }
-  }
-  json.EndObject();
-}
-
 template <class Write>
 std::string Object(const Write& write) {
   JsonWriter json;
@@ -186,7 +175,6 @@ std::string SummaryJson(const v1::SummaryResponse& response) {
     json.Key("memory_mb").Double(response.memory_mb());
     json.Key("version").String(response.version());
     WriteServices(json, response.services());
-    WriteStrings(json, "remarks", response.remarks());
   });
 }
 
@@ -226,7 +214,6 @@ std::string ReloadJson(const v1::ReloadResponse& response) {
     WriteChanges(json, "updated", response.updated());
     WriteStrings(json, "unchanged", response.unchanged());
     WriteStrings(json, "errors", response.errors());
-    WriteChangedKeys(json, response);
   });
 }
 

@@ -86,7 +86,7 @@ std::string VersionText(std::string_view client_grpc_version, const v1::VersionR
                          daemon->guardian_pid() != 0 ? fmt::format(", guardian {}", daemon->guardian_pid()) : ""));
   if (daemon->started_unix_ms() != 0) {
     add("started", fmt::format("{} UTC, {} ago", TimeText(daemon->started_unix_ms()),
-                               FormatDuration(absl::Milliseconds(now_unix_ms - daemon->started_unix_ms()))));
+                               FormatSpan(absl::Milliseconds(now_unix_ms - daemon->started_unix_ms()))));
   }
   add("configuration", daemon->config_file());
   add("database", daemon->database());

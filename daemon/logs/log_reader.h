@@ -25,6 +25,8 @@ class LogReader {
   explicit LogReader(std::string file_path);
   LogReader(LogReader&& other) noexcept;
   LogReader& operator=(LogReader&& other) noexcept;
+  LogReader(const LogReader&) = delete;
+  LogReader& operator=(const LogReader&) = delete;
   ~LogReader();
 
   // Positions at the start of the last `lines` lines, over rotated files where needed, reading backwards from the

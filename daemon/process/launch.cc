@@ -29,11 +29,12 @@ constexpr const char* kDefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/
 using Step = SpawnFailure::Step;
 
 // A system call that does not touch errno. Returns the kernel's value: a negated error number on failure.
-SUPERVISOR_IN_CHILD inline long RawCall(long number, long a = 0, long b = 0, long c = 0, long d = 0) {
+SUPERVISOR_IN_CHILD inline long RawCall(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0) {
 #if defined(__x86_64__)
   long result = number;
   register long r10 asm("r10") = d;
-  asm volatile("syscall" : "+a"(result) : "D"(a), "S"(b), "d"(c), "r"(r10) : "rcx", "r11", "memory");
+  register long r8 asm("r8") = e;
+  asm volatile("syscall" : "+a"(result) : "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8) : "rcx", "r11", "memory");
   return result;
 #elif defined(__aarch64__)
   register long x8 asm("x8") = number;
@@ -41,7 +42,8 @@ SUPERVISOR_IN_CHILD inline long RawCall(long number, long a = 0, long b = 0, lon
   register long x1 asm("x1") = b;
   register long x2 asm("x2") = c;
   register long x3 asm("x3") = d;
-  asm volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3) : "memory");
+  register long x4 asm("x4") = e;
+  asm volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4) : "memory");
   return x0;
 #else
 #error "RawCall: this architecture's system call instruction is missing"

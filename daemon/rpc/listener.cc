@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "common/diag_log.h"
@@ -36,6 +38,16 @@ Listener::~Listener() {
   }
 }
 
+namespace {
+
+// Whether somebody accepts connections there: our lock says that it is no daemon of ours.
+bool IsServed(const sockaddr_un& address) {
+  const UniqueFd probe(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  return probe && connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
+}
+
+}  // namespace
+
 absl::StatusOr<std::unique_ptr<Listener>> Listener::Open(Loop& loop, const Options& options,
                                                          std::function<void(UniqueFd)> on_connection) {
   std::unique_ptr<Listener> listener(new Listener(loop, options, std::move(on_connection)));
@@ -55,6 +67,12 @@ absl::Status Listener::Bind() {
         fmt::format("{}: {} bytes are more than the {} that unix(7) allows; choose a shorter global.socket", context,
                     options_.path.size(), sizeof(address.sun_path) - 1));
   }
+  options_.path.copy(address.sun_path, sizeof(address.sun_path) - 1);
+  if (IsServed(address)) {
+    return absl::AlreadyExistsError(
+        fmt::format("{}: another program listens there; choose another global.socket", context));
+  }
+  std::fill(std::begin(address.sun_path), std::end(address.sun_path), '\0');
   // The private directory's own path may be too long for an address; its descriptor's is not.
   const UniqueFd directory(open(options_.private_directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));

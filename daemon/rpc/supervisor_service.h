@@ -38,6 +38,8 @@ class SupervisorService final : public v1::Supervisor::CallbackService {
                                               const v1::EventsRequest* request) override;
   grpc::ServerUnaryReactor* Summary(grpc::CallbackServerContext* call, const v1::SummaryRequest* request,
                                     v1::SummaryResponse* response) override;
+  grpc::ServerUnaryReactor* Explain(grpc::CallbackServerContext* call, const v1::ExplainRequest* request,
+                                    v1::ExplainResponse* response) override;
   grpc::ServerUnaryReactor* Reload(grpc::CallbackServerContext* call, const v1::ReloadRequest* request,
                                    v1::ReloadResponse* response) override;
   grpc::ServerUnaryReactor* Metrics(grpc::CallbackServerContext* call, const v1::MetricsRequest* request,

@@ -60,7 +60,8 @@ const char* CheckTypeName(HealthCheckType type) {
   return "";
 }
 
-// A service or a caller may say anything; protobuf strings must be UTF-8 or the whole message is refused.
+}  // namespace
+
 std::string Utf8(const std::string& text) {
   std::string out;
   out.reserve(text.size());
@@ -90,8 +91,6 @@ std::string Utf8(const std::string& text) {
   }
   return out;
 }
-
-}  // namespace
 
 int64_t UnixMillis(absl::Time time) {
   return time == absl::InfinitePast() || time == absl::InfiniteFuture() ? 0 : absl::ToUnixMillis(time);
@@ -163,6 +162,10 @@ void FillStatus(const Instance& instance, const LogPump& logs, absl::Time now, v
   }
   out->set_log_dropped_bytes(logs.Stats(instance.stdout_stream()).dropped_bytes +
                              logs.Stats(instance.stderr_stream()).dropped_bytes);
+  const ResourceLimitsConfig& limits = config.resource_limits;
+  if (limits.max_memory_mb > 0 || limits.max_cpu_percent > 0 || limits.max_processes > 0) {
+    out->set_limits_enforcement("watch");
+  }
   out->set_status_text(Utf8(instance.status_text()));
 }
 

@@ -26,6 +26,10 @@ v1::HealthState ToWire(Health health);
 // absl's and gRPC's codes are the same numbers.
 grpc::Status ToGrpc(const absl::Status& status);
 
+// What is not UTF-8 replaced by U+FFFD: a service or a caller may say anything, and protobuf refuses a whole message
+// for one bad string.
+std::string Utf8(const std::string& text);
+
 int64_t UnixMillis(absl::Time time);  // 0 for the infinite ones
 
 }  // namespace supervisor::wire

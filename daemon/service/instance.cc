@@ -284,6 +284,7 @@ void Instance::Launch(uint64_t spawn) {
   tree_.SetSession(child_->pid());
   sampler_.Reset();
   usage_ = {};
+  over_limit_ = false;
   changed_ = true;
   WritePidFile();
   WriteRecord();
@@ -348,6 +349,9 @@ void Instance::FinishExit(WaitStatus status) {
   const bool empty = config_.graceful_shutdown.kill_mode == KillMode::kProcess || tree_.Empty();
   Enqueue(ProcessExited{status, empty});
   if (!empty) {
+    if (machine_.phase == Phase::kTerminating) {
+      AskToGo();
+    }
     sweep_delay_ = kFirstSweep;
     sweep_timer_->ArmAfter(sweep_delay_);
   }
@@ -375,18 +379,23 @@ void Instance::operator()(const TerminateTree&) {
           context_.loop.DestroyLater(std::move(stop_command_));
         });
   } else {
-    // A stopped process would not see the signal until it is continued.
-    if (child_ != nullptr) {
-      static_cast<void>(child_->Signal(shutdown.signal));
-      static_cast<void>(child_->Signal(SIGCONT));
-    }
-    if (shutdown.kill_mode == KillMode::kTree) {
-      tree_.SignalAll(shutdown.signal, main);
-      tree_.SignalAll(SIGCONT, main);
-    }
+    AskToGo();
   }
   if (child_ == nullptr) {
     CheckTreeEmpty();
+  }
+}
+
+// The main process first: it may want to end its workers in its own way. What it leaves behind is asked when it is
+// gone.
+void Instance::AskToGo() {
+  const GracefulShutdownConfig& shutdown = config_.graceful_shutdown;
+  if (child_ != nullptr) {
+    static_cast<void>(child_->Signal(shutdown.signal));
+    static_cast<void>(child_->Signal(SIGCONT));  // a stopped process would not see the signal
+  } else if (shutdown.kill_mode == KillMode::kTree) {
+    tree_.SignalAll(shutdown.signal, 0);
+    tree_.SignalAll(SIGCONT, 0);
   }
 }
 

@@ -99,6 +99,7 @@ class Instance {
   bool stopped_by_request() const { return stopped_by_request_; }
 
   absl::Status SendSignal(int signal);
+  // Measures its tree, and tells when that is over one of resource_limits.
   void SampleUsage(MonoTime now);
   // Removes FIFOs and the record: it is gone from the configuration, or everything stops for good.
   void Forget();
@@ -140,6 +141,8 @@ class Instance {
   void BeginHealth(bool awaits_readiness);
 
   std::unique_ptr<Cgroup> MakeCgroup(const std::string& name) const;
+  void WatchLimits(size_t processes);
+  void AskToGo();
   void CheckTreeEmpty();
   void WritePidFile();
   void RemovePidFile();
@@ -166,6 +169,7 @@ class Instance {
   std::optional<std::string> exec_failure_;  // told when the child is reaped
   UsageSampler sampler_;
   Usage usage_;
+  bool over_limit_ = false;  // told already
   std::string status_text_;
   absl::Time started_ = absl::InfinitePast();
   absl::Time last_restart_ = absl::InfinitePast();

@@ -151,12 +151,6 @@ absl::Status Instance::SendSignal(int signal) {
   return child_->Signal(signal);
 }
 
-void Instance::SampleUsage(MonoTime now) {
-  if (child_ != nullptr) {
-    usage_ = sampler_.Sample(tree_.cgroup_procs_fd() >= 0 ? tree_.Pids() : std::vector<pid_t>{child_->pid()}, now);
-  }
-}
-
 void Instance::Forget() {
   context_.logs.Close(stdout_stream());
   context_.logs.Close(stderr_stream());

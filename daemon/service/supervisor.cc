@@ -106,16 +106,14 @@ void Supervisor::Enqueue(Instance& instance, ServiceEvent event) {
 void Supervisor::TurnEnded() {
   // Each round either moves some machine forward or ends the turn; the bound is there for the case that it does not.
   constexpr int kMostRounds = 10'000;
-  bool any = false;
   for (int round = 0; round < kMostRounds; ++round) {
     const bool stepped = DrainEvents();
     const bool asked = AskOrder();
     if (!stepped && !asked) {
       break;
     }
-    any = true;
   }
-  if (any) {
+  if (std::exchange(unsettled_, false)) {
     operations_.SettleDown([this](const std::string& id) { return DownOutcome(id); });
     EraseRemoved();
     PublishChanges();
@@ -154,6 +152,7 @@ bool Supervisor::DrainEvents() {
     }
   }
   order_changed_ = true;
+  unsettled_ = true;
   return true;
 }
 

@@ -128,7 +128,8 @@ class Supervisor final : private InstanceObserver {
   std::deque<Queued> events_;
   std::unique_ptr<Loop::Timer> usage_timer_;
   std::unique_ptr<Loop::Timer> first_usage_timer_;
-  bool order_changed_ = false;
+  bool order_changed_ = false;  // the start and stop order has to be asked
+  bool unsettled_ = false;      // operations and the database have to be told
   bool shutting_down_ = false;
   bool critical_reported_ = false;
 };

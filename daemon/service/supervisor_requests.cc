@@ -213,6 +213,7 @@ absl::Status Supervisor::Stop(const std::vector<std::string>& targets, const Act
   DrainEvents();
   stop_jobs_.push_back(std::move(job));
   order_changed_ = true;
+  unsettled_ = true;
   operations_.Add(Operations::Wanted::kDown, std::move(items), options.timeout, AfterFiles(std::move(done)));
   return absl::OkStatus();
 }
@@ -267,8 +268,8 @@ void Supervisor::Shutdown(const Cause& cause, ActionsDone done) {
   DrainEvents();
   stop_jobs_.push_back(std::move(job));
   order_changed_ = true;
+  unsettled_ = true;
   operations_.Add(Operations::Wanted::kDown, std::move(items), absl::ZeroDuration(), AfterFiles(std::move(done)));
-  operations_.SettleDown([this](const std::string& id) { return DownOutcome(id); });
 }
 
 void Supervisor::ForgetAll() {
@@ -349,12 +350,11 @@ ReloadPlan Supervisor::Reload(Config wanted, const Cause& cause) {
     stop_jobs_.push_back(std::move(removal));
   }
   order_changed_ = true;
+  unsettled_ = true;
   RecordOwnEvent("reloaded",
                  fmt::format("configuration reloaded: {} added, {} removed, {} restarted, {} updated",
                              plan.added.size(), plan.removed.size(), plan.restarted.size(), plan.updated.size()),
                  cause);
-  EraseRemoved();
-  PublishChanges();
   return plan;
 }
 

@@ -140,6 +140,18 @@ TEST(OtherTextsTest, CopeWithNothing) {
   EXPECT_THAT(VersionText("1.51.1", nullptr, 0), HasSubstr("(gRPC 1.51.1)\n"));
 }
 
+TEST(VersionTextTest, ShowsBothEnds) {
+  v1::VersionResponse daemon;
+  daemon.set_version("9.8.7");
+  daemon.set_pid(12);
+  daemon.set_guardian_pid(11);
+  daemon.set_started_unix_ms(1795418895042);
+  const std::string text = VersionText("1.51.1", &daemon, 1795418895042 + 200000);
+  EXPECT_THAT(text, HasSubstr("supervisord   9.8.7"));
+  EXPECT_THAT(text, HasSubstr("pid            12, guardian 11\n"));
+  EXPECT_THAT(text, HasSubstr("started        2026-11-23 07:28:15.042 UTC, 3m 20s ago\n"));
+}
+
 TEST(EventLineTest, IsOneLine) {
   v1::Event event;
   event.set_service_id("web");

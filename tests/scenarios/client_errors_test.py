@@ -93,12 +93,18 @@ class Unreachable(Scenario):
 class UnknownService(Scenario):
     def test_exit_4_with_near_misses(self):
         with Daemon({"architect-prod": sleeper(enabled=False), "reading-app": sleeper(enabled=False)}) as daemon:
-            for command in ("status", "start", "stop", "restart", "health", "events", "logs", "explain", "metrics"):
+            for command in ("status", "start", "stop", "restart", "health", "events", "logs"):
                 with self.subTest(command=command):
                     result = daemon.ctl(command, "architect-prd", expect=NO_SUCH_SERVICE)
                     self.assertIn("architect-prd", result.stderr)
                     self.assertIn("architect-prod", result.stderr)
                     self.assertNotIn("reading-app", result.stderr)
+
+    def test_explain_and_metrics_too(self):
+        with Daemon({"architect-prod": sleeper(enabled=False)}) as daemon:
+            for command in ("explain", "metrics"):
+                daemon.require(command, "architect-prod")
+                self.assertIn("architect-prod", daemon.ctl(command, "architect-prd", expect=NO_SUCH_SERVICE).stderr)
 
     def test_globs_groups_and_instances_that_match_nothing(self):
         with Daemon({"web": sleeper(enabled=False), "worker": sleeper(instances=2, enabled=False)}) as daemon:

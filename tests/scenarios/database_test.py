@@ -69,7 +69,7 @@ class Database(Scenario):
     def test_the_three_tables_have_exactly_the_contracts_columns(self):
         with Daemon({"web": sleeper()}) as daemon:
             for table, columns in COLUMNS.items():
-                found = daemon.sql(f"PRAGMA table_info({table})")
+                found = wait_until(lambda: daemon.sql(f"PRAGMA table_info({table})"), table)
                 self.assertEqual([row[1:] for row in found], columns, table)
             for table in ("supervisor_metrics", "supervisor_events"):
                 keys = daemon.sql(f"PRAGMA foreign_key_list({table})")
@@ -127,7 +127,7 @@ class Database(Scenario):
 
     def test_the_daemon_has_its_row_and_events(self):
         with Daemon(background=True) as daemon:
-            self.assertTrue(self.row(daemon, "supervisor", "id", "name", "state"))
+            wait_until(lambda: self.row(daemon, "supervisor", "id", "name", "state"), "the daemon's row")
             self.assertIn(
                 ("supervisor_started",),
                 daemon.sql("SELECT event_type FROM supervisor_events WHERE service_id = 'supervisor'"),
@@ -187,6 +187,7 @@ class Database(Scenario):
             )
             self.assertGreaterEqual(rows[0][0], 0)
             self.assertGreater(rows[0][1], 0.1)
+            daemon.require("metrics", "web")
             self.assertTrue(daemon.ctl_json("metrics", "web"))
 
     def test_an_existing_database_with_foreign_tables_is_taken_as_it_is(self):

@@ -33,10 +33,13 @@ class Capture(Scenario):
             for line in daemon.ctl("--json", "logs", "web", "-n", 10).stdout.splitlines():
                 self.assertIsInstance(json.loads(line), dict)
 
+    LAST_WORDS = (
+        "import os, signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\nos.write(1, b'set\\n')\n"
+        "signal.sigwait([signal.SIGTERM])\nos.write(1, b'last words')"
+    )
+
     def test_the_last_words_after_the_stop_signal_are_kept(self):
-        with Daemon(
-            {"web": shell("trap 'printf \"last words\"; exit 0' TERM; echo set; while :; do sleep 0.02; done")}
-        ) as daemon:
+        with Daemon({"web": python(self.LAST_WORDS)}) as daemon:
             daemon.wait_log("web", "set")
             daemon.ctl("stop", "web")
             self.assertEqual(daemon.log("web"), b"set\nlast words")

@@ -75,8 +75,6 @@ class Peer(Scenario):
                     ["summary"],
                     ["version"],
                     ["logs", "web"],
-                    ["explain", "web"],
-                    ["alerts"],
                 ):
                     with self.subTest(command=command):
                         call(*command)
@@ -87,7 +85,6 @@ class Peer(Scenario):
                     ["signal", "KILL", "web"],
                     ["reload"],
                     ["shutdown"],
-                    ["upgrade"],
                     ["stop", "--no-wait", "all"],
                 ):
                     with self.subTest(command=command):

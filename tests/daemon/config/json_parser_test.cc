@@ -33,6 +33,7 @@ TEST(JsonParser, ValuesKnowWhereTheyBegin) {
     EXPECT_EQ(text.substr(value.offset, begins.size()), begins);
   };
   const JsonMember* a = parsed.root->Find("a");
+  ASSERT_NE(a, nullptr);
   EXPECT_EQ(text.substr(a->key_offset, 3), "\"a\"");
   check(a->value, "[ 1,");
   check(a->value.children[0].value, "1,");

@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <csignal>
 #include <random>
 #include <string>
@@ -69,7 +68,9 @@ class LogKillTest : public testing::Test {
     std::mt19937 random(7);
     for (int i = 0; i < kills; ++i) {
       const pid_t pid = StartPump(max_size, compress);
-      std::this_thread::sleep_for(std::chrono::microseconds(random() % 15'000));  // the moment is the test's matter
+      for (const MonoTime moment = MonotonicNow() + absl::Microseconds(random() % 15'000); MonotonicNow() < moment;) {
+        std::this_thread::yield();
+      }
       Kill(pid);
     }
     LogPump pump(nullptr);

@@ -1,17 +1,19 @@
 #pragma once
 
-#include <dirent.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <chrono>
 #include <cstdint>
 #include <cstdlib>
+#include <filesystem>
 #include <functional>
 #include <future>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <thread>
 
 #include "common/clock.h"
@@ -35,10 +37,8 @@ class TempDir {
   std::string operator/(std::string_view name) const { return path_ + "/" + std::string(name); }
 
   static void RemoveTree(const std::string& path) {
-    constexpr int kOpenFiles = 16;
-    nftw(
-        path.c_str(), [](const char* name, const struct stat*, int, FTW*) { return remove(name); }, kOpenFiles,
-        FTW_DEPTH | FTW_PHYS);
+    std::error_code ignored;
+    std::filesystem::remove_all(path, ignored);
   }
 
  private:

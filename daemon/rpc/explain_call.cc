@@ -1,0 +1,138 @@
+#include <fmt/format.h>
+#include <grpcpp/grpcpp.h>
+
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/time_format.h"
+#include "daemon/rpc/supervisor_service.h"
+#include "daemon/rpc/wire.h"
+
+// `explain`: one page that answers why a service is in its state and what happens next.
+
+namespace supervisor {
+namespace {
+
+constexpr size_t kEvents = 12;
+constexpr uint64_t kLines = 10;
+constexpr size_t kMostLineBytes = 64 * 1024;
+constexpr uint32_t kChecks = 5;
+
+std::string NextStep(const Instance& instance, MonoTime now) {
+  const MachineState& machine = instance.machine();
+  const RestartPolicyConfig& policy = instance.config().restart_policy;
+  const absl::Duration left = machine.deadline - now;
+  switch (machine.phase) {
+    case Phase::kStopped:
+      return fmt::format("nothing, until somebody starts it: supervisorctl start {}", instance.id());
+    case Phase::kWaiting:
+      return "it starts when its turn comes";
+    case Phase::kBlocked:
+      return "it starts by itself when what it depends on is ready";
+    case Phase::kPreStart:
+      return "its process is started when the pre_start hook has ended well";
+    case Phase::kSpawning:
+    case Phase::kBecomingReady:
+      return machine.deadline == kNoDeadline ? "it is ready when it says so"
+                                             : fmt::format("it has {} left to become ready", FormatSpan(left));
+    case Phase::kRunning:
+      return policy.mode == RestartMode::kNever ? "should it end, it is not restarted (restart_policy.mode is never)"
+                                                : "should it end, the restart policy decides";
+    case Phase::kPreStop:
+      return "it is asked to stop when the pre_stop hook has ended";
+    case Phase::kTerminating:
+      return fmt::format("it is killed in {} if it has not stopped by then", FormatSpan(left));
+    case Phase::kKilling:
+      return "SIGKILL is repeated until nothing of it is left";
+    case Phase::kPostStop:
+      return "its post_stop hook runs";
+    case Phase::kBackoff:
+      return fmt::format(
+          "the next attempt is in {}{}", FormatSpan(left),
+          policy.max_attempts > 0 ? fmt::format(" (restart {} of {})", machine.attempts, policy.max_attempts) : "");
+    case Phase::kFailed:
+      return fmt::format("nothing, until somebody starts it: supervisorctl start {}", instance.id());
+    case Phase::kExited:
+      return "nothing: it has done its work";
+  }
+  return "";
+}
+
+// The chain of causes, nearest first; over dependencies, as far as it goes.
+void AddCauses(const Supervisor& supervisor, const Instance& instance, v1::ExplainResponse* response) {
+  const MachineState& machine = instance.machine();
+  if (!machine.reason.empty()) {
+    response->add_causes(machine.reason);
+  }
+  if (machine.last_exit && machine.reason.find(machine.last_exit->ToString()) == std::string::npos) {
+    response->add_causes(fmt::format("its last process {}", machine.last_exit->ToString()));
+  }
+  for (const Instance* other : supervisor.instances()) {
+    const std::vector<std::string>& needed = instance.config().depends_on;
+    if (std::count(needed.begin(), needed.end(), other->config().id) > 0 && other->machine().phase != Phase::kRunning) {
+      response->add_causes(fmt::format("it depends on {}, which is {}{}{}", other->id(),
+                                       StateName(StateOf(other->machine().phase)),
+                                       other->machine().reason.empty() ? "" : ": ", other->machine().reason));
+    }
+  }
+  if (!machine.cause.actor.empty()) {
+    response->add_causes(fmt::format("it is wanted {} by {}{}{}", machine.desired_up ? "up" : "down",
+                                     machine.cause.actor, machine.cause.reason.empty() ? "" : ": ",
+                                     machine.cause.reason));
+  }
+}
+
+void AddLastLines(const std::string& file, v1::ExplainResponse* response) {
+  LogReader reader(file);
+  if (!reader.SeekToLastLines(kLines).ok()) {
+    return;
+  }
+  absl::StatusOr<std::string> text = reader.Read(kMostLineBytes);
+  for (size_t begin = 0; text.ok() && begin < text->size();) {
+    const size_t end = std::min(text->find('\n', begin), text->size());
+    response->add_last_lines(wire::Utf8(text->substr(begin, end - begin)));
+    begin = end + 1;
+  }
+}
+
+}  // namespace
+
+grpc::ServerUnaryReactor* SupervisorService::Explain(grpc::CallbackServerContext* call,
+                                                     const v1::ExplainRequest* request, v1::ExplainResponse* response) {
+  grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
+  context_.loop.Post([this, reactor, request, response] {
+    const auto instances = context_.supervisor.Resolve({request->target()});
+    if (!instances.ok() || instances->size() != 1) {
+      reactor->Finish(wire::ToGrpc(
+          !instances.ok() ? instances.status()
+                          : absl::InvalidArgumentError(fmt::format("{}: names {} instances; explain is about one",
+                                                                   request->target(), instances->size()))));
+      return;
+    }
+    const Instance& instance = *instances->front();
+    wire::FillStatus(instance, context_.logs, WallNow(), response->mutable_service());
+    wire::FillHealth(instance, kChecks, response->mutable_health());
+    AddCauses(context_.supervisor, instance, response);
+    response->set_next(NextStep(instance, MonotonicNow()));
+    Store::EventQuery query;
+    query.service_ids = {instance.id()};
+    query.limit = kEvents;
+    context_.store.QueryEvents(query, [this, reactor, response,
+                                       file = instance.log_path()](const absl::StatusOr<std::vector<EventRow>>& rows) {
+      if (rows.ok()) {
+        for (const EventRow& row : *rows) {
+          wire::FillEvent(row, response->add_events());
+        }
+      }
+      workers_.Next().Post([reactor, response, file] {
+        AddLastLines(file, response);
+        reactor->Finish(grpc::Status::OK);
+      });
+    });
+  });
+  return reactor;
+}
+
+}  // namespace supervisor

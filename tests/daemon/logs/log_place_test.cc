@@ -1,0 +1,212 @@
+// What happens to the place where the log is: the file deleted, moved, truncated, replaced, planted by a stranger.
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdio>
+#include <string>
+#include <thread>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/daemon/logs/log_pump_fixture.h"
+
+namespace supervisor {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using LogPlaceTest = LogPumpTest;
+
+TEST_F(LogPlaceTest, ReopenGoesOnInTheNewFile) {
+  const LogStreamOptions options = Options("web");
+  const UniqueFd out = MustOpen("web", options);
+  WriteAll(out.get(), "old\n");
+  FlushAndWait(*pump_, "web");
+  ASSERT_EQ(rename(options.file_path.c_str(), (options.file_path + ".moved").c_str()), 0);
+  pump_->ReopenAll();
+  WriteAll(out.get(), "new\n");
+  FlushAndWait(*pump_, "web");
+  EXPECT_EQ(ReadFile(options.file_path + ".moved"), "old\n");
+  EXPECT_EQ(ReadFile(options.file_path), "new\n");
+}
+
+TEST_F(LogPlaceTest, ATruncatedFileGoesOnAtItsStart) {
+  const LogStreamOptions options = Options("web");
+  const UniqueFd out = MustOpen("web", options);
+  WriteAll(out.get(), std::string(10'000, 'x'));
+  FlushAndWait(*pump_, "web");
+  ASSERT_EQ(truncate(options.file_path.c_str(), 0), 0);
+  WriteAll(out.get(), "new\n");
+  FlushAndWait(*pump_, "web");
+  EXPECT_EQ(ReadFile(options.file_path), "new\n");
+}
+
+TEST_F(LogPlaceTest, ADeletedFileComesBackWhileTheServiceIsQuiet) {
+  const LogStreamOptions options = Options("web");
+  const UniqueFd out = MustOpen("web", options);
+  ASSERT_EQ(unlink(options.file_path.c_str()), 0);
+  EXPECT_TRUE(Await([&] { return IsRegular(options.file_path); }, absl::Seconds(1)));
+  WriteAll(out.get(), "here\n");
+  FlushAndWait(*pump_, "web");
+  EXPECT_EQ(ReadFile(options.file_path), "here\n");
+}
+
+TEST_F(LogPlaceTest, NoByteGoesIntoADeletedFile) {
+  const LogStreamOptions options = Options("web");
+  const UniqueFd out = MustOpen("web", options);
+  ASSERT_EQ(unlink(options.file_path.c_str()), 0);
+  WriteAll(out.get(), "at once\n");
+  FlushAndWait(*pump_, "web");
+  EXPECT_EQ(ReadFile(options.file_path), "at once\n");
+  const std::lock_guard lock(mutex_);
+  EXPECT_TRUE(troubles_.empty());
+}
+
+TEST_F(LogPlaceTest, ADeletedDirectoryComesBackUnderFullOutput) {
+  const LogStreamOptions options = Options("web");
+  const UniqueFd out = MustOpen("web", options);
+  std::atomic<bool> stop{false};
+  std::thread flooding([&] {
+    while (!stop) {
+      WriteAll(out.get(), NumberedLines(0, 1000));
+    }
+  });
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_TRUE(Await([&] { return IsRegular(options.file_path); }, absl::Seconds(1)));
+    ASSERT_EQ(unlink(options.file_path.c_str()), 0);
+    ASSERT_EQ(rmdir((dir_ / "log").c_str()), 0) << "the file must not come back into a directory that is going";
+  }
+  EXPECT_TRUE(Await([&] { return IsRegular(options.file_path); }, absl::Seconds(1)));
+  ASSERT_EQ(rename((dir_ / "log").c_str(), (dir_ / "log.old").c_str()), 0);
+  EXPECT_TRUE(Await([&] { return IsRegular(options.file_path); }, absl::Seconds(2)));
+  stop = true;
+  flooding.join();
+}
+
+TEST_F(LogPlaceTest, AQuietStreamsDirectoryComesBackToo) {
+  const LogStreamOptions options = Options("web");
+  const UniqueFd out = MustOpen("web", options);
+  for (int i = 0; i < 3; ++i) {
+    TempDir::RemoveTree(dir_ / "log");
+    EXPECT_TRUE(Await([&] { return IsRegular(options.file_path); }, absl::Seconds(1))) << i;
+  }
+  ASSERT_EQ(rename((dir_ / "log").c_str(), (dir_ / "log.old").c_str()), 0);
+  EXPECT_TRUE(Await([&] { return IsRegular(options.file_path); }, absl::Seconds(1)));
+  ASSERT_EQ(unlink(options.file_path.c_str()), 0);
+  EXPECT_TRUE(Await([&] { return IsRegular(options.file_path); }, absl::Seconds(1)));
+}
+
+TEST_F(LogPlaceTest, ADirectoryInTheFilesPlaceIsNamedAndNoObstacleOnceItGoes) {
+  const LogStreamOptions options = Options("web");
+  const UniqueFd out = MustOpen("web", options);
+  ASSERT_EQ(unlink(options.file_path.c_str()), 0);
+  ASSERT_EQ(mkdir(options.file_path.c_str(), 0755), 0);
+  EXPECT_TRUE(Await([&] { return !pump_->Stats("web").error.empty(); }, absl::Seconds(1)));
+  EXPECT_THAT(pump_->Stats("web").error, AllOf(HasSubstr(options.file_path), HasSubstr("directory")));
+  WriteAll(out.get(), "kept while we wait\n");
+  ASSERT_EQ(rmdir(options.file_path.c_str()), 0);
+  FlushAndWait(*pump_, "web");
+  EXPECT_TRUE(Await([&] { return pump_->Stats("web").error.empty(); }, absl::Seconds(1)));
+  EXPECT_EQ(ReadFile(options.file_path), "kept while we wait\n");
+  const std::lock_guard lock(mutex_);
+  ASSERT_EQ(troubles_.size(), 2u);
+  EXPECT_EQ(troubles_[1], "");
+}
+
+TEST_F(LogPlaceTest, ALongTroubleDropsWholeLinesAndCountsThem) {
+  const LogStreamOptions options = Options("web");
+  const UniqueFd out = MustOpen("web", options);
+  WriteAll(out.get(), "torn ");
+  FlushAndWait(*pump_, "web");
+  ASSERT_EQ(rename(options.file_path.c_str(), (dir_ / "kept").c_str()), 0);
+  ASSERT_EQ(mkdir(options.file_path.c_str(), 0755), 0);
+  EXPECT_TRUE(Await([&] { return !pump_->Stats("web").error.empty(); }, absl::Seconds(3)));
+  const std::string lost(3 << 20, 'x');
+  WriteAll(out.get(), lost);  // more than any pipe holds: returns, since the stream is emptied
+  FlushAndWait(*pump_, "web");
+  EXPECT_EQ(pump_->Stats("web").dropped_bytes, lost.size());
+  ASSERT_EQ(rename((dir_ / "kept").c_str(), (options.file_path + ".x").c_str()), 0);
+  ASSERT_EQ(rmdir(options.file_path.c_str()), 0);
+  ASSERT_EQ(rename((options.file_path + ".x").c_str(), options.file_path.c_str()), 0);
+  EXPECT_TRUE(Await([&] { return pump_->Stats("web").error.empty(); }, absl::Seconds(2)));
+  WriteAll(out.get(), "rest of a lost line\nwhole\n");
+  FlushAndWait(*pump_, "web");
+  EXPECT_EQ(ReadFile(options.file_path), "torn \nwhole\n");
+  EXPECT_EQ(pump_->Stats("web").dropped_bytes, lost.size() + 19);
+}
+
+TEST_F(LogPlaceTest, APlantedSymbolicLinkIsRefusedAlsoWhileRotating) {
+  LogStreamOptions options = Options("web");
+  options.max_size_bytes = 10;
+  options.max_files = 3;
+  const std::string victim = dir_ / "victim";
+  WriteFile(victim, "precious");
+  ASSERT_EQ(mkdir((dir_ / "log").c_str(), 0755), 0);
+  ASSERT_EQ(symlink(victim.c_str(), options.file_path.c_str()), 0);
+  const auto refused = pump_->Open("web", options);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_THAT(refused.status().message(), AllOf(HasSubstr(options.file_path), HasSubstr("symbolic link")));
+  pump_->Close("web");
+  ASSERT_EQ(unlink(options.file_path.c_str()), 0);
+
+  const UniqueFd out = MustOpen("web", options);
+  for (const char* name : {".1", ".2", ".3"}) {
+    ASSERT_EQ(symlink(victim.c_str(), (options.file_path + name).c_str()), 0);
+  }
+  WriteAll(out.get(), NumberedLines(0, 20));
+  FlushAndWait(*pump_, "web");
+  EXPECT_EQ(ReadFile(victim), "precious");
+  EXPECT_TRUE(IsRegular(options.file_path + ".3"));
+}
+
+TEST_F(LogPlaceTest, OthersFilesInAWorldWritableDirectoryAreRefused) {
+  const LogStreamOptions options = Options("web");
+  ASSERT_EQ(mkdir((dir_ / "log").c_str(), 0755), 0);
+  ASSERT_EQ(chmod((dir_ / "log").c_str(), 01777), 0);
+  WriteFile(dir_ / "victim", "precious");
+  ASSERT_EQ(link((dir_ / "victim").c_str(), options.file_path.c_str()), 0);
+  EXPECT_THAT(pump_->Open("web", options).status().message(), HasSubstr("hard link"));
+  ASSERT_EQ(unlink(options.file_path.c_str()), 0);
+  if (getuid() == 0) {
+    WriteFile(options.file_path, "");
+    ASSERT_EQ(chown(options.file_path.c_str(), 12345, 12345), 0);
+    EXPECT_THAT(pump_->Open("web", options).status().message(), HasSubstr("belongs to user 12345"));
+    ASSERT_EQ(unlink(options.file_path.c_str()), 0);
+  }
+  const UniqueFd out = MustOpen("web", options);
+  EXPECT_TRUE(out.valid());
+}
+
+TEST_F(LogPlaceTest, AnotherFileInTheFifosPlaceIsNamed) {
+  const LogStreamOptions options = Options("web");
+  WriteFile(options.fifo_path, "");
+  EXPECT_THAT(pump_->Open("web", options).status().message(), HasSubstr(options.fifo_path));
+  EXPECT_EQ(ReadFile(options.fifo_path), "");
+}
+
+TEST_F(LogPlaceTest, ARotationThatFailsLosesNothing) {
+  LogStreamOptions options = Options("web");
+  options.max_size_bytes = 100;
+  options.max_files = 1;
+  const UniqueFd out = MustOpen("web", options);
+  ASSERT_EQ(mkdir((options.file_path + ".1").c_str(), 0755), 0);
+  const std::string lines = NumberedLines(0, 100);
+  WriteAll(out.get(), lines);
+  FlushAndWait(*pump_, "web");
+  EXPECT_EQ(ReadFile(options.file_path), lines);
+  EXPECT_TRUE(Await([&] { return !pump_->Stats("web").error.empty(); }));
+  EXPECT_THAT(pump_->Stats("web").error, AllOf(HasSubstr("cannot rotate"), HasSubstr("web.log.1")));
+  EXPECT_EQ(pump_->Stats("web").rotations, 0u);
+  ASSERT_EQ(rmdir((options.file_path + ".1").c_str()), 0);
+  EXPECT_TRUE(Await([&] {
+    WriteAll(out.get(), "more\n");
+    FlushAndWait(*pump_, "web");
+    return pump_->Stats("web").rotations == 1 && pump_->Stats("web").error.empty();
+  }));
+  EXPECT_TRUE(ReadWholeLog(options.file_path).starts_with(lines));
+}
+
+}  // namespace
+}  // namespace supervisor

@@ -1,0 +1,61 @@
+#include "daemon/process/proc_fs.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <string>
+
+#include "daemon/process/usage.h"
+
+namespace supervisor {
+namespace {
+
+TEST(ProcStat, NamesMayHoldAnything) {
+  const std::string rest =
+      " S 1 10 20 0 -1 4194560 100 0 0 0 7 5 0 0 20 0 1 0 12345 1000000 250 18446744073709551615 1 1";
+  for (const char* name : {"sh", "a b", "x) R 9 9", ")", "(((", ""}) {
+    const auto stat = ParseProcStat("42 (" + std::string(name) + ")" + rest);
+    ASSERT_TRUE(stat.has_value()) << name;
+    EXPECT_EQ(stat->pid, 42);
+    EXPECT_EQ(stat->state, 'S');
+    EXPECT_EQ(stat->parent, 1);
+    EXPECT_EQ(stat->session, 20);
+    EXPECT_EQ(stat->cpu_ticks, 12u);
+    EXPECT_EQ(stat->start_ticks, 12345u);
+    EXPECT_EQ(stat->rss_pages, 250u);
+  }
+}
+
+TEST(ProcStat, WhatIsNoneIsRefused) {
+  for (const char* text : {"", "42", "42 (sh)", "42 (sh) S", "42 (sh) S 1 2", "x (sh) S 1 2 3", "\n"}) {
+    EXPECT_FALSE(ParseProcStat(text).has_value()) << text;
+  }
+}
+
+TEST(ProcStat, OfThisProcess) {
+  const auto self = ReadProcStat(getpid());
+  ASSERT_TRUE(self.has_value());
+  EXPECT_EQ(self->parent, getppid());
+  EXPECT_GT(self->rss_pages, 0u);
+  EXPECT_FALSE(ReadProcStat(0x3ffffff).has_value());
+  EXPECT_EQ(BootId().size(), 36u);
+}
+
+TEST(UsageSampler, MeasuresBetweenSamples) {
+  UsageSampler sampler;
+  const Usage first = sampler.Sample({getpid()}, absl::Seconds(1));
+  EXPECT_EQ(first.cpu_percent, 0);
+  EXPECT_GT(first.memory_mb, 0.5);
+  const uint64_t before = ReadProcStat(getpid())->cpu_ticks;
+  volatile uint64_t work = 0;
+  while (ReadProcStat(getpid())->cpu_ticks < before + 5) {
+    for (int i = 0; i < 100'000; ++i) {
+      work = work + static_cast<uint64_t>(i);
+    }
+  }
+  EXPECT_GT(sampler.Sample({getpid()}, absl::Seconds(2)).cpu_percent, 1);
+  EXPECT_EQ(sampler.Sample({0x3ffffff}, absl::Seconds(3)).memory_mb, 0) << "a process that has gone";
+}
+
+}  // namespace
+}  // namespace supervisor
