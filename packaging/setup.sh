@@ -115,14 +115,20 @@ build() {
         }
     fi
     local began=$SECONDS
-    say "building (the first time takes several minutes; log: build/setup.log)"
+    [ -x "$BIN/supervisord" ] || say "building: the first time takes several minutes (log: build/setup.log)"
     cmake --build --preset release -j "$(jobs_that_fit)" --target supervisord supervisorctl 2>&1 | tee -a "$LOG" |
         show_progress || {
-        grep -E 'error|FAILED|Killed|No space' "$LOG" | tail -n 15 >&2 || true
+        # Of this run alone: what stands after the last heading in the log.
+        awk '/^== / { text = "" } { text = text $0 "\n" } END { printf "%s", text }' "$LOG" |
+            grep -E '^FAILED|error:|Killed|No space' | head -n 15 >&2 || true
         die "the build failed; the whole output is in $LOG"
     }
     need_programs
-    done_ "$("$BIN/supervisord" --version | head -n 1) in build/release/bin/ ($((SECONDS - began)) s)"
+    if [ "$(tail -n 1 "$LOG")" = "ninja: no work to do." ]; then
+        done_ "$("$BIN/supervisord" --version | head -n 1) in build/release/bin/ is up to date"
+    else
+        done_ "$("$BIN/supervisord" --version | head -n 1) in build/release/bin/ (built in $((SECONDS - began)) s)"
+    fi
 }
 
 check_config() {
@@ -199,8 +205,8 @@ say_if_other_daemon() {
     fi
     pid=$(ctl --json version 2>/dev/null | json_get pid)
     case "$(readlink "/proc/${pid:-none}/exe" 2>/dev/null || true)" in
-        *" (deleted)") say "${BOLD}note:${PLAIN} it is an older build than the one in build/release/bin/; to replace it," \
-            "services untouched: build/release/bin/supervisorctl upgrade" ;;
+        *" (deleted)") say "${BOLD}note:${PLAIN} it is an older build than the one in build/release/bin/;" \
+            "packaging/setup.sh --restart starts that one" ;;
     esac
 }
 

@@ -23,14 +23,19 @@ int64_t NowMs() {
   return now.tv_sec * 1000 + now.tv_nsec / 1'000'000;
 }
 
+// All but those that a fault of our own raises: what is not forwarded is taken and ignored.
 sigset_t WatchedSignals() {
   sigset_t set;
-  sigemptyset(&set);
-  for (const int signal : {SIGCHLD, SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2}) {
-    sigaddset(&set, signal);
+  sigfillset(&set);
+  for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP}) {
+    sigdelset(&set, signal);
   }
   return set;
 }
+
+bool IsStop(int signal) { return signal == SIGTERM || signal == SIGINT || signal == SIGQUIT; }
+
+bool IsForwarded(int signal) { return IsStop(signal) || signal == SIGHUP || signal == SIGUSR1 || signal == SIGUSR2; }
 
 class Guardian {
  public:
@@ -86,10 +91,10 @@ class Guardian {
     if (signal == SIGCHLD || unreported_) {
       Reap();
     }
-    if (signal != 0 && signal != SIGCHLD) {
-      stop_requested_ = stop_requested_ || signal == SIGTERM || signal == SIGINT || signal == SIGQUIT;
+    if (IsForwarded(signal)) {
+      stop_requested_ = stop_requested_ || IsStop(signal);
       if (daemon_ > 0) {
-        kill(daemon_, signal == SIGINT || signal == SIGQUIT ? SIGTERM : signal);
+        kill(daemon_, IsStop(signal) ? SIGTERM : signal);
       }
     }
     if (restart_at_ms_ != 0 && (NowMs() >= restart_at_ms_ || stop_requested_) && !ended_) {

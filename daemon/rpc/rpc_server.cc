@@ -41,6 +41,7 @@ class RpcServerImpl final : public RpcServer {
     if (server_ == nullptr) {
       return absl::InternalError("gRPC: the server could not be built");
     }
+    server_->GetHealthCheckService()->SetServingStatus("supervisor.v1.Supervisor", true);
     absl::StatusOr<std::unique_ptr<Listener>> listener =
         Listener::Open(loop, options, [this](UniqueFd connection) { OnConnection(std::move(connection)); });
     if (!listener.ok()) {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <string>
 
+#include "daemon/store/row_text.h"
+
 namespace supervisor::wire {
 namespace {
 
@@ -62,35 +64,7 @@ const char* CheckTypeName(HealthCheckType type) {
 
 }  // namespace
 
-std::string Utf8(const std::string& text) {
-  std::string out;
-  out.reserve(text.size());
-  for (size_t i = 0; i < text.size();) {
-    const auto lead = static_cast<unsigned char>(text[i]);
-    const size_t length = lead < 0x80                   ? 1
-                          : lead >= 0xC2 && lead < 0xE0 ? 2
-                          : lead >= 0xE0 && lead < 0xF0 ? 3
-                          : lead >= 0xF0 && lead < 0xF5 ? 4
-                                                        : 0;
-    bool valid = length > 0 && i + length <= text.size();
-    for (size_t k = 1; valid && k < length; ++k) {
-      valid = (static_cast<unsigned char>(text[i + k]) & 0xC0) == 0x80;
-    }
-    if (valid && length >= 3) {
-      const auto second = static_cast<unsigned char>(text[i + 1]);
-      valid = !(lead == 0xE0 && second < 0xA0) && !(lead == 0xED && second >= 0xA0) &&
-              !(lead == 0xF0 && second < 0x90) && !(lead == 0xF4 && second >= 0x90);
-    }
-    if (valid) {
-      out.append(text, i, length);
-      i += length;
-    } else {
-      out += "\xEF\xBF\xBD";
-      ++i;
-    }
-  }
-  return out;
-}
+std::string Utf8(const std::string& text) { return WithValidUtf8(text); }
 
 int64_t UnixMillis(absl::Time time) {
   return time == absl::InfinitePast() || time == absl::InfiniteFuture() ? 0 : absl::ToUnixMillis(time);

@@ -286,7 +286,6 @@ void Instance::Launch(uint64_t spawn) {
   usage_ = {};
   over_limit_ = false;
   changed_ = true;
-  WritePidFile();
   WriteRecord();
 }
 
@@ -305,6 +304,7 @@ void Instance::OnStarted(const std::optional<SpawnFailure>& failure) {
     exec_failure_ = failure->ToString();
     return;
   }
+  WritePidFile();
   Enqueue(ExecSucceeded{child_->pid()});
   const bool awaits = config_.readiness.type == ReadinessType::kHealthCheck;
   BeginHealth(awaits);

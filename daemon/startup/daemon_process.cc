@@ -105,6 +105,7 @@ class DaemonProcess {
   absl::Status Start(Config config);
   int Run();
   void Announce(const absl::Status& status);
+  void RemoveDirectories();
 
  private:
   absl::Status MakeDirectoriesFor(const Config& config);
@@ -333,12 +334,15 @@ int DaemonProcess::Run() {
   logs_.reset();
   files_.Finish();
   store_.reset();
-  rmdir((paths_.state_directory + "/private").c_str());
-  rmdir(paths_.state_directory.c_str());
-  unlink(paths_.pid_file.c_str());
-  unlink(paths_.lock_file.c_str());
+  RemoveDirectories();
   ShutdownDiagLog();
   return exit_code_;
+}
+
+// Those that are empty: what a running service needs stays.
+void DaemonProcess::RemoveDirectories() {
+  rmdir((paths_.state_directory + "/private").c_str());
+  rmdir(paths_.state_directory.c_str());
 }
 
 // To whoever waits: the terminal that started us in the background, and the guardian.
@@ -373,6 +377,7 @@ int RunDaemonProcess(const DaemonOptions& options) {
   process.Announce(status);
   if (!status.ok()) {
     LogError("not started", {{"error", std::string(status.message())}});
+    process.RemoveDirectories();
     ShutdownDiagLog();
     return 1;
   }

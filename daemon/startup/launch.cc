@@ -42,6 +42,12 @@ std::vector<char*> AsArgv(std::vector<std::string>& arguments) {
   return argv;
 }
 
+// The last of us tidies up, also after a start that failed.
+void RemoveFiles(const RuntimePaths& paths) {
+  unlink(paths.pid_file.c_str());
+  unlink(paths.lock_file.c_str());
+}
+
 int Fail(const std::string& what) {
   fmt::print(stderr, "supervisord: {}\n", what);
   return 1;
@@ -124,11 +130,14 @@ int LaunchSupervisor(const DaemonOptions& given) {
     return Fail(std::string(status.message()));
   }
   if (options.no_guardian) {
-    return RunDaemonProcess(options);
+    const int exit_code = RunDaemonProcess(options);
+    RemoveFiles(paths);
+    return exit_code;
   }
   std::vector<std::string> arguments = {
       "supervisord",
       "--internal-guardian",
+      fmt::format("--internal-socket={}", paths.socket),
       "--config",
       options.config_file,
       fmt::format("--internal-lock-fd={}", options.lock_fd),
@@ -166,8 +175,11 @@ int RunAsGuardian(const DaemonOptions& options) {
       fmt::format("--internal-guardian-pid={}", getpid())};
   const std::string program = OwnProgram();
   std::vector<char*> daemon_argv = AsArgv(arguments);
-  return RunGuardian(
+  const RuntimePaths paths = GetRuntimePaths(options.socket);
+  const int exit_code = RunGuardian(
       {.program = program.c_str(), .daemon_argv = daemon_argv.data(), .reaped_write_fd = reaped[1], .ready_fd = ready});
+  RemoveFiles(paths);
+  return exit_code;
 }
 
 }  // namespace supervisor

@@ -55,10 +55,11 @@ enum Option : int {
   kReadyFd,
   kStartedFd,
   kGuardianPid,
+  kSocket,
   kSupervisorStarted,
 };
 
-constexpr std::array<option, 19> kOptions = {{
+constexpr std::array<option, 20> kOptions = {{
     {"config", required_argument, nullptr, 'c'},
     {"daemon", no_argument, nullptr, 'd'},
     {"stop", no_argument, nullptr, kStop},
@@ -77,6 +78,7 @@ constexpr std::array<option, 19> kOptions = {{
     {"internal-ready-fd", required_argument, nullptr, kReadyFd},
     {"internal-started-fd", required_argument, nullptr, kStartedFd},
     {"internal-guardian-pid", required_argument, nullptr, kGuardianPid},
+    {"internal-socket", required_argument, nullptr, kSocket},
     {"internal-supervisor-started", required_argument, nullptr, kSupervisorStarted},
     {nullptr, 0, nullptr, 0},
 }};
@@ -127,6 +129,9 @@ bool TakeInternal(int choice, DaemonOptions& options) {
       return true;
     case kGuardianPid:
       options.guardian_pid = Number(optarg);
+      return true;
+    case kSocket:
+      options.socket = optarg;
       return true;
     case kSupervisorStarted:
       options.supervisor_started_unix_ms = std::strtoll(optarg, nullptr, 10);

@@ -61,6 +61,8 @@ class BadSamples(unittest.TestCase):
                 ("daemon/logs/a.cc", '#include "daemon/service/driver.h"\n', "arrows"),
                 ("daemon/logs/a.cc", '#include "daemon/store/store.h"\n', "arrows"),
                 ("common/a.cc", '#include "daemon/loop/loop.h"\n', "arrows"),
+                ("daemon/service/a.cc", '#include "daemon/startup/lock.h"\n', "arrows"),
+                ("daemon/guardian/a.cc", '#include "daemon/process/spawn.h"\n', "arrows"),
                 ("ctl/a.cc", '#include "daemon/config/config.h"\n', "arrows"),
                 ("daemon/service/a.cc", '#include "supervisor/v1/supervisor.pb.h"\n', "arrows"),
                 ("daemon/service/a.cc", '#include "daemon/rpc/server.h"\n', "arrows"),

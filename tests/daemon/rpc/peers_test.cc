@@ -1,0 +1,68 @@
+#include "daemon/rpc/peers.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <set>
+#include <string>
+
+namespace supervisor {
+namespace {
+
+using ::testing::HasSubstr;
+
+UniqueFd Connection() {
+  std::array<int, 2> ends{};
+  EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()), 0);
+  close(ends[1]);
+  return UniqueFd(ends[0]);
+}
+
+TEST(Peers, KnowsWhoIsAtTheOtherEnd) {
+  Peers peers;
+  const absl::StatusOr<UniqueFd> fd = peers.Register(Connection());
+  ASSERT_TRUE(fd.ok()) << fd.status();
+  const std::optional<Peer> peer = peers.Find("fd:" + std::to_string(fd->get()));
+  ASSERT_TRUE(peer.has_value());
+  EXPECT_EQ(peer->pid, getpid());
+  EXPECT_EQ(peer->uid, geteuid());
+  EXPECT_THAT(DescribePeer(*peer), HasSubstr("pid " + std::to_string(getpid()) + " (rpc_test)"));
+}
+
+TEST(Peers, ANumberIsNotUsedAgainSoon) {
+  Peers peers;
+  std::set<int> seen;
+  for (int i = 0; i < 100; ++i) {
+    const absl::StatusOr<UniqueFd> fd = peers.Register(Connection());
+    ASSERT_TRUE(fd.ok());
+    EXPECT_TRUE(seen.insert(fd->get()).second) << fd->get() << " a second time, though it was closed";
+  }
+}
+
+TEST(Peers, WhatIsNoPeerIsNotFound) {
+  const Peers peers;
+  for (const char* text : {"", "fd:", "fd:x", "unix:", "ipv4:1.2.3.4:5", "fd:7"}) {
+    EXPECT_FALSE(peers.Find(text).has_value()) << text;
+  }
+}
+
+TEST(MayAct, RootTheDaemonsUserAndTheGroup) {
+  const gid_t group = 4242;
+  EXPECT_TRUE(MayAct({.pid = 1, .uid = 0, .gid = 0, .groups = {}, .command = {}}, std::nullopt, "").ok());
+  EXPECT_TRUE(MayAct({.pid = 1, .uid = geteuid(), .gid = 0, .groups = {}, .command = {}}, std::nullopt, "").ok());
+  const Peer stranger{.pid = 1, .uid = 54321, .gid = 54321, .groups = {}, .command = "ctl"};
+  const absl::Status refused = MayAct(stranger, std::nullopt, "");
+  EXPECT_TRUE(absl::IsPermissionDenied(refused));
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("uid 54321"));
+  EXPECT_FALSE(MayAct(stranger, group, "ops").ok());
+  Peer member = stranger;
+  member.groups = {1, group};
+  EXPECT_TRUE(MayAct(member, group, "ops").ok());
+  EXPECT_FALSE(MayAct(member, std::nullopt, "").ok()) << "a group that is not configured allows nobody";
+}
+
+}  // namespace
+}  // namespace supervisor
