@@ -114,6 +114,7 @@ class DaemonProcess {
   absl::Status ServeControl(const Config& config);
   void WatchSignals();
   void OnSignal(int signal);
+  void OnGuardianGone();
   std::map<pid_t, WaitStatus> TakeReaped();
   void BeginShutdown(const Cause& cause, int exit_code, ActionsDone done);
 
@@ -138,6 +139,8 @@ class DaemonProcess {
   UniqueFd signal_fd_;
   std::unique_ptr<Loop::Watch> signal_watch_;
   std::unique_ptr<Loop::Watch> reaped_watch_;
+  UniqueFd guardian_fd_;
+  std::unique_ptr<Loop::Watch> guardian_watch_;
 };
 
 absl::Status DaemonProcess::MakeDirectoriesFor(const Config& config) {
@@ -278,6 +281,11 @@ void DaemonProcess::WatchSignals() {
       OnSignal(static_cast<int>(info.ssi_signo));
     }
   });
+  if (options_.guardian_pid != 0) {
+    guardian_fd_.Reset(static_cast<int>(syscall(SYS_pidfd_open, options_.guardian_pid, 0)));
+    guardian_watch_ =
+        loop_.WatchFd(guardian_fd_.get(), Loop::Interest::kRead, [this](Loop::Ready) { OnGuardianGone(); });
+  }
   if (options_.reaped_read_fd >= 0) {
     reaped_watch_ = loop_.WatchFd(options_.reaped_read_fd, Loop::Interest::kRead, [this](Loop::Ready) {
       for (const auto& [pid, status] : TakeReaped()) {
@@ -285,6 +293,15 @@ void DaemonProcess::WatchSignals() {
       }
     });
   }
+}
+
+// Supervision goes on without it; but whoever wants to signal us now needs our pid.
+void DaemonProcess::OnGuardianGone() {
+  guardian_watch_.reset();
+  const absl::Status status = WriteFileAtomically(paths_.pid_file, fmt::format("{}\n", getpid()), 0644);
+  LogError("the guardian was killed: should this daemon die too, nobody restarts it until supervisord is started again",
+           {{"guardian", std::to_string(options_.guardian_pid)},
+            {"pid_file", status.ok() ? "rewritten" : std::string(status.message())}});
 }
 
 void DaemonProcess::OnSignal(int signal) {
@@ -335,6 +352,10 @@ int DaemonProcess::Run() {
   files_.Finish();
   store_.reset();
   RemoveDirectories();
+  if (options_.guardian_pid != 0 && guardian_watch_ == nullptr) {
+    unlink(paths_.pid_file.c_str());
+    unlink(paths_.lock_file.c_str());
+  }
   ShutdownDiagLog();
   return exit_code_;
 }

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/file.h>
 
 #include <charconv>
@@ -9,6 +10,7 @@
 
 #include "common/atomic_file.h"
 #include "common/errno_status.h"
+#include "daemon/process/proc_fs.h"
 
 namespace supervisor {
 namespace {
@@ -22,6 +24,14 @@ std::optional<pid_t> ReadPidFile(const std::string& path) {
   return pid;
 }
 
+bool IsAlive(pid_t pid) {
+  const std::optional<ProcStat> stat = ReadProcStat(pid);
+  return stat && !stat->is_dead();
+}
+
+constexpr int kMostLooks = 100;
+constexpr int kLookEveryMs = 20;
+
 }  // namespace
 
 absl::StatusOr<UniqueFd> AcquireLock(const RuntimePaths& paths) {
@@ -33,15 +43,19 @@ absl::StatusOr<UniqueFd> AcquireLock(const RuntimePaths& paths) {
   if (!fd) {
     return ErrnoToStatus(errno, fmt::format("lock file {}", paths.lock_file));
   }
-  if (flock(fd.get(), LOCK_EX | LOCK_NB) == 0) {
-    return fd;
+  // Of killed holders the kernel may not have let go yet: their lock outlives their pid by a moment.
+  for (int look = 0; flock(fd.get(), LOCK_EX | LOCK_NB) != 0; ++look) {
+    if (errno != EWOULDBLOCK) {
+      return ErrnoToStatus(errno, fmt::format("lock file {}", paths.lock_file));
+    }
+    const std::optional<pid_t> holder = ReadPidFile(paths.pid_file);
+    if (look == kMostLooks || (holder && IsAlive(*holder))) {
+      return absl::AlreadyExistsError(
+          fmt::format("already running: pid {} serves {}", holder ? std::to_string(*holder) : "unknown", paths.socket));
+    }
+    poll(nullptr, 0, kLookEveryMs);
   }
-  if (errno != EWOULDBLOCK) {
-    return ErrnoToStatus(errno, fmt::format("lock file {}", paths.lock_file));
-  }
-  const std::optional<pid_t> holder = ReadPidFile(paths.pid_file);
-  return absl::AlreadyExistsError(
-      fmt::format("already running: pid {} serves {}", holder ? std::to_string(*holder) : "unknown", paths.socket));
+  return fd;
 }
 
 std::optional<pid_t> RunningDaemon(const RuntimePaths& paths) {
