@@ -128,7 +128,7 @@ void Output::WatchReader() {
     while (poll(&reader, 1, -1) < 0 && errno == EINTR) {
     }
     _exit(static_cast<int>(ExitCode::kDone));
-  }).detach();
+  }).detach();  // style-ok(detach): it waits for the reader for as long as this process lives
 }
 
 }  // namespace supervisor

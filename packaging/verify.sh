@@ -88,6 +88,10 @@ esac
 
 check "the configuration is valid" "$BIN/supervisord" --check -c "$CONFIG"
 check "the daemon runs" "$BIN/supervisord" --status -c "$CONFIG"
+if [ "$failed" -gt 0 ]; then
+    printf '\nStart it first: packaging/setup.sh --auto\n%d passed, %d failed\n' "$passed" "$failed"
+    exit 1
+fi
 check "it runs with the shipped configuration" is config_file "$CONFIG" config_file
 for service in architect-prod:8080 architect-qa:8081 reading-app:5063; do
     id=${service%:*}

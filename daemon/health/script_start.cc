@@ -143,7 +143,7 @@ struct Parcel {
       return;
     }
     constexpr int kLongestMs = 200;
-    kill(-started->tree.pid, SIGKILL);
+    kill(-started->tree.pid, SIGKILL);  // style-ok(signal-by-pid): not reaped yet, so still this group
     pollfd ended{.fd = started->tree.pidfd.get(), .events = POLLIN, .revents = 0};
     poll(&ended, 1, kLongestMs);
     ReapIfOurs(started->tree.pidfd.get());
@@ -214,6 +214,7 @@ absl::StatusOr<StartedScript> ScriptStarter::StartNow(const CommandConfig& run, 
   int error = settings.Fill(writer.get(), target.working_directory);
   const std::string command = FindCommand(run.command, path_);
   if (error == 0) {
+    // style-ok(fork): on a helper thread, where exec may hang; ChildProcess belongs to the loop
     error = posix_spawn(&started.tree.pid, command.c_str(), settings.actions(), settings.attributes(),
                         Pointers(arguments).data(), Pointers(environment).data());
   }
@@ -226,7 +227,7 @@ absl::StatusOr<StartedScript> ScriptStarter::StartNow(const CommandConfig& run, 
   const std::optional<ProcStat> stat = ReadProcStat(started.tree.pid);
   started.tree.start_ticks = stat.has_value() ? stat->start_ticks : 0;
   if (!started.tree.pidfd) {
-    kill(-started.tree.pid, SIGKILL);
+    kill(-started.tree.pid, SIGKILL);  // style-ok(signal-by-pid): not reaped yet, and there is no pidfd
     siginfo_t info{};
     waitid(P_PID, static_cast<id_t>(started.tree.pid), &info, WEXITED);
     return ErrnoToStatus(pidfd_error, fmt::format("cannot watch {}: pidfd_open", run.command));

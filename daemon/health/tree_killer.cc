@@ -1,5 +1,6 @@
 #include "daemon/health/tree_killer.h"
 
+#include <poll.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -101,7 +102,7 @@ TreeKiller::~TreeKiller() {
     PassOver();
     std::erase_if(work_, [](const std::unique_ptr<Work>& work) { return work->empty_passes >= kEmptyPassesNeeded; });
     if (!work_.empty()) {
-      usleep(1000);
+      poll(nullptr, 0, 1);
     }
   }
 }

@@ -108,9 +108,9 @@ class UvTimer final : public Loop::Timer {
   }
 
   void ArmAfter(absl::Duration delay) override {
-    // libuv counts whole milliseconds from the turn's start: round up, and begin at the true now, or it fires early.
+    // libuv counts whole milliseconds from a clock that it cuts to whole ones: round up twice, or it fires early.
     uv_update_time(loop_);
-    const double millis = std::ceil(std::max(0.0, absl::ToDoubleMilliseconds(delay)));
+    const double millis = delay > absl::ZeroDuration() ? std::ceil(absl::ToDoubleMilliseconds(delay)) + 1 : 0;
     constexpr double kLongest = 1e15;
     uv_timer_start(
         &block_->handle,

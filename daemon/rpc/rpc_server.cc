@@ -54,6 +54,7 @@ class RpcServerImpl final : public RpcServer {
   void Shutdown() override {
     listener_.reset();
     service_.EndStreams();
+    // style-ok(wall-clock): gRPC takes its deadlines so
     server_->Shutdown(std::chrono::system_clock::now() + kLastAnswers);
   }
 

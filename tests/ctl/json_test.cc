@@ -160,10 +160,9 @@ TEST(JsonTest, SummaryAndReloadHaveTheContractsKeys) {
   v1::SummaryResponse summary;
   summary.set_status(v1::SYSTEM_HEALTH_CRITICAL);
   const Json summary_json = Json::parse(SummaryJson(summary));
-  EXPECT_EQ(
-      Keys(summary_json),
-      (std::vector<std::string>{"status", "total", "running", "stopped", "failed", "unhealthy", "restarts", "alerts",
-                                "uptime_seconds", "cpu_percent", "memory_mb", "version", "services"}));
+  EXPECT_EQ(Keys(summary_json),
+            (std::vector<std::string>{"status", "total", "running", "stopped", "failed", "unhealthy", "restarts",
+                                      "alerts", "uptime_seconds", "cpu_percent", "memory_mb", "version", "services"}));
   EXPECT_EQ(summary_json["status"], "critical");
 
   v1::ReloadResponse reload;
@@ -172,8 +171,8 @@ TEST(JsonTest, SummaryAndReloadHaveTheContractsKeys) {
   reload.mutable_restarted(0)->add_keys("command");
   reload.add_unchanged("db");
   const Json reload_json = Json::parse(ReloadJson(reload));
-  EXPECT_EQ(Keys(reload_json), (std::vector<std::string>{"applied", "added", "removed", "restarted", "updated",
-                                                         "unchanged", "errors"}));
+  EXPECT_EQ(Keys(reload_json),
+            (std::vector<std::string>{"applied", "added", "removed", "restarted", "updated", "unchanged", "errors"}));
   EXPECT_EQ(reload_json["restarted"], Json::array({"web"}));
   EXPECT_EQ(reload_json["added"], Json::array());
 }
