@@ -71,6 +71,7 @@ bool WriteAll(int fd, std::string_view data) {
 // A thread of its own writes, so that a disk that hangs holds up nobody who logs.
 class Writer {
  public:
+  Writer() = default;
   static Writer& Get() {
     static Writer writer;
     return writer;
@@ -129,6 +130,8 @@ class Writer {
     }
   }
 
+  Writer(const Writer&) = delete;
+  Writer& operator=(const Writer&) = delete;
   ~Writer() { Shutdown(); }
 
  private:

@@ -9,12 +9,17 @@
 namespace supervisor {
 namespace {
 
+// Nobody here changes the environment, so reading it is safe in every thread.
+const char* Variable(const char* name) {
+  return std::getenv(name);  // NOLINT(concurrency-mt-unsafe)
+}
+
 // The XDG specification: a relative path in one of its variables is invalid and ignored.
 std::string XdgDirectory(const char* variable, std::string_view home_relative) {
-  if (const char* value = std::getenv(variable); value != nullptr && value[0] == '/') {
+  if (const char* value = Variable(variable); value != nullptr && value[0] == '/') {
     return value;
   }
-  const char* home = std::getenv("HOME");
+  const char* home = Variable("HOME");
   return fmt::format("{}/{}", home != nullptr && home[0] == '/' ? home : "/", home_relative);
 }
 
@@ -27,7 +32,7 @@ DefaultPaths GetDefaultPaths() {
             .database = "/var/lib/supervisord/supervisor.db",
             .log_directory = "/var/log/supervisord"};
   }
-  const char* runtime = std::getenv("XDG_RUNTIME_DIR");
+  const char* runtime = Variable("XDG_RUNTIME_DIR");
   const std::string runtime_directory = runtime != nullptr && runtime[0] == '/'
                                             ? fmt::format("{}/supervisord", runtime)
                                             : fmt::format("/tmp/supervisord-{}", geteuid());

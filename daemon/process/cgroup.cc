@@ -6,8 +6,10 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <charconv>
 #include <fstream>
 #include <sstream>
+#include <string_view>
 
 #include "common/errno_status.h"
 
@@ -53,10 +55,29 @@ std::string ReadFile(const std::string& path) {
   return text;
 }
 
+// The kernel counts a cgroup's children in its link count, as in any directory's: two of its own, and one a child.
+bool HasChildren(const std::string& path) {
+  constexpr nlink_t kOwnLinks = 2;
+  struct stat info {};
+  return stat(path.c_str(), &info) != 0 || info.st_nlink > kOwnLinks;
+}
+
+void ParsePids(const std::string& text, std::vector<pid_t>& pids) {
+  std::string_view rest = text;
+  while (!rest.empty()) {
+    pid_t pid = 0;
+    const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), pid);
+    if (error == std::errc()) {
+      pids.push_back(pid);
+    }
+    rest.remove_prefix(std::min(rest.size(), rest.find('\n') + 1));
+  }
+}
+
 void CollectPids(const std::string& path, std::vector<pid_t>& pids) {
-  std::istringstream lines(ReadFile(path + "/cgroup.procs"));
-  for (pid_t pid = 0; lines >> pid;) {
-    pids.push_back(pid);
+  ParsePids(ReadFile(path + "/cgroup.procs"), pids);
+  if (!HasChildren(path)) {
+    return;
   }
   const std::unique_ptr<DIR, int (*)(DIR*)> directory(opendir(path.c_str()), closedir);
   while (directory != nullptr) {

@@ -21,7 +21,7 @@ namespace {
 std::string ReadFile(const std::string& path, size_t most) {
   const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   std::string content;
-  std::array<char, 4096> chunk;
+  std::array<char, 4096> chunk{};
   while (fd && content.size() < most) {
     const ssize_t count = read(fd.get(), chunk.data(), chunk.size());
     if (count <= 0) {

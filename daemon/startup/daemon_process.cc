@@ -3,14 +3,17 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <grp.h>
+#include <link.h>
 #include <linux/close_range.h>
 #include <malloc.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include <csignal>
+#include <cstdint>
 #include <cstdio>
 #include <map>
 #include <memory>
@@ -28,6 +31,8 @@
 
 namespace supervisor {
 namespace {
+
+constexpr absl::Duration kSettled = absl::Seconds(3);
 
 const Cause kOwnCause{.actor = "supervisor", .reason = {}};
 
@@ -59,6 +64,29 @@ void TidyProcess() {
   std::signal(SIGXFSZ, SIG_IGN);
   syscall(SYS_close_range, 3, ~0u, CLOSE_RANGE_CLOEXEC);
   umask(022);
+}
+
+// What start-up alone needed goes back to the system: the heap's free pages, and the pages of code and constants that
+// were mapped, which come back when they are needed. Only what was never written is dropped: PT_LOAD segments without
+// PF_W (elf(5)), so neither data nor relocations.
+void GiveBackMemory() {
+  malloc_trim(0);
+  dl_iterate_phdr(
+      [](dl_phdr_info* info, size_t, void*) {
+        for (int i = 0; i < info->dlpi_phnum; ++i) {
+          const ElfW(Phdr)& segment = info->dlpi_phdr[i];
+          if (segment.p_type != PT_LOAD || (segment.p_flags & PF_W) != 0) {
+            continue;
+          }
+          constexpr uintptr_t kPage = 4096;
+          const uintptr_t begin = (info->dlpi_addr + segment.p_vaddr) & ~(kPage - 1);
+          const uintptr_t end = info->dlpi_addr + segment.p_vaddr + segment.p_memsz;
+          // A failure only means that the memory stays ours.
+          static_cast<void>(madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED));
+        }
+        return 1;  // the program itself comes first; the shared libraries are shared
+      },
+      nullptr);
 }
 
 // Thousands of services and connections are ours to hold; the services get back what we were given.
@@ -140,6 +168,7 @@ class DaemonProcess {
   std::unique_ptr<Loop::Watch> signal_watch_;
   std::unique_ptr<Loop::Watch> reaped_watch_;
   UniqueFd guardian_fd_;
+  std::unique_ptr<Loop::Timer> after_boot_;
   std::unique_ptr<Loop::Watch> guardian_watch_;
 };
 
@@ -260,6 +289,8 @@ absl::Status DaemonProcess::Start(Config config) {
   supervisor_->RecordOwnEvent("supervisor_started", fmt::format("supervisord {} started, pid {}", kVersion, getpid()),
                               kOwnCause);
   supervisor_->Boot(TakeReaped());
+  after_boot_ = loop_.NewTimer([] { GiveBackMemory(); });
+  after_boot_->ArmAfter(kSettled);
   return absl::OkStatus();
 }
 

@@ -46,9 +46,10 @@ MS = 1e-6  # milliseconds in a nanosecond
 class Table:
     """What was measured: one row a quantity, printed as it comes."""
 
-    def __init__(self, as_json):
+    def __init__(self, as_json, judge):
         self.rows = []
         self._as_json = as_json
+        self._judge = judge
 
     def add(self, name, unit, samples, goal=None, at_least=False, base=None):
         """`base` is (name, samples) of what to compare with."""
@@ -61,7 +62,7 @@ class Table:
             "max": max(samples),
             "rounds": len(samples),
         }
-        if goal is not None:
+        if goal is not None and self._judge:
             row.update(goal=goal, met=median >= goal if at_least else median <= goal)
         if base is not None:
             row.update(base=base[0], base_median=statistics.median(base[1]), ratio=median / statistics.median(base[1]))
@@ -383,7 +384,7 @@ def main():
     for program in (harness.SUPERVISORD, harness.SUPERVISORCTL, SERVICE):
         if not os.access(program, os.X_OK):
             sys.exit(f"{program} is not there: build it, or set SUPERVISOR_BIN_DIR")
-    table = Table(options.json)
+    table = Table(options.json, judge=not options.smoke)
     for name in options.only:
         BENCHES[name](table, options)
     table.finish()

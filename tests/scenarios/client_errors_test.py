@@ -1,13 +1,16 @@
 """supervisorctl says what is wrong, and its exit code says of which kind it is."""
 
 import json
+import os
 import socket
+import subprocess
 import threading
 
 from harness import (
     DONE,
     NO_SUCH_SERVICE,
     NOT_RUNNING,
+    SCALE,
     SUPERVISORCTL,
     UNREACHABLE,
     USAGE,
@@ -16,6 +19,7 @@ from harness import (
     Workspace,
     main,
     run,
+    shell,
     sleeper,
 )
 
@@ -186,6 +190,28 @@ class Output(Scenario):
                 self.assertNotIn("\x1b", result.stdout)
             result = daemon.ctl("status", "off", expect=NOT_RUNNING)
             self.assertIn("stopped", result.stdout)
+
+    def on_a_terminal(self, daemon, *arguments, **environment):
+        """What supervisorctl writes where its standard output is a terminal."""
+        ours, theirs = os.openpty()
+        try:
+            command = [SUPERVISORCTL, "--socket", str(daemon.socket), *arguments]
+            env = {**daemon.client_env, "TERM": "xterm", **environment}
+            subprocess.run(
+                command, stdin=theirs, stdout=theirs, stderr=theirs, env=env, timeout=30 * SCALE, check=False
+            )
+            return os.read(ours, 65536).decode()
+        finally:
+            os.close(theirs)
+            os.close(ours)
+
+    def test_colour_is_for_terminals_and_can_be_declined(self):
+        with Daemon({"web": sleeper(), "ill": shell("exit 1", restart_policy={"mode": "never"})}) as daemon:
+            daemon.wait_state("ill", "failed")
+            self.assertIn("\x1b[", self.on_a_terminal(daemon, "status"))
+            self.assertNotIn("\x1b[", self.on_a_terminal(daemon, "--no-color", "status"))
+            self.assertNotIn("\x1b[", self.on_a_terminal(daemon, "status", NO_COLOR="1"))
+            self.assertNotIn("\x1b[", self.on_a_terminal(daemon, "--json", "status"))
 
     def test_the_table_of_status_has_its_columns(self):
         with Daemon({"web": sleeper(port=8080)}) as daemon:

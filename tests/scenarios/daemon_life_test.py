@@ -20,6 +20,7 @@ from harness import (
     kill,
     main,
     process_stat,
+    process_status,
     processes_with,
     shell,
     sleeper,
@@ -127,6 +128,41 @@ class DaemonLife(Scenario):
             self.assertEqual(len(daemon.events("web")), events)
             self.assertTrue(daemon.socket.with_suffix(".pid").exists())
             self.assertTrue(daemon.pid_file("web").exists())
+
+    def test_of_many_started_at_once_one_serves_and_the_others_name_it(self):
+        with Daemon({"web": sleeper()}, started=False) as daemon:
+            starts = [
+                subprocess.Popen(
+                    [SUPERVISORD, "-c", str(daemon.config_file), "--daemon"],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    env=daemon.env,
+                )
+                for _ in range(8)
+            ]
+            messages = [start.communicate(timeout=60 * SCALE)[1].decode() for start in starts]
+            self.assertEqual(sorted(start.returncode for start in starts), [0] + [1] * 7, messages)
+            daemon.wait_state("web", "running")
+            self.assertEqual(len(daemon.service_processes()), 1)
+
+    def test_starts_and_stops_that_race_never_make_two_daemons(self):
+        with Daemon({"web": sleeper()}, started=False) as daemon:
+
+            def racer(*command):
+                script = "i=0; while [ $i -lt 60 ]; do i=$((i + 1)); \"$@\" >/dev/null 2>&1; done"
+                argv = ["/bin/sh", "-c", script, "sh", SUPERVISORD, "-c", str(daemon.config_file), *command]
+                return subprocess.Popen(argv, env=daemon.env)
+
+            racers = [racer("--daemon"), racer("--daemon"), racer("--daemon"), racer("--stop"), racer("--stop")]
+            most = 0
+            while any(process.poll() is None for process in racers):
+                sleeping = [pid for pid in daemon.service_processes() if process_status(pid).get("Name") == "sleep"]
+                most = max(most, len(sleeping))
+            self.assertLessEqual(most, 1, "two instances of one service: two daemons served at once")
+            daemon.supervisord("--daemon", expect=(0, 1))
+            daemon.wait_state("web", "running")
+            self.assertEqual(len(daemon.service_processes()), 1)
 
     def test_two_daemons_on_two_sockets_do_not_meet(self):
         with Daemon({"web": sleeper()}) as one, Daemon({"web": sleeper()}) as other:

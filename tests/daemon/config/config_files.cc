@@ -24,7 +24,7 @@ ConfigFiles::~ConfigFiles() {
 }
 
 std::string ConfigFiles::Write(const std::string& name, const std::string& text) const {
-  const std::string path = PathOf(name);
+  std::string path = PathOf(name);
   std::filesystem::create_directories(std::filesystem::path(path).parent_path());
   std::filesystem::remove(path);  // some file systems wait for the disk when a file is emptied and written again
   std::ofstream(path, std::ios::binary | std::ios::trunc) << text;

@@ -28,6 +28,7 @@ Config WithServices(const std::vector<ServiceConfig>& services) {
 
 std::vector<std::string> Ids(const std::vector<ServiceChange>& changes) {
   std::vector<std::string> ids;
+  ids.reserve(changes.size());
   for (const ServiceChange& change : changes) {
     ids.push_back(change.id);
   }

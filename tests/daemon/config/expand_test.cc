@@ -2,27 +2,34 @@
 
 #include <gtest/gtest.h>
 
-#include <map>
+#include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "daemon/config/interpolate.h"
 
 namespace supervisor {
 namespace {
 
-const std::map<std::string, std::string> kVariables = {{"A", "1"},
-                                                       {"EMPTY", ""},
-                                                       {"DOLLAR", "$"},
-                                                       {"TWO", "$$"},
-                                                       {"OPEN", "${"},
-                                                       {"EVIL", "${INSTANCE}"},
-                                                       {"ESCAPED", "$${INSTANCE}"},
-                                                       {"BAD", "\xff"},
-                                                       {"_x9", "under"}};
+constexpr std::pair<std::string_view, std::string_view> kVariables[] = {{"A", "1"},
+                                                                        {"EMPTY", ""},
+                                                                        {"DOLLAR", "$"},
+                                                                        {"TWO", "$$"},
+                                                                        {"OPEN", "${"},
+                                                                        {"EVIL", "${INSTANCE}"},
+                                                                        {"ESCAPED", "$${INSTANCE}"},
+                                                                        {"BAD", "\xff"},
+                                                                        {"_x9", "under"}};
 
 std::optional<std::string> Lookup(const std::string& name) {
-  const auto found = kVariables.find(name);
-  return found == kVariables.end() ? std::nullopt : std::optional<std::string>(found->second);
+  for (const auto& [variable, value] : kVariables) {
+    if (variable == name) {
+      return std::string(value);
+    }
+  }
+  return std::nullopt;
 }
 
 // What a service's string becomes for instance 7.

@@ -230,6 +230,7 @@ TEST(LoadConfig, VariablesAreReplacedInEveryStringBeforeItIsChecked) {
 
 TEST(LoadConfig, ReadsTheProcessEnvironment) {
   const ConfigFiles files;
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): this program has one thread
   ASSERT_EQ(setenv("SUPERVISOR_CONFIG_TEST", "from-getenv", 1), 0);
   files.Write("supervisor_config.json", R"({"services": {"a": {"command": "${SUPERVISOR_CONFIG_TEST}"}}})");
   const LoadedConfig loaded = LoadConfig(files.main_file());
