@@ -43,7 +43,7 @@ class Guardian {
 
   int Run() {
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
-    sigprocmask(SIG_BLOCK, &signals_, nullptr);  // the daemon inherits the mask and reads them with signalfd(2)
+    pthread_sigmask(SIG_BLOCK, &signals_, nullptr);  // the daemon inherits the mask and reads them with signalfd(2)
     StartDaemon();
     while (!ended_) {
       HandleSignal(WaitForSignal());

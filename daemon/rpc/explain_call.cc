@@ -17,7 +17,7 @@ namespace {
 
 constexpr size_t kEvents = 12;
 constexpr uint64_t kLines = 10;
-constexpr size_t kMostLineBytes = 64 * 1024;
+constexpr size_t kMostLineBytes = 65536;
 constexpr uint32_t kChecks = 5;
 
 std::string NextStep(const Instance& instance, MonoTime now) {

@@ -90,7 +90,7 @@ absl::Status Listener::Bind() {
        chown(temporary.c_str(), static_cast<uid_t>(-1), options_.group) != 0) ||
       chmod(temporary.c_str(), options_.mode) != 0 || listen(fd.get(), kBacklog) != 0 ||
       lstat(temporary.c_str(), &info) != 0 || rename(temporary.c_str(), options_.path.c_str()) != 0) {
-    const absl::Status status = ErrnoToStatus(errno, context);
+    absl::Status status = ErrnoToStatus(errno, context);
     unlink(temporary.c_str());
     return status;
   }

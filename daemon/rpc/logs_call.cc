@@ -8,7 +8,7 @@
 namespace supervisor {
 namespace {
 
-constexpr size_t kChunkSize = 64 * 1024;
+constexpr size_t kChunkSize = 65536;
 constexpr uint64_t kDefaultLines = 10;
 constexpr size_t kLongestGrepLine = 1 << 20;
 constexpr absl::Duration kFlushWait = absl::Milliseconds(200);

@@ -77,7 +77,7 @@ ActionsDone SupervisorService::Answer(grpc::ServerUnaryReactor* reactor,
 }
 
 grpc::ServerUnaryReactor* SupervisorService::Act(grpc::CallbackServerContext* call, const v1::ActionRequest* request,
-                                                 v1::ActionResponse* response, ActionMethod method) {
+                                                 v1::ActionResponse* response, Action action) {
   grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
   const absl::StatusOr<Cause> cause = Authorize(call, request->reason());
   const absl::Status targets = NeedTargets(request->targets());
@@ -85,12 +85,12 @@ grpc::ServerUnaryReactor* SupervisorService::Act(grpc::CallbackServerContext* ca
     reactor->Finish(wire::ToGrpc(cause.ok() ? targets : cause.status()));
     return reactor;
   }
-  context_.loop.Post([this, reactor, request, response, method, cause = *cause] {
+  context_.loop.Post([this, reactor, request, response, action = std::move(action), cause = *cause] {
     const ActionOptions options{.cause = cause,
                                 .no_wait = request->no_wait(),
                                 .timeout = absl::Seconds(std::max(0.0, request->timeout_seconds()))};
-    const absl::Status status = (context_.supervisor.*method)(Strings(request->targets()), options,
-                                                              Answer(reactor, response->mutable_results()));
+    const absl::Status status =
+        action(Strings(request->targets()), options, Answer(reactor, response->mutable_results()));
     if (!status.ok()) {
       reactor->Finish(wire::ToGrpc(status));
     }
@@ -100,17 +100,26 @@ grpc::ServerUnaryReactor* SupervisorService::Act(grpc::CallbackServerContext* ca
 
 grpc::ServerUnaryReactor* SupervisorService::Start(grpc::CallbackServerContext* call, const v1::ActionRequest* request,
                                                    v1::ActionResponse* response) {
-  return Act(call, request, response, &::supervisor::Supervisor::Start);
+  return Act(call, request, response,
+             [this](const std::vector<std::string>& targets, const ActionOptions& options, ActionsDone done) {
+               return context_.supervisor.Start(targets, options, std::move(done));
+             });
 }
 
 grpc::ServerUnaryReactor* SupervisorService::Stop(grpc::CallbackServerContext* call, const v1::ActionRequest* request,
                                                   v1::ActionResponse* response) {
-  return Act(call, request, response, &::supervisor::Supervisor::Stop);
+  return Act(call, request, response,
+             [this](const std::vector<std::string>& targets, const ActionOptions& options, ActionsDone done) {
+               return context_.supervisor.Stop(targets, options, std::move(done));
+             });
 }
 
 grpc::ServerUnaryReactor* SupervisorService::Restart(grpc::CallbackServerContext* call,
                                                      const v1::ActionRequest* request, v1::ActionResponse* response) {
-  return Act(call, request, response, &::supervisor::Supervisor::Restart);
+  return Act(call, request, response,
+             [this](const std::vector<std::string>& targets, const ActionOptions& options, ActionsDone done) {
+               return context_.supervisor.Restart(targets, options, std::move(done));
+             });
 }
 
 grpc::ServerUnaryReactor* SupervisorService::Signal(grpc::CallbackServerContext* call, const v1::SignalRequest* request,

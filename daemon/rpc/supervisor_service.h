@@ -56,10 +56,9 @@ class SupervisorService final : public v1::Supervisor::CallbackService {
   absl::StatusOr<Cause> Authorize(const grpc::CallbackServerContext* call, const std::string& reason) const;
   // Runs on the loop; what it returns answers the call.
   grpc::ServerUnaryReactor* OnLoop(grpc::CallbackServerContext* call, std::function<absl::Status()> work);
-  using ActionMethod = absl::Status (::supervisor::Supervisor::*)(const std::vector<std::string>&, const ActionOptions&,
-                                                                  ActionsDone);
+  using Action = std::function<absl::Status(const std::vector<std::string>&, const ActionOptions&, ActionsDone)>;
   grpc::ServerUnaryReactor* Act(grpc::CallbackServerContext* call, const v1::ActionRequest* request,
-                                v1::ActionResponse* response, ActionMethod method);
+                                v1::ActionResponse* response, Action action);
   ActionsDone Answer(grpc::ServerUnaryReactor* reactor, google::protobuf::RepeatedPtrField<v1::ActionResult>* results);
 
   RpcContext context_;

@@ -79,16 +79,16 @@ void HealthMonitor::Check() {
   const uint64_t generation = *generation_;
   const std::weak_ptr<uint64_t> alive = generation_;
   check_ = checker_.Start(config_, target_, [this, &loop = loop_, generation, alive](CheckResult result) {
-    loop.Post([this, generation, alive, result = std::move(result)]() mutable {
+    loop.Post([this, generation, alive, result = std::move(result)] {
       const std::shared_ptr<uint64_t> current = alive.lock();
       if (current != nullptr && *current == generation) {
-        OnResult(generation, std::move(result));
+        OnResult(generation, result);
       }
     });
   });
 }
 
-void HealthMonitor::OnResult(uint64_t generation, CheckResult result) {
+void HealthMonitor::OnResult(uint64_t generation, const CheckResult& result) {
   check_.reset();
   HealthCheckConfig rules = config_;
   if (awaits_readiness_) {

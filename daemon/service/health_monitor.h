@@ -43,7 +43,7 @@ class HealthMonitor {
  private:
   void Schedule(absl::Duration delay);
   void Check();
-  void OnResult(uint64_t generation, CheckResult result);
+  void OnResult(uint64_t generation, const CheckResult& result);
   absl::Duration Spread(absl::Duration interval);
 
   Loop& loop_;

@@ -142,7 +142,7 @@ struct StartFailed {
 // By notification or by its health check; by uptime the machine sees itself.
 struct BecameReady {};
 struct ProcessExited {
-  WaitStatus status;
+  WaitStatus status = WaitStatus::Unknown();
   bool tree_empty = true;  // nothing that it started is left
 };
 // The main process and all that it started are gone.

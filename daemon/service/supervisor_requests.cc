@@ -46,6 +46,7 @@ std::vector<Instance*> Supervisor::instances() const {
 absl::StatusOr<std::vector<Instance*>> Supervisor::Resolve(const std::vector<std::string>& targets) const {
   const std::vector<Instance*> all = instances();
   std::vector<TargetCandidate> candidates;
+  candidates.reserve(all.size());
   for (const Instance* instance : all) {
     candidates.push_back(CandidateOf(*instance));
   }

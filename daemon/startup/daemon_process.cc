@@ -34,7 +34,7 @@ namespace {
 
 constexpr absl::Duration kSettled = absl::Seconds(3);
 
-const Cause kOwnCause{.actor = "supervisor", .reason = {}};
+Cause OwnCause() { return {.actor = "supervisor", .reason = {}}; }
 
 LogLevel LevelOf(const std::string& name) {
   if (name == "debug") {
@@ -57,7 +57,7 @@ sigset_t HandledSignals() {
 
 // What we were started with (a blocked mask, an ignored signal, strange descriptors) must not be what we run with.
 void TidyProcess() {
-  mallopt(M_ARENA_MAX, 2);
+  mallopt(M_ARENA_MAX, 2);  // NOLINT(concurrency-mt-unsafe): there is one thread yet
   const sigset_t handled = HandledSignals();
   pthread_sigmask(SIG_SETMASK, &handled, nullptr);  // read by signalfd(2); every thread inherits this
   std::signal(SIGPIPE, SIG_IGN);                    // a client that has gone is an error of write(2), no more
@@ -82,7 +82,8 @@ void GiveBackMemory() {
           const uintptr_t begin = (info->dlpi_addr + segment.p_vaddr) & ~(kPage - 1);
           const uintptr_t end = info->dlpi_addr + segment.p_vaddr + segment.p_memsz;
           // A failure only means that the memory stays ours.
-          static_cast<void>(madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED));
+          static_cast<void>(madvise(reinterpret_cast<void*>(begin), end - begin,  // NOLINT(performance-no-int-to-ptr)
+                                    MADV_DONTNEED));
         }
         return 1;  // the program itself comes first; the shared libraries are shared
       },
@@ -287,7 +288,7 @@ absl::Status DaemonProcess::Start(Config config) {
   }
   WatchSignals();
   supervisor_->RecordOwnEvent("supervisor_started", fmt::format("supervisord {} started, pid {}", kVersion, getpid()),
-                              kOwnCause);
+                              OwnCause());
   supervisor_->Boot(TakeReaped());
   after_boot_ = loop_.NewTimer([] { GiveBackMemory(); });
   after_boot_->ArmAfter(kSettled);

@@ -15,7 +15,7 @@
 
 namespace supervisor {
 
-const char kDaemonHelp[] =
+const char* const kDaemonHelp =
     R"(supervisord - starts, watches and stops services
 
 Usage: supervisord [-c FILE] [--daemon | --stop | --status | --check | --init-db]

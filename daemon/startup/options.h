@@ -20,7 +20,7 @@ struct DaemonOptions {
   int reaped_write_fd = -1;
   int ready_fd = -1;    // eventfd, to the guardian
   int started_fd = -1;  // pipe, to whoever waits for --daemon; "ok" or the error
-  std::string socket;            // to the guardian, which tidies up beside it
+  std::string socket;   // to the guardian, which tidies up beside it
   int guardian_pid = 0;
   long long supervisor_started_unix_ms = 0;
 };
@@ -28,6 +28,7 @@ struct DaemonOptions {
 // InvalidArgument with a message for the user.
 absl::StatusOr<DaemonOptions> ParseDaemonOptions(int argc, char** argv);
 
-extern const char kDaemonHelp[];
+// The text of --help.
+extern const char* const kDaemonHelp;
 
 }  // namespace supervisor
