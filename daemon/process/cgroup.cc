@@ -119,7 +119,23 @@ bool Cgroup::Populated() const { return ReadFile(path_ + "/cgroup.events").find(
 
 std::vector<pid_t> Cgroup::Pids() const {
   std::vector<pid_t> pids;
-  CollectPids(path_, pids);
+  if (HasChildren(path_)) {
+    CollectPids(path_, pids);
+    return pids;
+  }
+  if (!listing_fd_) {
+    listing_fd_.Reset(open((path_ + "/cgroup.procs").c_str(), O_RDONLY | O_CLOEXEC));
+  }
+  std::string text;
+  char buffer[4096];
+  for (ssize_t got = 0;
+       (got = pread(listing_fd_.get(), buffer, sizeof(buffer), static_cast<off_t>(text.size()))) > 0;) {
+    text.append(buffer, static_cast<size_t>(got));
+    if (static_cast<size_t>(got) < sizeof(buffer) / 2) {
+      break;  // the kernel fills the buffer as long as there is more
+    }
+  }
+  ParsePids(text, pids);
   return pids;
 }
 

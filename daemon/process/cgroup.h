@@ -34,6 +34,7 @@ class Cgroup {
   Cgroup(std::string path, UniqueFd procs_fd);
   std::string path_;
   UniqueFd procs_fd_;
+  mutable UniqueFd listing_fd_;  // cgroup.procs, kept open: it is read every few seconds
 };
 
 // Where this daemon may make cgroups: below its own one.
