@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 
 #include <charconv>
 #include <string>
@@ -24,6 +25,14 @@ std::optional<pid_t> ReadPidFile(const std::string& path) {
   return pid;
 }
 
+// Whether the path still names the file that is open.
+bool IsStillThere(int fd, const std::string& path) {
+  struct stat open_file {};
+  struct stat named_file {};
+  return fstat(fd, &open_file) == 0 && lstat(path.c_str(), &named_file) == 0 && open_file.st_dev == named_file.st_dev &&
+         open_file.st_ino == named_file.st_ino;
+}
+
 bool IsAlive(pid_t pid) {
   const std::optional<ProcStat> stat = ReadProcStat(pid);
   return stat && !stat->is_dead();
@@ -35,36 +44,60 @@ constexpr int kLookEveryMs = 20;
 }  // namespace
 
 absl::StatusOr<UniqueFd> AcquireLock(const RuntimePaths& paths) {
+  const std::string context = fmt::format("lock file {}", paths.lock_file);
   const std::string directory = paths.lock_file.substr(0, paths.lock_file.rfind('/'));
   if (absl::Status status = MakeDirectories(directory, 0755); !status.ok()) {
     return status;
   }
-  UniqueFd fd(open(paths.lock_file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!fd) {
-    return ErrnoToStatus(errno, fmt::format("lock file {}", paths.lock_file));
-  }
   // Of killed holders the kernel may not have let go yet: their lock outlives their pid by a moment.
-  for (int look = 0; flock(fd.get(), LOCK_EX | LOCK_NB) != 0; ++look) {
+  for (int look = 0;; ++look) {
+    UniqueFd fd(open(paths.lock_file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+    if (!fd) {
+      return ErrnoToStatus(errno, context);
+    }
+    if (flock(fd.get(), LOCK_EX | LOCK_NB) == 0) {
+      if (IsStillThere(fd.get(), paths.lock_file)) {
+        return fd;
+      }
+      continue;  // its last holder has tidied it away: this lock would hold off nobody
+    }
     if (errno != EWOULDBLOCK) {
-      return ErrnoToStatus(errno, fmt::format("lock file {}", paths.lock_file));
+      return ErrnoToStatus(errno, context);
     }
     const std::optional<pid_t> holder = ReadPidFile(paths.pid_file);
-    if (look == kMostLooks || (holder && IsAlive(*holder))) {
+    if (look >= kMostLooks || (holder && IsAlive(*holder))) {
       return absl::AlreadyExistsError(
           fmt::format("already running: pid {} serves {}", holder ? std::to_string(*holder) : "unknown", paths.socket));
     }
     poll(nullptr, 0, kLookEveryMs);
   }
-  return fd;
 }
 
 std::optional<pid_t> RunningDaemon(const RuntimePaths& paths) {
-  const UniqueFd fd(open(paths.lock_file.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
-  // Shared, and given back at once: two who ask at the same time must not take each other for a daemon.
-  if (!fd || flock(fd.get(), LOCK_SH | LOCK_NB) == 0) {
-    return std::nullopt;
+  // Who has the lock may be about to write its pid, or may just have been killed: then it is looked again.
+  std::optional<pid_t> holder;
+  for (int look = 0; look < kMostLooks; ++look) {
+    const UniqueFd fd(open(paths.lock_file.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+    if (!fd) {
+      return std::nullopt;
+    }
+    // Shared, and given back at once: two who ask at the same time must not take each other for a daemon.
+    if (flock(fd.get(), LOCK_SH | LOCK_NB) == 0) {
+      if (IsStillThere(fd.get(), paths.lock_file)) {
+        return std::nullopt;
+      }
+      continue;
+    }
+    if (errno != EWOULDBLOCK) {
+      return std::nullopt;
+    }
+    holder = ReadPidFile(paths.pid_file);
+    if (holder && IsAlive(*holder)) {
+      return holder;
+    }
+    poll(nullptr, 0, kLookEveryMs);
   }
-  return errno == EWOULDBLOCK ? ReadPidFile(paths.pid_file) : std::nullopt;
+  return holder;
 }
 
 }  // namespace supervisor
