@@ -4,6 +4,7 @@ import contextlib
 import grp
 import os
 import pwd
+import re
 import shutil
 import stat
 
@@ -23,6 +24,22 @@ from harness import (
 )
 
 
+def sanitizer_options(daemon):
+    """What the sanitizers of this build want to know, with their files where any user can read them."""
+    options = {}
+    for name in ("ASAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS"):
+        if name in os.environ:
+
+            def reachable(match):
+                copy = daemon.dir / os.path.basename(match.group(1))
+                shutil.copy(match.group(1), copy)
+                copy.chmod(0o644)
+                return f"suppressions={copy}"
+
+            options[name] = re.sub(r"suppressions=([^:\s]+)", reachable, os.environ[name])
+    return options
+
+
 @contextlib.contextmanager
 def caller(daemon, user="nobody", gid=None, groups=()):
     """supervisorctl as another user, from a place that this user can reach."""
@@ -36,7 +53,7 @@ def caller(daemon, user="nobody", gid=None, groups=()):
         return run(
             [program, "--socket", daemon.socket, *arguments],
             expect,
-            env={"PATH": os.environ["PATH"]},
+            env={"PATH": os.environ["PATH"], **sanitizer_options(daemon)},
             cwd="/",
             user=entry.pw_uid,
             group=entry.pw_gid if gid is None else gid,
