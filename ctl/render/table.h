@@ -20,8 +20,9 @@ class Table {
     Align align = Align::kLeft;
   };
   struct Cell {
-    Cell(std::string cell_text,
-         Color cell_color = Color::kNone);  // NOLINT(google-explicit-constructor): rows read well
+    // Implicit, so that rows read well.
+    // NOLINTNEXTLINE(google-explicit-constructor)
+    Cell(std::string cell_text, Color cell_color = Color::kNone);
 
     std::string text;
     Color color;

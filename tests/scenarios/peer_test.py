@@ -36,7 +36,7 @@ def sanitizer_options(daemon):
                 copy.chmod(0o644)
                 return f"suppressions={copy}"
 
-            options[name] = re.sub(r"suppressions=([^:\s]+)", reachable, os.environ[name])
+            options[name] = re.sub(r"\bsuppressions=([^:\s]+)", reachable, os.environ[name])
     return options
 
 
