@@ -93,29 +93,33 @@ TEST_F(HttpCheck, RequestIsAsConfigured) {
     }
     peer.Send(Response(200, ""));
   });
+  const auto seen = [&] {
+    const std::lock_guard lock(mutex);
+    return request;
+  };
   HealthCheckConfig config = Http(server.Url("/x?y=z"));
   config.headers = {{"X-Probe", "one"}, {"Host", "app.test"}, {"X-Empty", ""}};
   ASSERT_TRUE(Run(config).success);
-  EXPECT_THAT(request, StartsWith("GET /x?y=z HTTP/1.1\r\n"));
-  EXPECT_THAT(request, HasSubstr("X-Probe: one\r\n"));
-  EXPECT_THAT(request, HasSubstr("Host: app.test\r\n"));
-  EXPECT_THAT(request, HasSubstr("X-Empty:\r\n"));
-  EXPECT_THAT(request, HasSubstr("User-Agent: supervisord/"));
-  EXPECT_THAT(request, Not(HasSubstr("Accept-Encoding")));
+  EXPECT_THAT(seen(), StartsWith("GET /x?y=z HTTP/1.1\r\n"));
+  EXPECT_THAT(seen(), HasSubstr("X-Probe: one\r\n"));
+  EXPECT_THAT(seen(), HasSubstr("Host: app.test\r\n"));
+  EXPECT_THAT(seen(), HasSubstr("X-Empty:\r\n"));
+  EXPECT_THAT(seen(), HasSubstr("User-Agent: supervisord/"));
+  EXPECT_THAT(seen(), Not(HasSubstr("Accept-Encoding")));
 
   config.method = "POST";
   ASSERT_TRUE(Run(config).success);
-  EXPECT_THAT(request, StartsWith("POST /x?y=z HTTP/1.1\r\n"));
-  EXPECT_THAT(request, HasSubstr("Content-Length: 0\r\n"));
-  EXPECT_THAT(request, Not(HasSubstr("Content-Type")));
+  EXPECT_THAT(seen(), StartsWith("POST /x?y=z HTTP/1.1\r\n"));
+  EXPECT_THAT(seen(), HasSubstr("Content-Length: 0\r\n"));
+  EXPECT_THAT(seen(), Not(HasSubstr("Content-Type")));
 
   config.method = "HEAD";
   ASSERT_TRUE(Run(config).success);
-  EXPECT_THAT(request, StartsWith("HEAD /x?y=z HTTP/1.1\r\n"));
+  EXPECT_THAT(seen(), StartsWith("HEAD /x?y=z HTTP/1.1\r\n"));
 
   config.method = "OPTIONS";
   ASSERT_TRUE(Run(config).success);
-  EXPECT_THAT(request, StartsWith("OPTIONS /x?y=z HTTP/1.1\r\n"));
+  EXPECT_THAT(seen(), StartsWith("OPTIONS /x?y=z HTTP/1.1\r\n"));
 }
 
 TEST_F(HttpCheck, HeaderWithALineBreakIsRefused) {
@@ -320,6 +324,7 @@ TEST_F(HttpCheck, CredentialsStayWithTheirOrigin) {
   HealthCheckConfig config = Http(server.Url());
   config.headers = {{"authorization", "Bearer canary"}, {"Cookie", "canary"}, {"X-Plain", "stays"}};
   ASSERT_TRUE(Run(config).success);
+  const std::lock_guard lock(mutex);
   EXPECT_THAT(request, HasSubstr("X-Plain: stays"));
   EXPECT_THAT(request, Not(HasSubstr("canary")));
 }
