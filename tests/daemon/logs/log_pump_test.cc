@@ -371,18 +371,20 @@ TEST_F(LogPumpTest, NobodyIsToldAfterLeaving) {
   FlushAndWait(*pump_, "web");
   EXPECT_EQ(told, before);
 
-  std::promise<void> left;
+  const auto left = std::make_shared<std::promise<void>>();
   std::mutex mutex;
   {
     const std::lock_guard lock(mutex);
-    subscription = pump_->Subscribe("web", [&](const std::string&) {
-      const std::lock_guard inner(mutex);
-      subscription.reset();  // from within its own callback
-      left.set_value();
+    subscription = pump_->Subscribe("web", [&, left](const std::string&) {
+      {
+        const std::lock_guard inner(mutex);
+        subscription.reset();  // from within its own callback
+      }
+      left->set_value();  // the last thing: from here on the test may end
     });
   }
   WriteAll(out.get(), "z");
-  left.get_future().wait();
+  left->get_future().wait();
 }
 
 TEST_F(LogPumpTest, CompressesRotatedFilesThatAnyGzipReads) {
