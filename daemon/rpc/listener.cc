@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -18,7 +19,10 @@ namespace {
 
 constexpr int kBacklog = 1024;
 constexpr int kAcceptsATurn = 64;
-constexpr absl::Duration kLookInterval = absl::Milliseconds(500);
+// Only for file systems whose changes inotify(7) does not tell.
+constexpr absl::Duration kLookInterval = absl::Seconds(30);
+// After a removal: whoever removes a whole directory may not be done.
+constexpr absl::Duration kLookAgain = absl::Milliseconds(200);
 constexpr absl::Duration kPause = absl::Milliseconds(100);
 
 }  // namespace
@@ -54,6 +58,7 @@ absl::StatusOr<std::unique_ptr<Listener>> Listener::Open(Loop& loop, const Optio
   if (absl::Status status = listener->Bind(); !status.ok()) {
     return status;
   }
+  listener->WatchDirectory();
   listener->look_timer_->ArmAfter(kLookInterval);
   return listener;
 }
@@ -122,6 +127,23 @@ void Listener::Accept() {
   }
 }
 
+void Listener::WatchDirectory() {
+  directory_fd_.Reset(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+  const std::string directory = options_.path.substr(0, options_.path.rfind('/') + 1);
+  if (!directory_fd_ ||
+      inotify_add_watch(directory_fd_.get(), directory.c_str(),
+                        IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_DELETE_SELF | IN_MOVE_SELF) < 0) {
+    LogWarning("the socket's directory can't be watched", {{"directory", directory}, {"error", ErrnoText(errno)}});
+    return;
+  }
+  directory_watch_ = loop_.WatchFd(directory_fd_.get(), Loop::Interest::kRead, [this](Loop::Ready) {
+    char events[4096];
+    while (read(directory_fd_.get(), events, sizeof(events)) > 0) {
+    }
+    LookAfter();
+  });
+}
+
 void Listener::LookAfter() {
   struct stat info {};
   const bool there = lstat(options_.path.c_str(), &info) == 0;
@@ -129,6 +151,11 @@ void Listener::LookAfter() {
     const absl::Status status = Bind();
     LogWarning("the socket was removed by somebody; made again",
                {{"socket", options_.path}, {"result", status.ok() ? "ok" : std::string(status.message())}});
+    if (status.ok()) {
+      WatchDirectory();  // it may be another directory of the same name
+    }
+    look_timer_->ArmAfter(kLookAgain);
+    return;
   }
   look_timer_->ArmAfter(kLookInterval);
 }

@@ -34,6 +34,7 @@ class Listener {
   Listener(Loop& loop, Options options, std::function<void(UniqueFd)> on_connection);
   absl::Status Bind();
   void Accept();
+  void WatchDirectory();
   void LookAfter();
 
   Loop& loop_;
@@ -43,6 +44,8 @@ class Listener {
   dev_t device_ = 0;
   ino_t inode_ = 0;
   std::unique_ptr<Loop::Watch> watch_;
+  UniqueFd directory_fd_;
+  std::unique_ptr<Loop::Watch> directory_watch_;
   std::unique_ptr<Loop::Timer> look_timer_;
   std::unique_ptr<Loop::Timer> resume_timer_;  // out of descriptors: accepting pauses
 };
