@@ -5,7 +5,7 @@
 // again (CallbackAlternativeCQ in completion_queue_cc.cc): thousands of wake-ups an hour in a daemon that has
 // nothing to do. The linker puts this in their call's place (--wrap, where gRPC is linked statically): they wait until
 // there is something, which the queue's shutdown is, too. The linker makes the names.
-// NOLINTBEGIN(bugprone-reserved-identifier)
+// NOLINTBEGIN(bugprone-reserved-identifier,readability-identifier-naming)
 extern "C" {
 
 grpc_event __real_grpc_completion_queue_next(grpc_completion_queue* queue, gpr_timespec deadline, void* reserved);
@@ -21,4 +21,4 @@ grpc_event __wrap_grpc_completion_queue_next(grpc_completion_queue* queue, gpr_t
 }
 
 }  // extern "C"
-// NOLINTEND(bugprone-reserved-identifier)
+// NOLINTEND(bugprone-reserved-identifier,readability-identifier-naming)
