@@ -22,7 +22,7 @@ class Table {
   struct Cell {
     // Implicit, so that rows read well.
     // NOLINTNEXTLINE(google-explicit-constructor)
-    Cell(std::string cell_text, Color cell_color = Color::kNone);
+    Cell(const std::string& cell_text, Color cell_color = Color::kNone);
 
     std::string text;
     Color color;

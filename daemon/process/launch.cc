@@ -22,9 +22,8 @@
 
 // glibc's own name for clone(2). The plain one is intercepted by ThreadSanitizer, whose wrapper takes the child for a
 // fork's and does in our shared memory what only a copy of it would survive.
-extern "C" int __clone(int (*function)(void*), void* stack, int flags,
-                       void* argument,  // NOLINT(bugprone-reserved-identifier)
-                       ...) noexcept;
+// NOLINTNEXTLINE(bugprone-reserved-identifier,readability-identifier-naming)
+extern "C" int __clone(int (*function)(void*), void* stack, int flags, void* argument, ...) noexcept;
 
 namespace supervisor {
 namespace {
