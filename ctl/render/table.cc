@@ -60,7 +60,8 @@ std::string Colored(std::string_view text, Color color, bool enabled) {
   return out;
 }
 
-Table::Cell::Cell(const std::string& cell_text, Color cell_color) : text(EscapeForTerminal(cell_text)), color(cell_color) {}
+Table::Cell::Cell(const std::string& cell_text, Color cell_color)
+    : text(EscapeForTerminal(cell_text)), color(cell_color) {}
 
 Table::Table(std::vector<Column> columns) : columns_(std::move(columns)) {
   widths_.reserve(columns_.size());
