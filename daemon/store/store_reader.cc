@@ -87,7 +87,7 @@ absl::Status StoreReader::Connect() {
   if (!rows.ok()) {
     return rows.status();
   }
-  connection_.emplace(*std::move(db), *std::move(rows));
+  connection_.emplace(Connection{*std::move(db), *std::move(rows)});
   return absl::OkStatus();
 }
 

@@ -190,7 +190,7 @@ absl::Status StoreWriter::Connect() {
   if (!rows.ok()) {
     return rows.status();
   }
-  connection_.emplace(*std::move(db), *std::move(rows), *std::move(path), *identity);
+  connection_.emplace(Connection{*std::move(db), *std::move(rows), *std::move(path), *identity});
   return absl::OkStatus();
 }
 
