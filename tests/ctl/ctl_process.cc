@@ -48,6 +48,12 @@ CtlProcess::CtlProcess(const std::vector<std::string>& arguments, const std::vec
   line.emplace_back(SUPERVISORCTL_PATH);
   line.insert(line.end(), arguments.begin(), arguments.end());
   std::vector<std::string> variables = environment;
+  // What a sanitizer was told of this run is not part of what a test chooses.
+  for (const char* name : {"ASAN_OPTIONS", "LSAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS"}) {
+    if (const char* value = std::getenv(name); value != nullptr) {
+      variables.push_back(std::string(name) + "=" + value);
+    }
+  }
   posix_spawn_file_actions_t actions{};
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, out.write_end.get(), STDOUT_FILENO);

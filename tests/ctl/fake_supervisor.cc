@@ -142,6 +142,7 @@ void FakeSupervisor::DropConnections() {
 }
 
 void FakeSupervisor::StopListening() {
+  const std::lock_guard lock(listening_mutex_);
   if (acceptor_.joinable()) {
     eventfd_write(wake_.get(), 1);
     acceptor_.join();
