@@ -82,7 +82,7 @@ class FakeSupervisor {
   UniqueFd wake_;  // eventfd: ends AcceptLoop
   std::mutex mutex_;
   std::vector<UniqueFd> connections_;  // duplicates, to cut them; guarded by mutex_
-  std::mutex listening_mutex_;  // of StopListening, which an answer may call
+  std::mutex listening_mutex_;         // of StopListening, which an answer may call
   std::thread acceptor_;
 };
 
