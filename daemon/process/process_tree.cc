@@ -11,11 +11,18 @@
 #include "daemon/process/proc_fs.h"
 
 namespace supervisor {
+
+void ProcessTree::AddSession(pid_t session) {
+  if (std::ranges::find(sessions_, session) == sessions_.end()) {
+    sessions_.push_back(session);
+  }
+}
+
 std::vector<pid_t> ProcessTree::Pids() const {
   if (cgroup_ != nullptr) {
     return cgroup_->Pids();
   }
-  if (session_ == 0) {
+  if (sessions_.empty()) {
     return {};
   }
   const std::vector<ProcStat> all = ReadAllProcesses();
@@ -27,7 +34,8 @@ std::vector<pid_t> ProcessTree::Pids() const {
   const pid_t parent = getppid();
   std::unordered_set<pid_t> members;
   const auto belongs = [&](const ProcStat& stat) {
-    if (stat.session == session_ || stat.pid == session_ || members.contains(stat.parent)) {
+    if (std::ranges::find(sessions_, stat.session) != sessions_.end() ||
+        std::ranges::find(sessions_, stat.pid) != sessions_.end() || members.contains(stat.parent)) {
       return true;
     }
     // Only what the subreapers inherited can be an orphan of ours; reading every environment would cost too much.

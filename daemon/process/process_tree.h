@@ -28,7 +28,9 @@ class ProcessTree {
   int cgroup_procs_fd() const { return cgroup_ != nullptr ? cgroup_->procs_fd() : -1; }
 
   // The session that the processes were started in, which is their first process's pid.
-  void SetSession(pid_t session) { session_ = session; }
+  void SetSession(pid_t session) { sessions_ = {session}; }
+  // Another one that is theirs: that of a main process which the service has named itself.
+  void AddSession(pid_t session);
 
   std::vector<pid_t> Pids() const;
   bool Empty() const;
@@ -40,7 +42,7 @@ class ProcessTree {
  private:
   std::unique_ptr<Cgroup> cgroup_;
   std::string mark_;
-  pid_t session_ = 0;
+  std::vector<pid_t> sessions_;
 };
 
 }  // namespace supervisor

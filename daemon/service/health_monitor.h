@@ -33,6 +33,8 @@ class HealthMonitor {
   void Start(const HealthCheckConfig& config, const CheckTarget& target, bool awaits_readiness);
   void Ready();  // it was ready: from now on failures count
   void Stop();
+  // The service has another main process now.
+  void SetProcess(pid_t pid) { target_.pid = pid; }
   // Another configuration for a running process: the verdict is kept, the next check is by the new one.
   void Update(const HealthCheckConfig& config);
 

@@ -84,15 +84,17 @@ MachineConfig Instance::MachineConfigNow() const {
           .has_post_stop = !config_.hooks.post_stop.run.command.empty()};
 }
 
-std::vector<ServiceAction> Instance::StepEvent(const ServiceEvent& event, MonoTime now) {
+std::vector<ServiceAction> Instance::StepEvent(const ServiceEvent& event, MonoTime now, MonoTime& storm_allowance) {
   if (std::holds_alternative<StopRequested>(event)) {
     stopped_by_request_ = true;
   } else if (std::holds_alternative<StartRequested>(event) || std::holds_alternative<RestartRequested>(event)) {
     stopped_by_request_ = false;
   }
   const int restarts_before = machine_.restart_count;
+  machine_.storm_allowance = storm_allowance;
   StepResult result = Step(MachineConfigNow(), machine_, event, now);
   machine_ = std::move(result.state);
+  storm_allowance = machine_.storm_allowance;
   if (machine_.restart_count > restarts_before || std::holds_alternative<RestartRequested>(event)) {
     last_restart_ = WallNow();
   }
@@ -103,17 +105,17 @@ std::vector<ServiceAction> Instance::StepEvent(const ServiceEvent& event, MonoTi
 void Instance::Perform(const ServiceAction& action) { std::visit(ActionPerformer{*this}, action); }
 
 void Instance::Settle() {
-  timer_->ArmAt(machine_.deadline);
+  timer_->ArmAt(NextDeadline(machine_));
   WriteRecord();
 }
 
 bool Instance::TakeChanged() { return std::exchange(changed_, false); }
 
 void Instance::OnTimer() {
-  if (MonotonicNow() >= machine_.deadline) {
+  if (MonotonicNow() >= NextDeadline(machine_)) {
     Enqueue(DeadlineReached{});
   } else {
-    timer_->ArmAt(machine_.deadline);
+    timer_->ArmAt(NextDeadline(machine_));
   }
 }
 
@@ -242,32 +244,25 @@ void Instance::AddLimits(SpawnRequest& request) const {
   }
 }
 
-absl::Status Instance::OpenNotifySocket(SpawnRequest& request) {
-  if (config_.readiness.type != ReadinessType::kNotify) {
-    notify_.reset();
-    return absl::OkStatus();
-  }
-  const uid_t owner = request.credentials ? request.credentials->uid : geteuid();
-  absl::StatusOr<std::unique_ptr<NotifySocket>> socket =
-      NotifySocket::Open(context_.loop, fmt::format("{}/{}.notify", context_.state_directory, id_), owner,
-                         [this](const Notification& notification) { OnNotification(notification); });
-  if (!socket.ok()) {
-    return socket.status();
-  }
-  notify_ = *std::move(socket);
-  SetVariable(request.environment, "NOTIFY_SOCKET", notify_->path());
-  return absl::OkStatus();
-}
-
 void Instance::Launch(uint64_t spawn) {
   if (!spawning_ || spawn != spawn_) {
     return;
   }
   SpawnRequest request = BaseRequest(config_.run);
   AddLimits(request);
-  if (const absl::Status status = OpenNotifySocket(request); !status.ok()) {
-    FailStart(std::string(status.message()));
+  const absl::StatusOr<absl::Duration> watchdog = WatchdogOf(request.environment);
+  if (!watchdog.ok()) {
+    FailStart(std::string(watchdog.status().message()));
     return;
+  }
+  watchdog_ = *watchdog;
+  notify_.reset();
+  if (WantsNotifications(watchdog_)) {
+    if (const absl::Status status = OpenNotifySocket(request.credentials); !status.ok()) {
+      FailStart(std::string(status.message()));
+      return;
+    }
+    SetVariable(request.environment, "NOTIFY_SOCKET", notify_->path());
   }
   SetVariable(request.environment, ProcessTree::kMarkVariable, tree_.mark());
   request.stdout_fd = stdout_fd_.get();
@@ -280,6 +275,8 @@ void Instance::Launch(uint64_t spawn) {
   }
   spawning_ = false;
   child_ = *std::move(child);
+  execed_ = false;
+  early_.clear();
   started_ = WallNow();
   tree_.SetSession(child_->pid());
   sampler_.Reset();
@@ -294,9 +291,10 @@ void Instance::FailStart(const std::string& why) {
   Enqueue(StartFailed{fmt::format("cannot start {}: {}", id_, why)});
 }
 
+// For the process that is the main one from now on.
 ChildProcess::Observer Instance::ObserveChild() {
   return {.on_started = [this](const std::optional<SpawnFailure>& failure) { OnStarted(failure); },
-          .on_exit = [this](WaitStatus status) { OnExit(status); }};
+          .on_exit = [this, child = ++child_number_](WaitStatus status) { OnExit(child, status); }};
 }
 
 void Instance::OnStarted(const std::optional<SpawnFailure>& failure) {
@@ -304,8 +302,12 @@ void Instance::OnStarted(const std::optional<SpawnFailure>& failure) {
     exec_failure_ = failure->ToString();
     return;
   }
+  execed_ = true;
   WritePidFile();
-  Enqueue(ExecSucceeded{child_->pid()});
+  Enqueue(ExecSucceeded{child_->pid(), watchdog_});
+  for (const Notification& notification : std::exchange(early_, {})) {
+    OnNotification(notification);
+  }
   const bool awaits = config_.readiness.type == ReadinessType::kHealthCheck;
   BeginHealth(awaits);
 }
@@ -315,23 +317,17 @@ void Instance::BeginHealth(bool awaits_readiness) {
                 awaits_readiness);
 }
 
-void Instance::OnNotification(const Notification& notification) {
-  // The main process, or one that it started, may speak for the service; nobody else (a left-over of another run).
-  const std::vector<pid_t> members = tree_.Pids();
-  if (std::ranges::find(members, notification.sender) == members.end()) {
+void Instance::OnExit(uint64_t child, WaitStatus status) {
+  if (notify_ != nullptr) {
+    notify_->Receive();  // what it said before it ended counts: MAINPID= of the process that goes on, above all
+  }
+  if (child != child_number_) {
+    former_.erase(child);
     return;
   }
-  if (!notification.status.empty()) {
-    status_text_ = notification.status;
-  }
-  if (notification.ready) {
-    Enqueue(BecameReady{});
-  }
-}
-
-void Instance::OnExit(WaitStatus status) {
   health_.Stop();
   notify_.reset();
+  early_.clear();
   // What it wrote last must be in its log when its exit is told; a restart does not wait for that.
   child_.reset();
   RemovePidFile();
@@ -359,7 +355,7 @@ void Instance::FinishExit(WaitStatus status) {
 
 // ------------------------------------------------------------------------------------------------------- stopping
 
-void Instance::operator()(const TerminateTree&) {
+void Instance::operator()(const TerminateTree& action) {
   if (spawning_) {
     spawning_ = false;  // its identity or its logs were still being prepared: there is nothing to stop
     Enqueue(StartFailed{"stopped before it was started"});
@@ -367,6 +363,11 @@ void Instance::operator()(const TerminateTree&) {
   }
   const GracefulShutdownConfig& shutdown = config_.graceful_shutdown;
   const pid_t main = pid();
+  if (action.hung && child_ != nullptr) {
+    static_cast<void>(child_->Signal(SIGABRT));
+    static_cast<void>(child_->Signal(SIGCONT));
+    return;
+  }
   if (!shutdown.run.command.empty() && main != 0) {
     SpawnRequest request = BaseRequest(shutdown.run);
     SetVariable(request.environment, "MAINPID", fmt::format("{}", main));

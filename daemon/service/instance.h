@@ -77,12 +77,12 @@ class Instance {
   absl::Time last_restart() const { return last_restart_; }
   const Usage& usage() const { return usage_; }
   const std::string& status_text() const { return status_text_; }
-  MonoTime deadline() const { return machine_.deadline; }
   // Another state than when last asked.
   bool TakeChanged();
 
   // One step of the machine: returns what is to be performed, after all events of the turn have been stepped.
-  std::vector<ServiceAction> StepEvent(const ServiceEvent& event, MonoTime now);
+  // `storm_allowance` is the restart budget that all instances share.
+  std::vector<ServiceAction> StepEvent(const ServiceEvent& event, MonoTime now, MonoTime& storm_allowance);
   void Perform(const ServiceAction& action);
   // After the turn's actions: arms the timer, writes the record if it changed.
   void Settle();
@@ -130,14 +130,18 @@ class Instance {
   void Launch(uint64_t spawn);
   SpawnRequest BaseRequest(const CommandConfig& run) const;
   void AddLimits(SpawnRequest& request) const;
-  absl::Status OpenNotifySocket(SpawnRequest& request);
+  absl::StatusOr<absl::Duration> WatchdogOf(const Environment& environment) const;
+  bool WantsNotifications(absl::Duration watchdog) const;
+  absl::Status OpenNotifySocket(const std::optional<SpawnRequest::Credentials>& credentials);
   void ReopenLogs();
   void FailStart(const std::string& why);
   ChildProcess::Observer ObserveChild();
   void OnStarted(const std::optional<SpawnFailure>& failure);
-  void OnExit(WaitStatus status);
+  void OnExit(uint64_t child, WaitStatus status);
   void FinishExit(WaitStatus status);
   void OnNotification(const Notification& notification);
+  bool MayNotify(const Notification& notification) const;
+  void ChangeMainProcess(pid_t pid);
   void BeginHealth(bool awaits_readiness);
 
   std::unique_ptr<Cgroup> MakeCgroup(const std::string& name) const;
@@ -159,10 +163,17 @@ class Instance {
   std::unique_ptr<Loop::Timer> sweep_timer_;  // while what the main process left behind goes
   absl::Duration sweep_delay_;
   std::unique_ptr<ChildProcess> child_;
+  uint64_t child_number_ = 0;  // of child_, among all that this instance has had
+  // Those that were the main process until the service named another (MAINPID=): still to be reaped, by number.
+  std::map<uint64_t, std::unique_ptr<ChildProcess>> former_;
   std::unique_ptr<HelperCommand> hook_;
   std::unique_ptr<HelperCommand> post_start_hook_;
   std::unique_ptr<HelperCommand> stop_command_;
   std::unique_ptr<NotifySocket> notify_;
+  std::vector<Notification> early_;  // came before the report that execve(2) has succeeded
+  absl::Duration watchdog_;          // WATCHDOG_USEC of the environment that it is started with
+  bool strangers_told_ = false;      // of this socket: that somebody else spoke
+  bool execed_ = false;              // child_ has made it through execve(2)
   std::optional<ServiceIdentity> identity_;
   UniqueFd stdout_fd_;
   UniqueFd stderr_fd_;

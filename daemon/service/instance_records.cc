@@ -54,7 +54,8 @@ void Instance::WriteRecord() {
                         .ready = machine_.phase == Phase::kRunning,
                         .attempts = machine_.attempts,
                         .restart_count = machine_.restart_count,
-                        .started_unix_ms = started_ == absl::InfinitePast() ? 0 : absl::ToUnixMillis(started_)};
+                        .started_unix_ms = started_ == absl::InfinitePast() ? 0 : absl::ToUnixMillis(started_),
+                        .watchdog_us = absl::ToInt64Microseconds(machine_.watchdog)};
   if (record.pid != 0) {
     if (record.pid == written_.pid) {
       record.start_ticks = written_.start_ticks;
@@ -89,11 +90,17 @@ void Instance::Adopt(const std::map<pid_t, WaitStatus>& reaped) {
     if (record->pid != 0) {
       absl::StatusOr<std::unique_ptr<ChildProcess>> child =
           ChildProcess::Adopt(context_.loop, record->pid, record->start_ticks, ObserveChild());
-      const Adopted adopted{record->pid, record->ready, record->attempts, record->restart_count};
+      const Adopted adopted{record->pid, record->ready, record->attempts, record->restart_count,
+                            absl::Microseconds(record->watchdog_us)};
       if (child.ok()) {
         child_ = *std::move(child);
+        execed_ = true;
+        watchdog_ = adopted.watchdog;
         started_ = absl::FromUnixMillis(record->started_unix_ms);
         tree_.SetSession(record->pid);
+        if (const std::optional<ProcStat> stat = ReadProcStat(record->pid)) {
+          tree_.AddSession(stat->session);  // another than its own where the service has named its main process
+        }
         ReopenLogs();
         Enqueue(adopted);
         BeginHealth(!record->ready && config_.readiness.type == ReadinessType::kHealthCheck);
@@ -120,6 +127,12 @@ void Instance::ReopenLogs() {
   WithIdentity([this](absl::StatusOr<ServiceIdentity> identity) {
     if (identity.ok()) {
       identity_ = *std::move(identity);
+    }
+    if (child_ != nullptr && WantsNotifications(watchdog_)) {
+      if (const absl::Status status = OpenNotifySocket(BaseRequest(config_.run).credentials); !status.ok()) {
+        LogError("cannot hear what the adopted service says of itself",
+                 {{"service", id_}, {"error", std::string(status.message())}});
+      }
     }
     const auto keep = [this, alive = std::weak_ptr<bool>(alive_)](bool is_stderr) {
       return [this, alive, is_stderr, &loop = context_.loop](absl::StatusOr<UniqueFd> fd) {

@@ -64,6 +64,10 @@ bool IsAlive(Phase phase);
 // On its way up, its outcome not yet known.
 bool IsComingUp(Phase phase);
 
+struct MachineState;
+// When the driver has to send DeadlineReached.
+MonoTime NextDeadline(const MachineState& state);
+
 // Who or what caused something, as events tell it.
 struct Cause {
   std::string actor;   // "policy", "health check", "limit", "dependency", "supervisor", "uid 0 (root) pid 123 (...)"
@@ -75,7 +79,7 @@ struct Cause {
 struct MachineConfig {
   RestartPolicyConfig restart;
   ReadinessConfig readiness;
-  absl::Duration stop_timeout = absl::Seconds(10);
+  absl::Duration stop_timeout = absl::Seconds(10);  // zero: no limit, it is never killed
   bool has_pre_start = false;
   bool has_post_start = false;
   bool has_pre_stop = false;
@@ -98,6 +102,12 @@ struct MachineState {
   int restart_count = 0;            // restarts by policy since an operator last started it
   MonoTime deadline = kNoDeadline;  // DeadlineReached is due then
   MonoTime spawn_allowance;         // bounds the spawn rate: see restart_policy.h
+  MonoTime storm_allowance;         // the same for all instances together: lent by the driver for each step
+  // sd_notify(3)'s watchdog: while it runs the service has to say WATCHDOG=1 at least this often. Zero: it need not.
+  absl::Duration watchdog;
+  MonoTime watchdog_deadline = kNoDeadline;  // DeadlineReached is due then too
+  bool leaving = false;                      // in kTerminating: it said STOPPING=1, and nobody has asked it to
+  bool reloading = false;                    // it said RELOADING=1, and not yet READY=1 again
   std::optional<WaitStatus> last_exit;
   bool exit_told = true;  // last_exit is in the events: each is told exactly once
   std::string failure;    // of this run, when it is not simply the exit: "unhealthy: HTTP 503"
@@ -134,13 +144,24 @@ struct HookEnded {
 };
 struct ExecSucceeded {
   int pid = 0;
+  absl::Duration watchdog;  // WATCHDOG_USEC of its environment; zero: none
 };
 // The start failed, at whatever step; no process of it is left.
 struct StartFailed {
   std::string message;
 };
-// By notification or by its health check; by uptime the machine sees itself.
+// By its health check; by uptime the machine sees itself.
 struct BecameReady {};
+// What the service says of itself by sd_notify(3); the driver has checked who speaks.
+struct Notified {
+  bool ready = false;
+  bool stopping = false;
+  bool reloading = false;
+  bool alive = false;                      // WATCHDOG=1
+  bool hung = false;                       // WATCHDOG=trigger
+  std::optional<absl::Duration> watchdog;  // WATCHDOG_USEC=; zero switches it off
+  absl::Duration extend;                   // EXTEND_TIMEOUT_USEC=; zero: not said
+};
 struct ProcessExited {
   WaitStatus status = WaitStatus::Unknown();
   bool tree_empty = true;  // nothing that it started is left
@@ -160,11 +181,12 @@ struct Adopted {
   bool ready = true;
   int attempts = 0;
   int restart_count = 0;
+  absl::Duration watchdog;
 };
 
 using ServiceEvent = std::variant<StartRequested, StopRequested, RestartRequested, GateOpened, GateBlocked, HookEnded,
-                                  ExecSucceeded, StartFailed, BecameReady, ProcessExited, TreeEmptied, CheckFailed,
-                                  LimitExceeded, DeadlineReached, Adopted>;
+                                  ExecSucceeded, StartFailed, BecameReady, Notified, ProcessExited, TreeEmptied,
+                                  CheckFailed, LimitExceeded, DeadlineReached, Adopted>;
 
 // ----------------------------------------------------------------------------------------------------------- actions
 // Answered by HookEnded, but for kPostStart, whose failure is only told.
@@ -176,7 +198,9 @@ struct CancelHook {};
 // Answered by ExecSucceeded or StartFailed.
 struct SpawnProcess {};
 // The graceful signal, or the configured command.
-struct TerminateTree {};
+struct TerminateTree {
+  bool hung = false;  // it has stopped answering: SIGABRT, so that it leaves a core dump, as systemd does
+};
 // SIGKILL to all of it. TreeEmptied follows (or the deadline, and this again).
 struct KillTree {};
 // An event for the record.

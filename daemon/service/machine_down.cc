@@ -68,6 +68,9 @@ void Stepper::operator()(const StopRequested& event) {
       if (state_.phase != Phase::kKilling) {
         state_.reason.clear();
       }
+      if (state_.leaving) {
+        Terminate();  // it says that it goes by itself; asked to, it also has to
+      }
       return;
   }
 }
@@ -81,21 +84,42 @@ void Stepper::BeginStop() {
   Terminate();
 }
 
-void Stepper::Terminate() {
-  Enter(Phase::kTerminating, After(config_.stop_timeout));
-  actions_.emplace_back(TerminateTree{});
+void Stepper::Terminate(bool hung) {
+  Enter(Phase::kTerminating, StopDeadline());
+  actions_.emplace_back(TerminateTree{hung});
 }
 
-void Stepper::FailRun(const char* actor, const char* what, const std::string& message) {
+// Marks the run as failed, to be stopped and restarted by the policy. False where that is not to be.
+bool Stepper::FailRun(const char* actor, const char* what, const std::string& message) {
   // A policy that never restarts would only take away what still half works: then the alert is all there is.
   if (state_.phase != Phase::kRunning || !state_.desired_up || config_.restart.mode == RestartMode::kNever) {
-    return;
+    return false;
   }
   state_.failure = fmt::format("{}: {}", what, message);
   state_.reason = state_.failure;
   state_.next = Next::kPolicy;
   Record("restarting", fmt::format("stops it to restart it: {}", state_.failure), {.actor = actor, .reason = {}});
-  BeginStop();
+  return true;
+}
+
+void Stepper::operator()(const CheckFailed& event) {
+  if (FailRun("health check", "unhealthy", event.message)) {
+    BeginStop();
+  }
+}
+
+void Stepper::operator()(const LimitExceeded& event) {
+  if (FailRun("limit", "limit exceeded", event.message)) {
+    BeginStop();
+  }
+}
+
+void Stepper::WatchdogFailed(const std::string& message) {
+  state_.watchdog_deadline = kNoDeadline;  // told once; its next WATCHDOG=1 arms it again
+  Record("unhealthy", fmt::format("watchdog: {}", message), {.actor = "watchdog", .reason = {}});
+  if (FailRun("watchdog", "watchdog", message)) {
+    Terminate(true);  // no pre_stop hook: what hangs would only make that hang too
+  }
 }
 
 void Stepper::operator()(const HookEnded& event) {
@@ -287,13 +311,18 @@ void Stepper::ApplyPolicy() {
 
 void Stepper::Restart(const std::string& why, absl::Duration delay) {
   ++state_.attempts;
-  delay = std::max(delay, TakeSpawnAllowance(state_.spawn_allowance, now_));
+  delay = std::max(delay, TakeAllowance(state_.spawn_allowance, now_, kSpawnBucket));
+  const absl::Duration storm_delay = TakeAllowance(state_.storm_allowance, now_, kStormBucket);
+  const bool held_back = storm_delay > delay;
+  delay = std::max(delay, storm_delay);
   const std::string ordinal = config_.restart.max_attempts > 0
                                   ? fmt::format("restart {} of {}", state_.attempts, config_.restart.max_attempts)
                                   : fmt::format("restart {}", state_.attempts);
   Record("restarting",
-         delay > absl::ZeroDuration() ? fmt::format("{} in {}: {}", ordinal, FormatSpan(delay), why)
-                                      : fmt::format("{} at once: {}", ordinal, why),
+         delay > absl::ZeroDuration()
+             ? fmt::format("{} in {}{}: {}", ordinal, FormatSpan(delay),
+                           held_back ? " (held back: too many restarts of all services)" : "", why)
+             : fmt::format("{} at once: {}", ordinal, why),
          PolicyCause());
   auto& event = std::get<RecordEvent>(actions_.back());
   event.exit = state_.last_exit;
@@ -307,6 +336,9 @@ void Stepper::Restart(const std::string& why, absl::Duration delay) {
 }
 
 void Stepper::operator()(const DeadlineReached&) {
+  if (now_ >= state_.watchdog_deadline) {
+    WatchdogFailed(fmt::format("no WATCHDOG=1 for {}", FormatSpan(state_.watchdog)));
+  }
   if (now_ < state_.deadline) {
     return;
   }
@@ -355,6 +387,8 @@ void Stepper::operator()(const DeadlineReached&) {
       return;
   }
 }
+
+MonoTime NextDeadline(const MachineState& state) { return std::min(state.deadline, state.watchdog_deadline); }
 
 StepResult Step(const MachineConfig& config, MachineState state, const ServiceEvent& event, MonoTime now) {
   Stepper stepper(config, std::move(state), now);

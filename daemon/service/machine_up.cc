@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "common/time_format.h"
@@ -108,11 +109,15 @@ void Stepper::operator()(const RestartRequested& event) {
     case Phase::kRunning:
       BeginStop();
       return;
+    case Phase::kTerminating:
+      if (state_.leaving) {
+        Terminate();
+      }
+      return;
     case Phase::kStopped:
     case Phase::kWaiting:
     case Phase::kBlocked:
     case Phase::kPreStop:
-    case Phase::kTerminating:
     case Phase::kKilling:
     case Phase::kPostStop:
     case Phase::kBackoff:
@@ -159,6 +164,7 @@ void Stepper::operator()(const ExecSucceeded& event) {
     return;
   }
   state_.started_once = true;
+  state_.watchdog = event.watchdog;
   std::string message = fmt::format("started, pid {}", event.pid);
   if (state_.is_restart) {
     message += fmt::format(" (restart {} after: {})", state_.restart_count, RunEndText());
@@ -185,11 +191,16 @@ void Stepper::operator()(const ExecSucceeded& event) {
   }
 }
 
-void Stepper::RunIsReady() {
+void Stepper::EnterRunning() {
   // Once it has been well for reset_after, the attempts made so far no longer count against it.
   Enter(Phase::kRunning, state_.attempts > 0 && config_.restart.reset_after > absl::ZeroDuration()
                              ? After(config_.restart.reset_after)
                              : kNoDeadline);
+  ArmWatchdog();
+}
+
+void Stepper::RunIsReady() {
+  EnterRunning();
   state_.reason.clear();
   if (config_.readiness.type != ReadinessType::kExec) {
     Record("ready", "ready", state_.is_restart ? PolicyCause() : state_.cause);
@@ -203,6 +214,50 @@ void Stepper::RunIsReady() {
 void Stepper::operator()(const BecameReady&) {
   if (state_.phase == Phase::kBecomingReady) {
     RunIsReady();
+  }
+}
+
+void Stepper::operator()(const Notified& event) {
+  if (event.watchdog) {
+    state_.watchdog = *event.watchdog;
+  }
+  if (event.extend > absl::ZeroDuration()) {
+    ExtendDeadline(event.extend);
+  }
+  if (state_.phase == Phase::kBecomingReady && event.ready && config_.readiness.type == ReadinessType::kNotify) {
+    RunIsReady();
+  }
+  if (state_.phase != Phase::kRunning) {
+    return;
+  }
+  if (event.ready && std::exchange(state_.reloading, false)) {
+    state_.reason.clear();
+  }
+  if (event.reloading && !event.ready) {
+    state_.reloading = true;
+    state_.reason = "reloads its configuration (RELOADING=1)";
+  }
+  if (event.alive || event.watchdog) {
+    ArmWatchdog();
+  }
+  if (event.stopping) {
+    // It goes by itself; from here on it is held to the deadline of a stop.
+    Enter(Phase::kTerminating, StopDeadline());
+    state_.leaving = true;
+    state_.reason = "it says that it is stopping (STOPPING=1)";
+    return;
+  }
+  if (event.hung) {
+    WatchdogFailed("it says so itself (WATCHDOG=trigger)");
+  }
+}
+
+// EXTEND_TIMEOUT_USEC: never to an earlier time than was granted before.
+void Stepper::ExtendDeadline(absl::Duration by) {
+  const bool waits_for_ready =
+      state_.phase == Phase::kBecomingReady && config_.readiness.type != ReadinessType::kUptime;
+  if ((waits_for_ready || state_.phase == Phase::kTerminating) && state_.deadline != kNoDeadline) {
+    state_.deadline = std::max(state_.deadline, After(by));
   }
 }
 
@@ -231,12 +286,11 @@ void Stepper::operator()(const Adopted& event) {
   state_.started_once = true;
   state_.attempts = event.attempts;
   state_.restart_count = event.restart_count;
+  state_.watchdog = event.watchdog;
   state_.cause = {.actor = "supervisor", .reason = {}};
   Record("adopted", fmt::format("adopted, pid {}", event.pid), state_.cause);
   if (event.ready) {
-    Enter(Phase::kRunning, state_.attempts > 0 && config_.restart.reset_after > absl::ZeroDuration()
-                               ? After(config_.restart.reset_after)
-                               : kNoDeadline);
+    EnterRunning();
     return;
   }
   Enter(Phase::kBecomingReady,

@@ -6,6 +6,8 @@
 #include <sys/un.h>
 
 #include <algorithm>
+#include <charconv>
+#include <cstdint>
 #include <cstring>
 #include <utility>
 
@@ -18,7 +20,22 @@ constexpr size_t kLargestDatagram = 4096;
 constexpr int kDatagramsATurn = 32;
 constexpr size_t kLongestStatus = 256;
 
+template <typename Number>
+std::optional<Number> ParseNumber(std::string_view text) {
+  Number number{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  return error == std::errc() && end == text.data() + text.size() ? std::optional<Number>(number) : std::nullopt;
+}
+
 }  // namespace
+
+std::optional<absl::Duration> ParseMicroseconds(std::string_view text) {
+  constexpr uint64_t kCentury = 3'155'760'000'000'000;
+  const std::optional<uint64_t> number = ParseNumber<uint64_t>(text);
+  return number && *number <= kCentury
+             ? std::optional<absl::Duration>(absl::Microseconds(static_cast<int64_t>(*number)))
+             : std::nullopt;
+}
 
 Notification ParseNotification(std::string_view text) {
   Notification notification;
@@ -29,6 +46,19 @@ Notification ParseNotification(std::string_view text) {
       notification.ready = true;
     } else if (line == "STOPPING=1") {
       notification.stopping = true;
+    } else if (line == "RELOADING=1") {
+      notification.reloading = true;
+    } else if (line == "WATCHDOG=1") {
+      notification.alive = true;
+    } else if (line == "WATCHDOG=trigger") {
+      notification.hung = true;
+    } else if (line.starts_with("WATCHDOG_USEC=")) {
+      notification.watchdog = ParseMicroseconds(line.substr(14));
+    } else if (line.starts_with("EXTEND_TIMEOUT_USEC=")) {
+      notification.extend = ParseMicroseconds(line.substr(20)).value_or(absl::ZeroDuration());
+    } else if (line.starts_with("MAINPID=")) {
+      const auto pid = ParseNumber<pid_t>(line.substr(8));
+      notification.main_pid = pid && *pid > 1 ? *pid : 0;
     } else if (line.starts_with("STATUS=")) {
       notification.status = line.substr(7, kLongestStatus);
       std::ranges::replace_if(
@@ -84,12 +114,10 @@ void NotifySocket::Receive() {
     if (got < 0) {
       return;
     }
-    pid_t sender = 0;
+    ucred sender{};
     for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
       if (header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_CREDENTIALS) {
-        ucred credentials{};
-        std::memcpy(&credentials, CMSG_DATA(header), sizeof(credentials));
-        sender = credentials.pid;
+        std::memcpy(&sender, CMSG_DATA(header), sizeof(sender));
       } else if (header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
         // FDSTORE and the like are not offered: what was sent along is closed, or it would be ours for ever.
         const size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
@@ -101,7 +129,8 @@ void NotifySocket::Receive() {
       }
     }
     Notification notification = ParseNotification(std::string_view(buffer, static_cast<size_t>(got)));
-    notification.sender = sender;
+    notification.sender = sender.pid;
+    notification.sender_uid = sender.uid;
     callback_(notification);
   }
 }

@@ -4,11 +4,12 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "common/unique_fd.h"
 #include "daemon/loop/loop.h"
 
@@ -16,12 +17,23 @@ namespace supervisor {
 
 // One datagram of the sd_notify(3) protocol: lines of NAME=value.
 struct Notification {
-  pid_t sender = 0;  // as the kernel reports it (SCM_CREDENTIALS)
+  pid_t sender = 0;  // as the kernel reports it (SCM_CREDENTIALS, unix(7)): it may be gone by now
+  uid_t sender_uid = 0;
   bool ready = false;
   bool stopping = false;
-  std::string status;  // STATUS=; empty: none
+  bool reloading = false;
+  bool alive = false;                      // WATCHDOG=1
+  bool hung = false;                       // WATCHDOG=trigger
+  std::string status;                      // STATUS=; empty: none
+  pid_t main_pid = 0;                      // MAINPID=; 0: none
+  std::optional<absl::Duration> watchdog;  // WATCHDOG_USEC=; zero switches it off
+  absl::Duration extend;                   // EXTEND_TIMEOUT_USEC=; zero: none
 };
+// Lines that are not known, or whose value makes no sense, count as not said.
 Notification ParseNotification(std::string_view text);
+
+// The value of WATCHDOG_USEC and the like: microseconds, a plain decimal number of at most a century.
+std::optional<absl::Duration> ParseMicroseconds(std::string_view text);
 
 // The socket that NOTIFY_SOCKET of one instance names. Loop thread.
 class NotifySocket {
@@ -33,10 +45,11 @@ class NotifySocket {
   NotifySocket& operator=(const NotifySocket&) = delete;
 
   const std::string& path() const { return path_; }
+  // Takes in what has been sent so far, without waiting for the loop to tell of it.
+  void Receive();
 
  private:
   NotifySocket(std::string path, UniqueFd fd, std::function<void(const Notification&)> callback);
-  void Receive();
 
   std::string path_;
   UniqueFd fd_;

@@ -41,6 +41,8 @@ void TakeField(std::string_view key, std::string_view value, InstanceRecord& rec
     TakeNumber(value, record.restart_count);
   } else if (key == "started_unix_ms") {
     TakeNumber(value, record.started_unix_ms);
+  } else if (key == "watchdog_us") {
+    TakeNumber(value, record.watchdog_us);
   }
 }
 
@@ -49,9 +51,9 @@ void TakeField(std::string_view key, std::string_view value, InstanceRecord& rec
 std::string FormatRecord(const InstanceRecord& record) {
   std::string text = fmt::format(
       "{}boot_id {}\nstopped_by_request {:d}\npid {}\nstart_ticks {}\nready {:d}\nattempts {}\nrestart_count {}\n"
-      "started_unix_ms {}\n",
+      "started_unix_ms {}\nwatchdog_us {}\n",
       kHeader, record.boot_id, record.stopped_by_request, record.pid, record.start_ticks, record.ready, record.attempts,
-      record.restart_count, record.started_unix_ms);
+      record.restart_count, record.started_unix_ms, record.watchdog_us);
   text += fmt::format("checksum {:016x}\n", Checksum(text));
   return text;
 }

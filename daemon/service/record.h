@@ -23,6 +23,7 @@ struct InstanceRecord {
   int attempts = 0;
   int restart_count = 0;
   int64_t started_unix_ms = 0;
+  int64_t watchdog_us = 0;  // the sd_notify watchdog in force
   bool operator==(const InstanceRecord&) const = default;
 };
 

@@ -43,10 +43,9 @@ RestartDecision DecideRestart(const RestartPolicyConfig& policy, RunEnd end, int
   return {.kind = Kind::kRestart, .delay = BackoffDelay(policy, attempts, random), .why = {}};
 }
 
-absl::Duration TakeSpawnAllowance(MonoTime& allowance, MonoTime now) {
-  // `allowance` is when the bucket would be full again, were nothing more taken from it.
-  const MonoTime full = std::max(allowance, now) + kSpawnSpacing;
-  const absl::Duration debt = full - now - kSpawnBurst * kSpawnSpacing;
+absl::Duration TakeAllowance(MonoTime& allowance, MonoTime now, const TokenBucket& bucket) {
+  const MonoTime full = std::max(allowance, now) + bucket.spacing;
+  const absl::Duration debt = full - now - bucket.burst * bucket.spacing;
   allowance = full;
   return std::max(debt, absl::ZeroDuration());
 }

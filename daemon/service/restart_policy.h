@@ -26,12 +26,21 @@ struct RestartDecision {
 // a number in [0, 1) for the jitter. The delay grows as delay * multiplier^attempts up to max_delay. Pure.
 RestartDecision DecideRestart(const RestartPolicyConfig& policy, RunEnd end, int attempts, double random);
 
+// A token bucket: `burst` restarts at once, then one each `spacing`.
+struct TokenBucket {
+  int burst;
+  absl::Duration spacing;
+};
 // The floor under `delay: 0`: a service that dies at once must not turn the machine into a fork bomb, whatever its
-// configuration says. A token bucket as one time stamp (GCRA): kSpawnBurst restarts at once, then one each
-// kSpawnSpacing. Returns how long the restart must wait, and moves `allowance`.
-inline constexpr int kSpawnBurst = 20;
-inline constexpr absl::Duration kSpawnSpacing = absl::Milliseconds(10);
-absl::Duration TakeSpawnAllowance(MonoTime& allowance, MonoTime now);
+// configuration says.
+inline constexpr TokenBucket kSpawnBucket{20, absl::Milliseconds(10)};
+// And the one of all services together, against a storm: a thousand killed at once come back at once, but a thousand
+// that keep dying share what one core can start without being busy with nothing else.
+inline constexpr TokenBucket kStormBucket{1000, absl::Milliseconds(5)};
+
+// Takes one token. The bucket's state is one time stamp (the generic cell rate algorithm): when it would be full again.
+// Returns how long the restart must wait.
+absl::Duration TakeAllowance(MonoTime& allowance, MonoTime now, const TokenBucket& bucket);
 
 // The next number in [0, 1) of the generator whose state is `state` (SplitMix64).
 double NextRandom(uint64_t& state);

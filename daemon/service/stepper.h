@@ -29,10 +29,11 @@ class Stepper {
   void operator()(const ExecSucceeded& event);
   void operator()(const StartFailed& event);
   void operator()(const BecameReady& event);
+  void operator()(const Notified& event);
   void operator()(const ProcessExited& event);
   void operator()(const TreeEmptied& event);
-  void operator()(const CheckFailed& event) { FailRun("health check", "unhealthy", event.message); }
-  void operator()(const LimitExceeded& event) { FailRun("limit", "limit exceeded", event.message); }
+  void operator()(const CheckFailed& event);
+  void operator()(const LimitExceeded& event);
   void operator()(const DeadlineReached& event);
   void operator()(const Adopted& event);
 
@@ -40,6 +41,9 @@ class Stepper {
   void Enter(Phase phase, MonoTime deadline = kNoDeadline) {
     state_.phase = phase;
     state_.deadline = deadline;
+    state_.reloading = false;
+    state_.leaving = false;
+    state_.watchdog_deadline = kNoDeadline;
   }
   MonoTime After(absl::Duration delay) const { return now_ + delay; }
 
@@ -61,9 +65,18 @@ class Stepper {
   void BeginByRequest(const Cause& cause);
   void LaunchProcess();
   void BeginStop();
-  void Terminate();
+  void Terminate(bool hung = false);
+  MonoTime StopDeadline() const {
+    return config_.stop_timeout > absl::ZeroDuration() ? After(config_.stop_timeout) : kNoDeadline;
+  }
+  void EnterRunning();
+  void ArmWatchdog() {
+    state_.watchdog_deadline = state_.watchdog > absl::ZeroDuration() ? After(state_.watchdog) : kNoDeadline;
+  }
+  void WatchdogFailed(const std::string& message);
+  void ExtendDeadline(absl::Duration by);
   void RunIsReady();
-  void FailRun(const char* actor, const char* what, const std::string& message);
+  bool FailRun(const char* actor, const char* what, const std::string& message);
   void AllGone();
   void Settle();
   void ApplyPolicy();

@@ -139,7 +139,7 @@ bool Supervisor::DrainEvents() {
       if (instance == nullptr) {
         continue;
       }
-      for (ServiceAction& action : instance->StepEvent(queued.event, now)) {
+      for (ServiceAction& action : instance->StepEvent(queued.event, now, storm_allowance_)) {
         actions.push_back({queued.id, std::move(action)});
       }
       touched.insert(queued.id);

@@ -128,6 +128,7 @@ class Supervisor final : private InstanceObserver {
   std::deque<Queued> events_;
   std::unique_ptr<Loop::Timer> usage_timer_;
   std::unique_ptr<Loop::Timer> first_usage_timer_;
+  MonoTime storm_allowance_;    // of the restarts of all: see restart_policy.h
   bool order_changed_ = false;  // the start and stop order has to be asked
   bool unsettled_ = false;      // operations and the database have to be told
   bool shutting_down_ = false;

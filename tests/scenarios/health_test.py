@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 
-from harness import NOT_RUNNING, Daemon, Scenario, Workspace, free_port, main, python, shell, sleeper, wait_until
+from harness import NOT_RUNNING, Daemon, Scenario, Workspace, free_port, main, sleeper, wait_until
 
 
 class Server:
@@ -320,37 +320,6 @@ class Readiness(Scenario):
             daemon.ctl("start", "web")
             self.assertGreaterEqual(time.monotonic() - began, 0.4)
             self.assert_in_order(["started", "ready"], daemon.event_types("web"))
-
-    NOTIFY = (
-        "import os, socket, signal\n"
-        "s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n"
-        "name = os.environ['NOTIFY_SOCKET']\n"
-        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])\n"
-        "print('set', flush=True)\n"
-        "signal.sigwait([signal.SIGUSR1])\n"
-        "s.connect('\\0' + name[1:] if name[0] == '@' else name)\n"
-        "s.send(b'READY=1\\nSTATUS=at your service')\n"
-        "signal.pause()\n"
-    )
-
-    def test_notify(self):
-        with Daemon({"web": python(self.NOTIFY, readiness={"type": "notify", "timeout": 60})}) as daemon:
-            daemon.wait_log("web", "set")
-            self.assertEqual(daemon.status("web")["state"], "starting")
-            daemon.ctl("signal", "USR1", "web")
-            daemon.wait_state("web", "running")
-
-    def test_a_service_that_never_notifies_has_failed_to_start(self):
-        service = shell(
-            "exec sleep 1000",
-            enabled=False,
-            readiness={"type": "notify", "timeout": 0.3},
-            restart_policy={"mode": "never"},
-        )
-        with Daemon({"web": service}) as daemon:
-            daemon.ctl("start", "web", expect=1)
-            self.assertEqual(daemon.service_processes(), [])
-            self.assertEqual(daemon.status("web")["state"], "failed")
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ class MachineHarness {
   }
   MachineHarness& Restart() { return Send(RestartRequested{{.actor = "tester", .reason = {}}}); }
   MachineHarness& Exit(WaitStatus status, bool tree_empty = true) { return Send(ProcessExited{status, tree_empty}); }
-  MachineHarness& RunUntilReady() { return Start().Send(GateOpened{}).Send(ExecSucceeded{42}); }
+  MachineHarness& RunUntilReady() { return Start().Send(GateOpened{}).Send(ExecSucceeded{42, {}}); }
 
   template <typename Action>
   std::vector<Action> Of() const {

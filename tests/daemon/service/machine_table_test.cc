@@ -38,16 +38,23 @@ const std::vector<Column>& Columns() {
       {"post_start!", HookEnded{HookKind::kPostStart, false, "failed"}},
       {"pre_stop", HookEnded{HookKind::kPreStop, true, ""}},
       {"post_stop", HookEnded{HookKind::kPostStop, true, ""}},
-      {"exec", ExecSucceeded{42}},
+      {"exec", ExecSucceeded{42, {}}},
       {"exec!", StartFailed{"failed"}},
       {"ready", BecameReady{}},
+      {"notify ready", Notified{.ready = true, .watchdog = {}, .extend = {}}},
+      {"notify stopping", Notified{.stopping = true, .watchdog = {}, .extend = {}}},
+      {"notify reloading", Notified{.reloading = true, .watchdog = {}, .extend = {}}},
+      {"notify alive", Notified{.alive = true, .watchdog = {}, .extend = {}}},
+      {"notify hung", Notified{.hung = true, .watchdog = {}, .extend = {}}},
+      {"notify watchdog", Notified{.watchdog = absl::Seconds(5), .extend = {}}},
+      {"notify extend", Notified{.watchdog = {}, .extend = absl::Seconds(5)}},
       {"exit", ProcessExited{WaitStatus::Exited(1), true}},
       {"exit+rest", ProcessExited{WaitStatus::Exited(1), false}},
       {"empty", TreeEmptied{}},
       {"unhealthy", CheckFailed{"bad"}},
       {"limit", LimitExceeded{"too much"}},
       {"deadline", DeadlineReached{}},
-      {"adopt", Adopted{42, true, 0, 0}},
+      {"adopt", Adopted{42, true, 0, 0, {}}},
   };
   return columns;
 }
@@ -94,6 +101,7 @@ const std::map<std::tuple<Phase, std::string>, Phase>& Expected() {
       {{Phase::kBecomingReady, "restart"}, Phase::kPreStop},
       {{Phase::kBecomingReady, "exec!"}, Phase::kPostStop},
       {{Phase::kBecomingReady, "ready"}, Phase::kRunning},
+      {{Phase::kBecomingReady, "notify ready"}, Phase::kRunning},
       {{Phase::kBecomingReady, "exit"}, Phase::kPostStop},
       {{Phase::kBecomingReady, "exit+rest"}, Phase::kTerminating},
       {{Phase::kBecomingReady, "deadline"}, Phase::kPreStop},
@@ -102,6 +110,8 @@ const std::map<std::tuple<Phase, std::string>, Phase>& Expected() {
       {{Phase::kRunning, "exec!"}, Phase::kPostStop},
       {{Phase::kRunning, "exit"}, Phase::kPostStop},
       {{Phase::kRunning, "exit+rest"}, Phase::kTerminating},
+      {{Phase::kRunning, "notify stopping"}, Phase::kTerminating},
+      {{Phase::kRunning, "notify hung"}, Phase::kTerminating},
       {{Phase::kRunning, "unhealthy"}, Phase::kPreStop},
       {{Phase::kRunning, "limit"}, Phase::kPreStop},
       {{Phase::kPreStop, "pre_stop"}, Phase::kTerminating},
@@ -160,7 +170,8 @@ TEST(MachineTable, WhatMeansNothingDoesNothing) {
   MachineConfig config;
   for (const Phase phase : {Phase::kStopped, Phase::kFailed, Phase::kExited, Phase::kBackoff}) {
     for (const char* name : {"gate", "block", "pre_start", "pre_stop", "post_stop", "exec", "exec!", "ready", "exit",
-                             "empty", "unhealthy", "limit"}) {
+                             "notify ready", "notify stopping", "notify reloading", "notify alive", "notify hung",
+                             "notify watchdog", "notify extend", "empty", "unhealthy", "limit"}) {
       for (const Column& column : Columns()) {
         if (column.name == std::string(name)) {
           EXPECT_TRUE(Step(config, StateIn(phase), column.event, absl::Seconds(0)).actions.empty())

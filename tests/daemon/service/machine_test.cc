@@ -22,7 +22,7 @@ TEST(Machine, StartsWhenItsTurnComes) {
   machine.Send(GateOpened{});
   EXPECT_EQ(machine.state.phase, Phase::kSpawning);
   EXPECT_TRUE(machine.Did<SpawnProcess>());
-  machine.Send(ExecSucceeded{42});
+  machine.Send(ExecSucceeded{42, {}});
   EXPECT_EQ(machine.state.phase, Phase::kRunning);
   EXPECT_THAT(machine.Recorded(), ElementsAre("started"));
   ASSERT_EQ(machine.Of<AttemptEnded>().size(), 1u);
@@ -55,7 +55,7 @@ TEST(Machine, ACrashIsToldAndRestartedAfterTheDelay) {
   machine.Elapse();
   EXPECT_EQ(machine.state.phase, Phase::kWaiting);
   EXPECT_EQ(machine.state.restart_count, 1);
-  machine.Send(GateOpened{}).Send(ExecSucceeded{43});
+  machine.Send(GateOpened{}).Send(ExecSucceeded{43, {}});
   ASSERT_EQ(machine.Of<RecordEvent>().size(), 1u);
   EXPECT_THAT(machine.Of<RecordEvent>().front().message, HasSubstr("killed by SIGKILL"));
   EXPECT_EQ(machine.Of<RecordEvent>().front().cause.actor, "policy");
@@ -76,7 +76,7 @@ TEST(Machine, GivesUpAfterMaxAttempts) {
   for (int i = 0; i < 2; ++i) {
     machine.Exit(WaitStatus::Exited(1));
     ASSERT_EQ(machine.state.phase, Phase::kBackoff);
-    machine.Elapse().Send(GateOpened{}).Send(ExecSucceeded{42});
+    machine.Elapse().Send(GateOpened{}).Send(ExecSucceeded{42, {}});
   }
   machine.Exit(WaitStatus::Exited(1));
   EXPECT_EQ(machine.state.phase, Phase::kFailed);
@@ -88,7 +88,7 @@ TEST(Machine, GivesUpAfterMaxAttempts) {
 TEST(Machine, AttemptsAreForgottenOnceItHasProvedItself) {
   MachineHarness machine;
   machine.RunUntilReady().Exit(WaitStatus::Exited(1));
-  machine.Elapse().Send(GateOpened{}).Send(ExecSucceeded{42});
+  machine.Elapse().Send(GateOpened{}).Send(ExecSucceeded{42, {}});
   EXPECT_EQ(machine.state.attempts, 1);
   EXPECT_EQ(machine.state.deadline, machine.now + machine.config.restart.reset_after);
   machine.Elapse();
@@ -100,7 +100,7 @@ TEST(Machine, AttemptsAreForgottenOnceItHasProvedItself) {
 TEST(Machine, AnOperatorsRestartClearsTheCounters) {
   MachineHarness machine;
   machine.RunUntilReady().Exit(WaitStatus::Exited(1));
-  machine.Elapse().Send(GateOpened{}).Send(ExecSucceeded{42}).Restart();
+  machine.Elapse().Send(GateOpened{}).Send(ExecSucceeded{42, {}}).Restart();
   EXPECT_EQ(machine.state.phase, Phase::kTerminating);
   EXPECT_TRUE(machine.Did<TerminateTree>());
   machine.Exit(WaitStatus::Signaled(SIGTERM));
@@ -235,7 +235,7 @@ TEST(Machine, HooksRunAroundTheProcess) {
   machine.config.has_pre_stop = machine.config.has_post_stop = true;
   machine.Start().Send(GateOpened{}).Send(HookEnded{HookKind::kPreStart, true, ""});
   EXPECT_TRUE(machine.Did<SpawnProcess>());
-  machine.Send(ExecSucceeded{42});
+  machine.Send(ExecSucceeded{42, {}});
   ASSERT_TRUE(machine.Did<RunHook>());
   EXPECT_EQ(machine.Of<RunHook>().front().kind, HookKind::kPostStart);
   machine.Send(HookEnded{HookKind::kPostStart, true, ""}).Stop();
@@ -307,7 +307,7 @@ TEST(Machine, ABlockedStartAnswersAndComesUpByItself) {
 
 TEST(Machine, AnAdoptedProcessGoesOn) {
   MachineHarness machine;
-  machine.Send(Adopted{.pid = 42, .ready = true, .attempts = 1, .restart_count = 4});
+  machine.Send(Adopted{.pid = 42, .ready = true, .attempts = 1, .restart_count = 4, .watchdog = {}});
   EXPECT_EQ(machine.state.phase, Phase::kRunning);
   EXPECT_EQ(machine.state.restart_count, 4);
   EXPECT_THAT(machine.Recorded(), ElementsAre("adopted"));
@@ -322,9 +322,167 @@ TEST(Machine, ARestartDuringAStartGivesTheOldAttemptItsOutcome) {
   machine.RunUntilReady().Restart();
   ASSERT_EQ(machine.Of<AttemptEnded>().size(), 1u);
   EXPECT_TRUE(machine.state.attempt_open) << "and the new one is open";
-  machine.Exit(WaitStatus::Signaled(SIGTERM)).Send(GateOpened{}).Send(ExecSucceeded{43}).Send(BecameReady{});
+  machine.Exit(WaitStatus::Signaled(SIGTERM)).Send(GateOpened{}).Send(ExecSucceeded{43, {}}).Send(BecameReady{});
   ASSERT_EQ(machine.Of<AttemptEnded>().size(), 1u);
   EXPECT_TRUE(machine.Of<AttemptEnded>().front().success);
+}
+
+// ------------------------------------------------------------------------------------------------ sd_notify(3)
+
+MachineHarness Notifying() {
+  MachineHarness machine;
+  machine.config.readiness.type = ReadinessType::kNotify;
+  machine.config.readiness.timeout = absl::Seconds(60);
+  return machine;
+}
+
+TEST(Notify, ReadyIsWhatItSays) {
+  MachineHarness machine = Notifying();
+  machine.RunUntilReady();
+  EXPECT_EQ(machine.state.phase, Phase::kBecomingReady);
+  machine.Send(Notified{.ready = true, .watchdog = {}, .extend = {}});
+  EXPECT_EQ(machine.state.phase, Phase::kRunning);
+  EXPECT_THAT(machine.Recorded(), ElementsAre("ready"));
+}
+
+TEST(Notify, ReadyCountsOnlyWhereReadinessIsByNotification) {
+  MachineHarness machine;
+  machine.config.readiness.type = ReadinessType::kHealthCheck;
+  machine.RunUntilReady().Send(Notified{.ready = true, .watchdog = {}, .extend = {}});
+  EXPECT_EQ(machine.state.phase, Phase::kBecomingReady);
+}
+
+TEST(Notify, AServiceThatGoesOnExtendingItsStartIsGivenTheTime) {
+  MachineHarness machine = Notifying();
+  machine.RunUntilReady();
+  const MonoTime begin = machine.now;
+  machine.Send(Notified{.watchdog = {}, .extend = absl::Seconds(10)});
+  EXPECT_EQ(machine.state.deadline, begin + absl::Seconds(60)) << "never earlier than it was";
+  machine.now = begin + absl::Seconds(55);
+  machine.Send(Notified{.watchdog = {}, .extend = absl::Seconds(10)});
+  EXPECT_EQ(machine.state.deadline, begin + absl::Seconds(65));
+  machine.Elapse();
+  EXPECT_EQ(machine.state.phase, Phase::kTerminating);
+}
+
+TEST(Notify, AStopCanBeExtendedButNotOnceItIsKilled) {
+  MachineHarness machine = Notifying();
+  machine.RunUntilReady().Send(Notified{.ready = true, .watchdog = {}, .extend = {}}).Stop();
+  ASSERT_EQ(machine.state.phase, Phase::kTerminating);
+  machine.Send(Notified{.watchdog = {}, .extend = absl::Seconds(100)});
+  EXPECT_EQ(machine.state.deadline, machine.now + absl::Seconds(100));
+  machine.Elapse();
+  ASSERT_EQ(machine.state.phase, Phase::kKilling);
+  const MonoTime deadline = machine.state.deadline;
+  machine.Send(Notified{.watchdog = {}, .extend = absl::Seconds(100)});
+  EXPECT_EQ(machine.state.deadline, deadline);
+}
+
+TEST(Notify, TheWatchdogIsArmedWhenItIsReadyAndByEachSignOfLife) {
+  MachineHarness machine = Notifying();
+  machine.Start().Send(GateOpened{}).Send(ExecSucceeded{42, absl::Seconds(5)});
+  EXPECT_EQ(machine.state.watchdog_deadline, kNoDeadline) << "a start may take longer";
+  machine.Send(Notified{.ready = true, .watchdog = {}, .extend = {}});
+  EXPECT_EQ(NextDeadline(machine.state), machine.now + absl::Seconds(5));
+  machine.now += absl::Seconds(4);
+  machine.Send(Notified{.alive = true, .watchdog = {}, .extend = {}});
+  EXPECT_EQ(NextDeadline(machine.state), machine.now + absl::Seconds(5));
+  machine.now = NextDeadline(machine.state);
+  machine.Send(DeadlineReached{});
+  EXPECT_EQ(machine.state.phase, Phase::kTerminating);
+  EXPECT_THAT(machine.Recorded(), ElementsAre("unhealthy", "restarting"));
+  ASSERT_EQ(machine.Of<TerminateTree>().size(), 1u);
+  EXPECT_TRUE(machine.Of<TerminateTree>().front().hung);
+  machine.Exit(WaitStatus::Signaled(SIGABRT));
+  EXPECT_EQ(machine.state.phase, Phase::kBackoff);
+  EXPECT_THAT(machine.state.reason, HasSubstr("watchdog: no WATCHDOG=1 for 5.0 s"));
+}
+
+TEST(Notify, TheWatchdogIsSetAndSwitchedOffByTheServiceItself) {
+  MachineHarness machine = Notifying();
+  machine.RunUntilReady().Send(Notified{.ready = true, .watchdog = absl::Seconds(3), .extend = {}});
+  EXPECT_EQ(machine.state.watchdog_deadline, machine.now + absl::Seconds(3));
+  machine.Send(Notified{.watchdog = absl::ZeroDuration(), .extend = {}});
+  EXPECT_EQ(machine.state.watchdog_deadline, kNoDeadline);
+}
+
+TEST(Notify, TheWatchdogSleepsWhileItIsNotRunning) {
+  MachineHarness machine = Notifying();
+  machine.Start().Send(GateOpened{}).Send(ExecSucceeded{42, absl::Seconds(5)});
+  machine.Send(Notified{.ready = true, .watchdog = {}, .extend = {}}).Stop();
+  EXPECT_EQ(machine.state.watchdog_deadline, kNoDeadline);
+}
+
+TEST(Notify, AHungServiceThatThePolicyNeverRestartsIsReportedOnce) {
+  MachineHarness machine = Notifying();
+  machine.config.restart.mode = RestartMode::kNever;
+  machine.Start().Send(GateOpened{}).Send(ExecSucceeded{42, absl::Seconds(5)});
+  machine.Send(Notified{.ready = true, .watchdog = {}, .extend = {}});
+  machine.now = NextDeadline(machine.state);
+  machine.Send(DeadlineReached{});
+  EXPECT_EQ(machine.state.phase, Phase::kRunning);
+  EXPECT_THAT(machine.Recorded(), ElementsAre("unhealthy"));
+  EXPECT_EQ(NextDeadline(machine.state), kNoDeadline);
+  machine.Send(Notified{.alive = true, .watchdog = {}, .extend = {}});
+  EXPECT_NE(NextDeadline(machine.state), kNoDeadline) << "armed again by a sign of life";
+}
+
+TEST(Notify, StoppingHoldsItToTheDeadlineOfAStop) {
+  MachineHarness machine = Notifying();
+  machine.RunUntilReady().Send(Notified{.ready = true, .watchdog = {}, .extend = {}});
+  machine.Send(Notified{.stopping = true, .watchdog = {}, .extend = {}});
+  EXPECT_EQ(StateOf(machine.state.phase), ServiceState::kStopping);
+  EXPECT_FALSE(machine.Did<TerminateTree>()) << "it goes by itself";
+  machine.Elapse();
+  EXPECT_TRUE(machine.Did<KillTree>());
+  machine.Exit(WaitStatus::Signaled(SIGKILL));
+  EXPECT_EQ(machine.state.phase, Phase::kBackoff);
+}
+
+TEST(Notify, AStopOfAServiceThatIsLeavingAsksItAllTheSame) {
+  MachineHarness machine = Notifying();
+  machine.RunUntilReady().Send(Notified{.ready = true, .watchdog = {}, .extend = {}});
+  machine.Send(Notified{.stopping = true, .watchdog = {}, .extend = {}}).Stop();
+  EXPECT_TRUE(machine.Did<TerminateTree>());
+  machine.Stop();
+  EXPECT_FALSE(machine.Did<TerminateTree>()) << "once";
+  machine.Exit(WaitStatus::Exited(0));
+  EXPECT_EQ(machine.state.phase, Phase::kStopped);
+}
+
+TEST(Notify, ReloadingIsShownUntilItIsReadyAgain) {
+  MachineHarness machine = Notifying();
+  machine.RunUntilReady().Send(Notified{.ready = true, .watchdog = {}, .extend = {}});
+  machine.Send(Notified{.reloading = true, .watchdog = {}, .extend = {}});
+  EXPECT_EQ(machine.state.phase, Phase::kRunning);
+  EXPECT_THAT(machine.state.reason, HasSubstr("RELOADING=1"));
+  machine.Send(Notified{.ready = true, .watchdog = {}, .extend = {}});
+  EXPECT_EQ(machine.state.reason, "");
+  EXPECT_TRUE(machine.Recorded().empty()) << "it was ready all the time";
+}
+
+// --------------------------------------------------------------------------------------------------- many at once
+
+TEST(Machine, ARestartStormOfAllServicesIsHeldBackAndSaysSo) {
+  MachineHarness machine;
+  machine.config.restart.delay = absl::ZeroDuration();
+  machine.config.restart.max_attempts = 0;
+  machine.RunUntilReady();
+  // What thousands of other restarts have taken from the budget that all share.
+  machine.state.storm_allowance = machine.now + absl::Minutes(1);
+  machine.Exit(WaitStatus::Exited(1));
+  EXPECT_EQ(machine.state.phase, Phase::kBackoff);
+  EXPECT_GT(machine.state.deadline, machine.now);
+  EXPECT_THAT(machine.Of<RecordEvent>().back().message, HasSubstr("held back"));
+  EXPECT_GT(machine.state.storm_allowance, machine.now + absl::Minutes(1)) << "and it has taken its own";
+}
+
+TEST(Machine, AStopTimeoutOfZeroIsNoLimit) {
+  MachineHarness machine;
+  machine.config.stop_timeout = absl::ZeroDuration();
+  machine.RunUntilReady().Stop();
+  EXPECT_EQ(machine.state.phase, Phase::kTerminating);
+  EXPECT_EQ(machine.state.deadline, kNoDeadline);
 }
 
 }  // namespace

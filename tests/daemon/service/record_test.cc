@@ -13,7 +13,8 @@ InstanceRecord Sample() {
           .ready = true,
           .attempts = 2,
           .restart_count = 7,
-          .started_unix_ms = 1'790'000'000'123};
+          .started_unix_ms = 1'790'000'000'123,
+          .watchdog_us = 5'000'000};
 }
 
 TEST(Record, ReadsWhatItWrote) {

@@ -59,12 +59,21 @@ TEST(RestartPolicy, MaxAttemptsOfZeroIsNoLimit) {
 TEST(SpawnAllowance, ABurstThenAnEvenPace) {
   MonoTime allowance;
   const MonoTime start = absl::Seconds(100);
-  for (int i = 0; i < kSpawnBurst; ++i) {
-    EXPECT_EQ(TakeSpawnAllowance(allowance, start), absl::ZeroDuration()) << i;
+  for (int i = 0; i < kSpawnBucket.burst; ++i) {
+    EXPECT_EQ(TakeAllowance(allowance, start, kSpawnBucket), absl::ZeroDuration()) << i;
   }
-  EXPECT_EQ(TakeSpawnAllowance(allowance, start), kSpawnSpacing);
-  EXPECT_EQ(TakeSpawnAllowance(allowance, start), 2 * kSpawnSpacing);
-  EXPECT_EQ(TakeSpawnAllowance(allowance, start + absl::Seconds(10)), absl::ZeroDuration());
+  EXPECT_EQ(TakeAllowance(allowance, start, kSpawnBucket), kSpawnBucket.spacing);
+  EXPECT_EQ(TakeAllowance(allowance, start, kSpawnBucket), 2 * kSpawnBucket.spacing);
+  EXPECT_EQ(TakeAllowance(allowance, start + absl::Seconds(10), kSpawnBucket), absl::ZeroDuration());
+}
+
+TEST(SpawnAllowance, AThousandKilledAtOnceComeBackAtOnceButNotForEver) {
+  MonoTime allowance;
+  const MonoTime start = absl::Seconds(100);
+  for (int i = 0; i < 1000; ++i) {
+    ASSERT_EQ(TakeAllowance(allowance, start, kStormBucket), absl::ZeroDuration()) << i;
+  }
+  EXPECT_GT(TakeAllowance(allowance, start, kStormBucket), absl::ZeroDuration());
 }
 
 TEST(NextRandom, StaysInItsIntervalAndDependsOnTheSeedAlone) {

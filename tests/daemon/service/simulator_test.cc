@@ -126,7 +126,7 @@ class Simulator {
     while (world_.policy_spawns.front() < now_ - absl::Seconds(1)) {
       world_.policy_spawns.pop_front();
     }
-    const auto most = static_cast<size_t>(kSpawnBurst + absl::Seconds(1) / kSpawnSpacing + 1);
+    const auto most = static_cast<size_t>(kSpawnBucket.burst + absl::Seconds(1) / kSpawnBucket.spacing + 1);
     ASSERT_LE(world_.policy_spawns.size(), most) << "restarts without bound";
   }
 
@@ -156,7 +156,7 @@ class Simulator {
   }
 
   void OneThing() {
-    switch (random_.Below(12)) {
+    switch (random_.Below(13)) {
       case 0:
         wanted_ = true;
         Send(StartRequested{{.actor = "tester", .reason = {}}});
@@ -196,6 +196,9 @@ class Simulator {
       case 9:
         Send(random_.Chance(0.5) ? ServiceEvent(BecameReady{}) : ServiceEvent(CheckFailed{"HTTP 503"}));
         return;
+      case 12:
+        Notify();
+        return;
       case 10:
         if (world_.process == World::Process::kRunning) {
           world_.children = true;
@@ -205,6 +208,23 @@ class Simulator {
         Send(DeadlineReached{});
         return;
     }
+  }
+
+  void Notify() {
+    if (world_.process != World::Process::kRunning) {
+      return;  // the driver lets nobody else speak
+    }
+    Notified said{.ready = random_.Chance(0.5),
+                  .stopping = random_.Chance(0.1),
+                  .reloading = random_.Chance(0.2),
+                  .alive = random_.Chance(0.3),
+                  .hung = random_.Chance(0.1),
+                  .watchdog = {},
+                  .extend = absl::Milliseconds(random_.Chance(0.2) ? random_.Below(3000) : 0)};
+    if (random_.Chance(0.2)) {
+      said.watchdog = absl::Milliseconds(random_.Below(3000));
+    }
+    Send(said);
   }
 
   // The driver's promise: once nothing is left of a tree that was asked to go, it says so.
@@ -222,7 +242,7 @@ class Simulator {
     }
     if (random_.Chance(0.8)) {
       world_.process = World::Process::kRunning;
-      Send(ExecSucceeded{42});
+      Send(ExecSucceeded{42, absl::Milliseconds(random_.Chance(0.2) ? random_.Below(3000) : 0)});
     } else {
       world_.process = World::Process::kNone;
       Send(StartFailed{"command: No such file or directory"});
@@ -249,7 +269,7 @@ class Simulator {
       Send(DeadlineReached{});
       if (world_.process == World::Process::kCloned) {
         world_.process = World::Process::kRunning;
-        Send(ExecSucceeded{42});
+        Send(ExecSucceeded{42, {}});
       }
       if (world_.process == World::Process::kRunning && asked_to_go_) {
         Exit();

@@ -1,0 +1,128 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/diag_log.h"
+#include "daemon/process/proc_fs.h"
+#include "daemon/service/instance.h"
+
+// What a service says of itself by sd_notify(3), and who may say it.
+
+namespace supervisor {
+namespace {
+
+constexpr const char* kWatchdogVariable = "WATCHDOG_USEC";
+
+}  // namespace
+
+// The field's own variable, set in `environment` or `environment_file`: what sd_watchdog_enabled(3) reads on the other
+// side, so a service needs nothing of ours. What the daemon was started with is not passed on.
+absl::StatusOr<absl::Duration> Instance::WatchdogOf(const Environment& environment) const {
+  for (const auto& [name, value] : environment) {
+    if (name != kWatchdogVariable) {
+      continue;
+    }
+    const std::optional<absl::Duration> interval = ParseMicroseconds(value);
+    if (!interval) {
+      return absl::InvalidArgumentError(
+          fmt::format("environment {} is \"{}\" (expected a number of microseconds)", kWatchdogVariable, value));
+    }
+    return *interval;
+  }
+  return absl::ZeroDuration();
+}
+
+bool Instance::WantsNotifications(absl::Duration watchdog) const {
+  return config_.readiness.type == ReadinessType::kNotify || watchdog > absl::ZeroDuration();
+}
+
+absl::Status Instance::OpenNotifySocket(const std::optional<SpawnRequest::Credentials>& credentials) {
+  absl::StatusOr<std::unique_ptr<NotifySocket>> socket =
+      NotifySocket::Open(context_.loop, fmt::format("{}/{}.notify", context_.state_directory, id_),
+                         credentials ? credentials->uid : geteuid(),
+                         [this](const Notification& notification) { OnNotification(notification); });
+  if (!socket.ok()) {
+    return socket.status();
+  }
+  notify_ = *std::move(socket);
+  strangers_told_ = false;
+  return absl::OkStatus();
+}
+
+// The main process, or one that it started, may speak for the service; nobody else. Who has ended meanwhile
+// (systemd-notify(1) lives no longer than its message) is known by its user alone; but only that user and root can
+// reach the socket.
+bool Instance::MayNotify(const Notification& notification) const {
+  const std::vector<pid_t> members = tree_.Pids();
+  if (std::ranges::find(members, notification.sender) != members.end()) {
+    return true;
+  }
+  const std::optional<ProcStat> stat = ReadProcStat(notification.sender);
+  const uid_t own = identity_ && identity_->credentials ? identity_->credentials->uid : geteuid();
+  return (!stat || stat->is_dead()) && notification.sender_uid == own;
+}
+
+void Instance::OnNotification(const Notification& notification) {
+  if (child_ != nullptr && !execed_) {
+    early_.push_back(notification);
+    return;
+  }
+  if (!MayNotify(notification)) {
+    if (!std::exchange(strangers_told_, true)) {
+      LogWarning("ignores a notification from a process that is not of the service",
+                 {{"service", id_},
+                  {"pid", fmt::format("{}", notification.sender)},
+                  {"uid", fmt::format("{}", notification.sender_uid)}});
+    }
+    return;
+  }
+  if (!notification.status.empty()) {
+    status_text_ = notification.status;
+    changed_ = true;
+  }
+  if (notification.main_pid != 0 && notification.main_pid != pid()) {
+    ChangeMainProcess(notification.main_pid);
+  }
+  Enqueue(Notified{.ready = notification.ready,
+                   .stopping = notification.stopping,
+                   .reloading = notification.reloading,
+                   .alive = notification.alive,
+                   .hung = notification.hung,
+                   .watchdog = notification.watchdog,
+                   .extend = notification.extend});
+}
+
+// MAINPID=: from now on the service lives as long as that process, and signals go to it. What was the main process is
+// reaped when it ends, and nothing more.
+void Instance::ChangeMainProcess(pid_t main) {
+  const auto refuse = [&](const std::string& why) {
+    LogWarning("ignores MAINPID", {{"service", id_}, {"pid", fmt::format("{}", main)}, {"error", why}});
+  };
+  const std::vector<pid_t> members = tree_.Pids();
+  const std::optional<ProcStat> stat = ReadProcStat(main);
+  if (child_ == nullptr || !stat || std::ranges::find(members, main) == members.end()) {
+    refuse("not a process of the service");
+    return;
+  }
+  const uint64_t before = child_number_;
+  absl::StatusOr<std::unique_ptr<ChildProcess>> child =
+      ChildProcess::Adopt(context_.loop, main, stat->start_ticks, ObserveChild());
+  if (!child.ok()) {
+    child_number_ = before;
+    refuse(std::string(child.status().message()));
+    return;
+  }
+  former_.emplace(before, std::exchange(child_, *std::move(child)));
+  tree_.AddSession(stat->session);
+  health_.SetProcess(main);
+  changed_ = true;
+  WritePidFile();
+  LogInfo("the service has named its main process", {{"service", id_}, {"pid", fmt::format("{}", main)}});
+}
+
+}  // namespace supervisor
