@@ -68,11 +68,6 @@ class ChildProcessImpl final : public ChildProcess {
     }
     report_watch_.reset();
     launch_.reset();
-    if (!result->failure) {
-      if (const std::optional<ProcStat> stat = ReadProcStat(pid_)) {
-        start_ticks_ = stat->start_ticks;
-      }
-    }
     observer_.on_started(result->failure);
   }
 
@@ -125,6 +120,8 @@ class ChildProcessImpl final : public ChildProcess {
 
 }  // namespace
 
+absl::Status ChildProcess::Prepare() { return Launch::Prepare(); }
+
 absl::StatusOr<std::unique_ptr<ChildProcess>> ChildProcess::Spawn(Loop& loop, const SpawnRequest& request,
                                                                   Observer observer) {
   absl::StatusOr<std::unique_ptr<Launch>> launch = Launch::Start(request);
@@ -132,7 +129,8 @@ absl::StatusOr<std::unique_ptr<ChildProcess>> ChildProcess::Spawn(Loop& loop, co
     return launch.status();
   }
   const pid_t pid = (*launch)->pid();
-  auto child = std::make_unique<ChildProcessImpl>(loop, pid, (*launch)->TakePidFd(), 0, std::move(observer));
+  auto child = std::make_unique<ChildProcessImpl>(loop, pid, (*launch)->TakePidFd(), (*launch)->start_ticks(),
+                                                  std::move(observer));
   if (absl::Status status = child->Watch(*std::move(launch)); !status.ok()) {
     // A child that nobody watches must not be: it is killed and reaped here and now.
     static_cast<void>(child->Signal(SIGKILL));

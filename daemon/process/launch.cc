@@ -3,18 +3,24 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/close_range.h>
+#include <linux/futex.h>
+#include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <climits>
+#include <cstdint>
 #include <cstring>
+#include <ctime>
 
 #include "common/errno_status.h"
+#include "daemon/process/proc_fs.h"
 
 // The child runs in memory that other threads use at the same time: no sanitizer may instrument it.
 #define SUPERVISOR_IN_CHILD \
@@ -61,6 +67,49 @@ SUPERVISOR_IN_CHILD inline long AsArgument(const Pointer* pointer) {
   return reinterpret_cast<long>(pointer);
 }
 
+// clone3(2), which glibc has no wrapper for: the child runs `function` on the stack in `args`, and ends with it.
+// Returns the kernel's value.
+inline long RawClone3(clone_args* args, int (*function)(void*), void* argument) {
+#if defined(__x86_64__)
+  long result = SYS_clone3;
+  register int (*r8)(void*) asm("r8") = function;
+  register void* r9 asm("r9") = argument;
+  asm volatile(
+      "syscall\n\t"
+      "testq %%rax, %%rax\n\t"
+      "jnz 1f\n\t"
+      "xorl %%ebp, %%ebp\n\t"
+      "movq %%r9, %%rdi\n\t"
+      "call *%%r8\n\t"
+      "hlt\n"
+      "1:"
+      : "+a"(result)
+      : "D"(args), "S"(sizeof(*args)), "r"(r8), "r"(r9)
+      : "rcx", "r11", "memory");
+  return result;
+#elif defined(__aarch64__)
+  register long x8 asm("x8") = SYS_clone3;
+  register long x0 asm("x0") = reinterpret_cast<long>(args);
+  register long x1 asm("x1") = sizeof(*args);
+  register int (*x9)(void*) asm("x9") = function;
+  register void* x10 asm("x10") = argument;
+  asm volatile(
+      "svc 0\n\t"
+      "cbnz x0, 1f\n\t"
+      "mov x29, xzr\n\t"
+      "mov x0, x10\n\t"
+      "blr x9\n\t"
+      "brk 0\n"
+      "1:"
+      : "+r"(x0)
+      : "r"(x8), "r"(x1), "r"(x9), "r"(x10)
+      : "memory");
+  return x0;
+#else
+#error "RawClone3: this architecture's way is missing"
+#endif
+}
+
 // What rt_sigaction(2) takes: the kernel's layout, not glibc's.
 struct KernelSigaction {
   void* handler = nullptr;  // SIG_DFL
@@ -73,6 +122,41 @@ struct Report {
   Step step;
   int error;
 };
+
+// The few low descriptors through which a child is handed what it keeps. It starts in this process's descriptor table
+// and at once takes a copy of that up to `end` alone (CLOSE_RANGE_UNSHARE, close_range(2)): with a thousand services
+// this process holds thousands, which would otherwise be copied for each child, and closed again by its execve(2).
+struct Doorway {
+  int null = -1;
+  int in = -1;
+  int out = -1;
+  int err = -1;
+  int report = -1;
+  int end = 0;
+  bool shared_table = false;  // the kernel can unshare; else the child is cloned with a copy of the whole table
+  int error = 0;              // errno: there is none
+};
+
+Doorway OpenDoorway() {
+  Doorway door;
+  door.null = open("/dev/null", O_RDWR | O_CLOEXEC);
+  for (int* fd : {&door.in, &door.out, &door.err, &door.report}) {
+    *fd = door.null < 0 ? -1 : fcntl(door.null, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    if (*fd < 0) {
+      door.error = errno;
+      return door;
+    }
+    door.end = std::max(door.end, *fd + 1);
+  }
+  // A range in which nothing is open. Refused by Linux before 5.9, and by some containers' filters.
+  door.shared_table = syscall(SYS_close_range, UINT_MAX, UINT_MAX, 0) == 0;
+  return door;
+}
+
+const Doorway& TheDoorway() {
+  static const Doorway door = OpenDoorway();
+  return door;
+}
 
 std::string PathOf(const SpawnRequest& request) {
   for (const auto& [name, value] : request.environment) {
@@ -145,17 +229,18 @@ struct Launch::Plan {
   std::vector<char*> envp;
   std::vector<const char*> paths;
   std::string oom_score;
+  std::string cgroup_procs;
   const char* working_directory = nullptr;
   bool set_groups = false;
-  UniqueFd null_fd;
-  UniqueFd report_write_fd;
   void* stack = MAP_FAILED;
 
   // As raw pointers and numbers, for the child must not call into instrumented code.
   struct {
+    uint32_t alone;    // a futex(2): 1 when the child has a descriptor table of its own
+    int unshare_from;  // 0: it was cloned with one
     int descriptors[3];
     int report_fd;
-    int cgroup_procs_fd;
+    const char* cgroup_procs;  // to be written to; null: it is where it is to be
     const char* oom_score;
     size_t oom_score_size;
     const SpawnRequest::Limit* limits;
@@ -176,17 +261,18 @@ struct Launch::Plan {
     char* const* envp;
   } raw{};
 
-  void Freeze();
+  void Freeze(const Doorway& door);
+  // The pid, or a negated error number.
+  long Clone(const Doorway& door, int* pid_fd);
   static int Child(void* argument);
 };
 
-void Launch::Plan::Freeze() {
-  const int sources[3] = {request.stdin_fd, request.stdout_fd, request.stderr_fd};
-  for (int i = 0; i < 3; ++i) {
-    raw.descriptors[i] = sources[i] >= 0 ? sources[i] : null_fd.get();
-  }
-  raw.report_fd = report_write_fd.get();
-  raw.cgroup_procs_fd = request.cgroup_procs_fd;
+void Launch::Plan::Freeze(const Doorway& door) {
+  raw.unshare_from = door.shared_table ? door.end : 0;
+  raw.descriptors[0] = door.in;
+  raw.descriptors[1] = door.out;
+  raw.descriptors[2] = door.err;
+  raw.report_fd = door.report;
   raw.oom_score = request.oom_score_adj ? oom_score.c_str() : nullptr;
   raw.oom_score_size = oom_score.size();
   raw.limits = request.limits.data();
@@ -209,6 +295,30 @@ void Launch::Plan::Freeze() {
   raw.envp = envp.data();
 }
 
+long Launch::Plan::Clone(const Doorway& door, int* pid_fd) {
+  const int flags = CLONE_VM | CLONE_PIDFD | (door.shared_table ? CLONE_FILES : 0);
+  if (!request.cgroup.empty()) {
+    // Born in its cgroup it needs no migration, for which the kernel makes everybody's fork and exit wait.
+    const UniqueFd directory(open(request.cgroup.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    clone_args args{};
+    args.flags = static_cast<uint64_t>(flags) | CLONE_INTO_CGROUP;
+    args.pidfd = reinterpret_cast<uint64_t>(pid_fd);
+    args.exit_signal = SIGCHLD;
+    args.stack = reinterpret_cast<uint64_t>(stack);
+    args.stack_size = kStackSize;
+    args.cgroup = static_cast<uint64_t>(directory.get());
+    const long pid = directory ? RawClone3(&args, &Child, this) : -ENOENT;
+    if (pid > 0 || pid == -EAGAIN || pid == -ENOMEM) {
+      return pid;
+    }
+    // Linux before 5.7, a container's filter, or no such cgroup: moved there, or the child says why not.
+    cgroup_procs = request.cgroup + "/cgroup.procs";
+    raw.cgroup_procs = cgroup_procs.c_str();
+  }
+  const int pid = __clone(&Child, static_cast<char*>(stack) + kStackSize, flags | SIGCHLD, this, pid_fd);
+  return pid < 0 ? -errno : pid;
+}
+
 namespace {
 
 [[noreturn]] SUPERVISOR_IN_CHILD void FailInChild(int report_fd, Step step, long error) {
@@ -226,25 +336,32 @@ SUPERVISOR_IN_CHILD void ResetSignals() {
   }
 }
 
-SUPERVISOR_IN_CHILD long WriteOomScore(const char* text, size_t size) {
-  const long fd = RawCall(SYS_openat, AT_FDCWD, AsArgument("/proc/self/oom_score_adj"), O_WRONLY | O_CLOEXEC);
+SUPERVISOR_IN_CHILD long WriteFile(const char* path, const char* text, size_t size) {
+  const long fd = RawCall(SYS_openat, AT_FDCWD, AsArgument(path), O_WRONLY | O_CLOEXEC);
   return fd < 0 ? fd : RawCall(SYS_write, fd, AsArgument(text), static_cast<long>(size));
 }
 
 }  // namespace
 
 SUPERVISOR_IN_CHILD int Launch::Plan::Child(void* argument) {
-  const auto& plan = static_cast<const Plan*>(argument)->raw;
+  auto& plan = static_cast<Plan*>(argument)->raw;
   long result = 0;
+  if (plan.unshare_from > 0 &&
+      (result = RawCall(SYS_close_range, plan.unshare_from, static_cast<long>(UINT_MAX), CLOSE_RANGE_UNSHARE)) < 0) {
+    FailInChild(plan.report_fd, Step::kDescriptors, result);
+  }
+  __atomic_store_n(&plan.alone, 1, __ATOMIC_RELEASE);
+  RawCall(SYS_futex, AsArgument(&plan.alone), FUTEX_WAKE_PRIVATE, 1);
   // Signals stay blocked until the handlers of this process, which the child has inherited, are gone.
   ResetSignals();
   if ((result = RawCall(SYS_setsid)) < 0) {
     FailInChild(plan.report_fd, Step::kSession, result);
   }
-  if (plan.cgroup_procs_fd >= 0 && (result = RawCall(SYS_write, plan.cgroup_procs_fd, AsArgument("0"), 1)) < 0) {
+  if (plan.cgroup_procs != nullptr && (result = WriteFile(plan.cgroup_procs, "0", 1)) < 0) {
     FailInChild(plan.report_fd, Step::kCgroup, result);
   }
-  if (plan.oom_score != nullptr && (result = WriteOomScore(plan.oom_score, plan.oom_score_size)) < 0) {
+  if (plan.oom_score != nullptr &&
+      (result = WriteFile("/proc/self/oom_score_adj", plan.oom_score, plan.oom_score_size)) < 0) {
     FailInChild(plan.report_fd, Step::kOomScore, result);
   }
   for (size_t i = 0; i < plan.limit_count; ++i) {
@@ -299,6 +416,41 @@ SUPERVISOR_IN_CHILD int Launch::Plan::Child(void* argument) {
   FailInChild(plan.report_fd, Step::kExec, failure);
 }
 
+namespace {
+
+// dup3(2) onto an open descriptor allocates nothing, so it does not fail.
+void FillDoorway(const Doorway& door, const SpawnRequest& request, int report_fd) {
+  const auto place = [&door](int source, int slot) { dup3(source >= 0 ? source : door.null, slot, O_CLOEXEC); };
+  place(request.stdin_fd, door.in);
+  place(request.stdout_fd, door.out);
+  place(request.stderr_fd, door.err);
+  place(report_fd, door.report);
+}
+
+void EmptyDoorway(const Doorway& door) {
+  for (const int slot : {door.in, door.out, door.err, door.report}) {
+    dup3(door.null, slot, O_CLOEXEC);
+  }
+}
+
+// Until the child has a descriptor table of its own: its first system call, so this takes as long as it takes to be
+// scheduled. A child that was killed before that never says so; then its pidfd does.
+void AwaitAlone(uint32_t* alone, int pid_fd) {
+  constexpr timespec kLook = {.tv_sec = 0, .tv_nsec = 20'000'000};
+  while (__atomic_load_n(alone, __ATOMIC_ACQUIRE) == 0) {
+    if (syscall(SYS_futex, alone, FUTEX_WAIT_PRIVATE, 0, &kLook) == 0 || errno != ETIMEDOUT) {
+      continue;
+    }
+    siginfo_t info{};
+    if (waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pid_fd), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+        info.si_pid != 0) {
+      return;
+    }
+  }
+}
+
+}  // namespace
+
 Launch::Launch(std::unique_ptr<Plan> plan) : plan_(std::move(plan)) {}
 Launch::~Launch() = default;
 
@@ -308,17 +460,18 @@ absl::StatusOr<std::unique_ptr<Launch>> Launch::Start(const SpawnRequest& reques
   if (plan.stack == MAP_FAILED) {
     return ErrnoToStatus(ENOMEM, "stack for a new process");
   }
+  const Doorway& door = TheDoorway();
+  if (door.error != 0) {
+    return ErrnoToStatus(door.error, "descriptors for new processes");
+  }
   int report[2];
   if (pipe2(report, O_CLOEXEC | O_NONBLOCK) != 0) {
     return ErrnoToStatus(errno, "pipe for a new process");
   }
   launch->report_fd_.Reset(report[0]);
-  plan.report_write_fd.Reset(report[1]);
-  plan.null_fd.Reset(open("/dev/null", O_RDWR | O_CLOEXEC));
-  if (!plan.null_fd) {
-    return ErrnoToStatus(errno, "/dev/null");
-  }
-  plan.Freeze();
+  const UniqueFd report_write_fd(report[1]);
+  FillDoorway(door, request, report_write_fd.get());
+  plan.Freeze(door);
 
   // All signals are blocked over the clone, so that no handler of ours runs in the child.
   sigset_t all;
@@ -326,17 +479,27 @@ absl::StatusOr<std::unique_ptr<Launch>> Launch::Start(const SpawnRequest& reques
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   int pid_fd = -1;
-  char* const stack_top = static_cast<char*>(plan.stack) + kStackSize;
-  const int pid = __clone(&Plan::Child, stack_top, CLONE_VM | CLONE_PIDFD | SIGCHLD, &plan, &pid_fd);
-  const int error = errno;
+  const long pid = plan.Clone(door, &pid_fd);
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  plan.report_write_fd.Reset();
-  if (pid < 0) {
-    return ErrnoToStatus(error, "clone");
+  if (pid > 0) {
+    AwaitAlone(&plan.raw.alone, pid_fd);
   }
-  launch->pid_ = pid;
+  EmptyDoorway(door);
+  if (pid < 0) {
+    return ErrnoToStatus(static_cast<int>(-pid), "clone");
+  }
+  launch->pid_ = static_cast<pid_t>(pid);
   launch->pid_fd_.Reset(pid_fd);
+  // Now: in the midst of its execve(2) a process's stat makes its reader wait.
+  if (const std::optional<ProcStat> stat = ReadProcStat(launch->pid_)) {
+    launch->start_ticks_ = stat->start_ticks;
+  }
   return launch;
+}
+
+absl::Status Launch::Prepare() {
+  const Doorway& door = TheDoorway();
+  return door.error == 0 ? absl::OkStatus() : ErrnoToStatus(door.error, "descriptors for new processes");
 }
 
 std::optional<Launch::Result> Launch::Finished() {
@@ -358,7 +521,7 @@ std::optional<Launch::Result> Launch::Finished() {
       what = "setsid";
       break;
     case Step::kCgroup:
-      what = "cgroup";
+      what = fmt::format("cgroup {}", request.cgroup);
       break;
     case Step::kOomScore:
       what = fmt::format("resource_limits.oom_score_adj {}", request.oom_score_adj.value_or(0));

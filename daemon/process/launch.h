@@ -2,6 +2,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 
@@ -18,6 +19,12 @@ namespace supervisor {
 // glibc's wrappers write errno, which is in the memory of the thread that cloned it.
 class Launch {
  public:
+  // Takes the few descriptors that every launch goes through. To be called early, while low numbers are free: what lies
+  // below them is copied for each child. Start does it where nobody has.
+  static absl::Status Prepare();
+
+  // One thread at a time: waits until the child has left our descriptor table, which is its first system call. Not
+  // until it execs, which a dead file system can hold up for ever.
   // Clones. Fails (with the Status of clone or of what it needs: descriptors, memory) where there is no child.
   static absl::StatusOr<std::unique_ptr<Launch>> Start(const SpawnRequest& request);
 
@@ -26,6 +33,7 @@ class Launch {
   Launch& operator=(const Launch&) = delete;
 
   pid_t pid() const { return pid_; }
+  uint64_t start_ticks() const { return start_ticks_; }
   UniqueFd TakePidFd() { return std::move(pid_fd_); }
   // Readable when Finished() has a result.
   int report_fd() const { return report_fd_.get(); }
@@ -44,6 +52,7 @@ class Launch {
   UniqueFd report_fd_;
   UniqueFd pid_fd_;
   pid_t pid_ = -1;
+  uint64_t start_ticks_ = 0;
 };
 
 }  // namespace supervisor

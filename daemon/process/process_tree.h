@@ -25,7 +25,9 @@ class ProcessTree {
   ProcessTree(std::unique_ptr<Cgroup> cgroup, std::string mark) : cgroup_(std::move(cgroup)), mark_(std::move(mark)) {}
 
   const std::string& mark() const { return mark_; }
-  int cgroup_procs_fd() const { return cgroup_ != nullptr ? cgroup_->procs_fd() : -1; }
+  bool has_cgroup() const { return cgroup_ != nullptr; }
+  // For SpawnRequest; empty: none.
+  std::string cgroup_path() const { return cgroup_ != nullptr ? cgroup_->path() : std::string(); }
 
   // The session that the processes were started in, which is their first process's pid.
   void SetSession(pid_t session) { sessions_ = {session}; }

@@ -46,7 +46,7 @@ struct SpawnRequest {
   int stdin_fd = -1;
   int stdout_fd = -1;
   int stderr_fd = -1;
-  int cgroup_procs_fd = -1;  // borrowed, a cgroup v2's cgroup.procs opened for writing; -1: stay
+  std::string cgroup;  // directory of a cgroup v2 to be born in; empty: stay
 };
 
 // Where between clone and exec a start failed, and the kernel's reason.
@@ -84,6 +84,10 @@ class ChildProcess {
     std::function<void(WaitStatus)> on_exit;
   };
 
+  // Takes the few low descriptors that every start goes through; to be called before many are open. Spawn does it where
+  // nobody has, and is slower then.
+  static absl::Status Prepare();
+
   // Clones with CLONE_VM and a stack of its own, so that neither the size of this process nor a slow exec (a network
   // file system) holds up the loop. Fails only where clone itself does.
   static absl::StatusOr<std::unique_ptr<ChildProcess>> Spawn(Loop& loop, const SpawnRequest& request,
@@ -98,6 +102,7 @@ class ChildProcess {
   virtual ~ChildProcess() = default;
 
   virtual pid_t pid() const = 0;
+  // Field 22 of /proc/PID/stat: with the pid it names the process for good. Zero where it was gone at once.
   virtual uint64_t start_ticks() const = 0;
   // NotFound where the process is gone.
   virtual absl::Status Signal(int signal) = 0;

@@ -267,7 +267,7 @@ void Instance::Launch(uint64_t spawn) {
   SetVariable(request.environment, ProcessTree::kMarkVariable, tree_.mark());
   request.stdout_fd = stdout_fd_.get();
   request.stderr_fd = config_.logs.stderr_mode == StderrMode::kSeparate ? stderr_fd_.get() : stdout_fd_.get();
-  request.cgroup_procs_fd = tree_.cgroup_procs_fd();
+  request.cgroup = tree_.cgroup_path();
   absl::StatusOr<std::unique_ptr<ChildProcess>> child = ChildProcess::Spawn(context_.loop, request, ObserveChild());
   if (!child.ok()) {
     FailStart(std::string(child.status().message()));

@@ -36,8 +36,7 @@ void Instance::SampleUsage(MonoTime now) {
   // Without a cgroup the tree has to be searched for, which costs a walk over /proc: only for a limit's sake.
   const ResourceLimitsConfig& limits = config_.resource_limits;
   const bool limited = limits.max_memory_mb > 0 || limits.max_cpu_percent > 0 || limits.max_processes > 0;
-  const std::vector<pid_t> pids =
-      limited || tree_.cgroup_procs_fd() >= 0 ? tree_.Pids() : std::vector<pid_t>{child_->pid()};
+  const std::vector<pid_t> pids = limited || tree_.has_cgroup() ? tree_.Pids() : std::vector<pid_t>{child_->pid()};
   usage_ = sampler_.Sample(pids, now);
   WatchLimits(pids.size());
 }

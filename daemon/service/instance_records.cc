@@ -50,19 +50,12 @@ void Instance::WriteRecord() {
   InstanceRecord record{.boot_id = context_.boot_id,
                         .stopped_by_request = stopped_by_request_,
                         .pid = pid(),
-                        .start_ticks = 0,
+                        .start_ticks = child_ != nullptr ? child_->start_ticks() : 0,
                         .ready = machine_.phase == Phase::kRunning,
                         .attempts = machine_.attempts,
                         .restart_count = machine_.restart_count,
                         .started_unix_ms = started_ == absl::InfinitePast() ? 0 : absl::ToUnixMillis(started_),
                         .watchdog_us = absl::ToInt64Microseconds(machine_.watchdog)};
-  if (record.pid != 0) {
-    if (record.pid == written_.pid) {
-      record.start_ticks = written_.start_ticks;
-    } else if (const std::optional<ProcStat> stat = ReadProcStat(record.pid)) {
-      record.start_ticks = stat->start_ticks;
-    }
-  }
   if (record == written_) {
     return;
   }

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
@@ -100,6 +101,21 @@ rlimit RaiseDescriptorLimit() {
   return given;
 }
 
+// Makes the descriptor table large enough for all services at once, while there is one thread: with several, the kernel
+// lets every growth wait for a grace period of RCU, some 10 ms each.
+void ReserveDescriptors(const Config& config) {
+  constexpr rlim_t kOwn = 512;
+  constexpr rlim_t kForEach = 10;  // FIFO ends, log, pidfd, what is kept open of /proc and of the cgroup
+  rlim_t wanted = kOwn;
+  for (const auto& [id, service] : config.services) {
+    wanted += kForEach * static_cast<rlim_t>(service.instances);
+  }
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  const UniqueFd null(open("/dev/null", O_RDONLY | O_CLOEXEC));
+  const UniqueFd last(fcntl(null.get(), F_DUPFD_CLOEXEC, static_cast<int>(std::min(wanted, limit.rlim_cur) - 1)));
+}
+
 absl::Status MakePrivateDirectory(const std::string& path, mode_t mode) {
   if (mkdir(path.c_str(), mode) != 0 && errno != EEXIST) {
     return ErrnoToStatus(errno, fmt::format("directory {}", path));
@@ -128,7 +144,9 @@ absl::StatusOr<std::optional<gid_t>> SocketGroup(const std::string& name) {
 
 class DaemonProcess {
  public:
-  explicit DaemonProcess(const DaemonOptions& options) : options_(options) {}
+  // `descriptor_limit` is what the services get.
+  DaemonProcess(const DaemonOptions& options, const rlimit& descriptor_limit)
+      : options_(options), descriptor_limit_(descriptor_limit) {}
 
   // Makes everything; what fails is the message for whoever started us.
   absl::Status Start(Config config);
@@ -148,6 +166,7 @@ class DaemonProcess {
   void BeginShutdown(const Cause& cause, int exit_code, ActionsDone done);
 
   const DaemonOptions& options_;
+  rlimit descriptor_limit_;
   RuntimePaths paths_;
   const absl::Time started_ = WallNow();
   int exit_code_ = 0;
@@ -249,6 +268,9 @@ absl::Status DaemonProcess::ServeControl(const Config& config) {
 }
 
 absl::Status DaemonProcess::Start(Config config) {
+  if (absl::Status status = ChildProcess::Prepare(); !status.ok()) {
+    return status;
+  }
   paths_ = GetRuntimePaths(config.global.socket);
   if (absl::Status status = MakeDirectoriesFor(config); !status.ok()) {
     return status;
@@ -269,12 +291,11 @@ absl::Status DaemonProcess::Start(Config config) {
   MakeLogs();
   checker_ = std::make_unique<Checker>();
   cgroups_ = CgroupRoot::Detect(fmt::format("{:x}", std::hash<std::string>()(paths_.socket)));
-  const rlimit descriptors = RaiseDescriptorLimit();
   supervisor_ = std::make_unique<Supervisor>(
       loop_, files_, *logs_, *checker_, *store_,
       Supervisor::Options{.state_directory = paths_.state_directory,
                           .cgroups = cgroups_.get(),
-                          .descriptor_limit = descriptors,
+                          .descriptor_limit = descriptor_limit_,
                           .on_critical_failure =
                               [this](const std::string& why) {
                                 BeginShutdown({.actor = "supervisor", .reason = why}, kExitOrderlyFailure,
@@ -425,7 +446,9 @@ int RunDaemonProcess(const DaemonOptions& options) {
     }
     return 2;
   }
-  DaemonProcess process(options);
+  const rlimit descriptor_limit = RaiseDescriptorLimit();
+  ReserveDescriptors(*loaded.config);
+  DaemonProcess process(options, descriptor_limit);
   const absl::Status status = process.Start(*std::move(loaded.config));
   process.Announce(status);
   if (!status.ok()) {

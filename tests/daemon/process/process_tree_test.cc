@@ -60,7 +60,7 @@ TEST_P(ProcessTreeTest, NothingOfTheFamilyIsLeft) {
     ProcessHarness harness;
     SpawnRequest request = ProcessHarness::Shell(kFamily);
     request.environment.emplace_back(ProcessTree::kMarkVariable, mark);
-    request.cgroup_procs_fd = tree.cgroup_procs_fd();
+    request.cgroup = tree.cgroup_path();
     const ProcessHarness::Ended ended = harness.Run(request, [&](ChildProcess& child) {
       tree.SetSession(child.pid());
       EXPECT_TRUE(Eventually([&] { return tree.Pids().size() >= 4; })) << tree.Pids().size() << " of 4 found";

@@ -38,7 +38,8 @@ class Workspace:
     def __init__(self, services=None, global_=None, extra=None, env=None):
         self.program = SUPERVISORD
         self.mark = f"{MARK}={uuid.uuid4().hex}"
-        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="sv-", dir="/tmp"))  # short: a socket's path ends at 107 bytes
+        # Short: a socket's path ends at 107 bytes.
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="sv-", dir=os.environ.get("SCENARIO_DIR") or "/tmp"))
         self.dir.chmod(0o755)
         self.log_dir = self.dir / "log"
         self.pid_dir = self.dir / "pid"
