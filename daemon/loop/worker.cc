@@ -25,7 +25,17 @@ void Worker::Post(std::function<void()> work) {
       thread_ = std::thread([this] { Run(); });
     }
   }
-  wake_.notify_one();
+  if (waking_ == Waking::kAtOnce) {
+    wake_.notify_one();
+  } else {
+    posted_.store(true, std::memory_order_relaxed);
+  }
+}
+
+void Worker::Wake() {
+  if (posted_.exchange(false, std::memory_order_relaxed)) {
+    wake_.notify_one();
+  }
 }
 
 void Worker::Run() {
@@ -35,10 +45,12 @@ void Worker::Run() {
     if (queue_.empty()) {
       return;
     }
-    const std::function<void()> work = std::move(queue_.front());
-    queue_.pop_front();
+    std::deque<std::function<void()>> batch;
+    batch.swap(queue_);
     lock.unlock();
-    work();
+    for (std::function<void()>& work : batch) {
+      std::exchange(work, nullptr)();
+    }
     lock.lock();
   }
 }

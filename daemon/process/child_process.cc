@@ -122,9 +122,8 @@ class ChildProcessImpl final : public ChildProcess {
 
 absl::Status ChildProcess::Prepare() { return Launch::Prepare(); }
 
-absl::StatusOr<std::unique_ptr<ChildProcess>> ChildProcess::Spawn(Loop& loop, const SpawnRequest& request,
-                                                                  Observer observer) {
-  absl::StatusOr<std::unique_ptr<Launch>> launch = Launch::Start(request);
+absl::StatusOr<std::unique_ptr<ChildProcess>> ChildProcess::Spawn(Loop& loop, SpawnRequest request, Observer observer) {
+  absl::StatusOr<std::unique_ptr<Launch>> launch = Launch::Start(std::move(request));
   if (!launch.ok()) {
     return launch.status();
   }

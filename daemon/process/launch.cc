@@ -158,6 +158,41 @@ const Doorway& TheDoorway() {
   return door;
 }
 
+// Stacks for children. A few are kept: to unmap one while other children run on other processors in the same memory
+// makes the kernel interrupt those. One thread.
+class Stacks {
+ public:
+  void* Take() {
+    if (!free_.empty()) {
+      void* stack = free_.back();
+      free_.pop_back();
+      return stack;
+    }
+    void* stack = mmap(nullptr, kStackSize, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
+    return stack == MAP_FAILED ? nullptr : stack;
+  }
+  void GiveBack(void* stack) {
+    if (stack == nullptr) {
+      return;
+    }
+    if (free_.size() < kKept) {
+      free_.push_back(stack);
+    } else {
+      munmap(stack, kStackSize);
+    }
+  }
+
+ private:
+  static constexpr size_t kKept = 32;
+  std::vector<void*> free_;
+};
+
+Stacks& TheStacks() {
+  static Stacks stacks;
+  return stacks;
+}
+
 std::string PathOf(const SpawnRequest& request) {
   for (const auto& [name, value] : request.environment) {
     if (name == "PATH" && !value.empty()) {
@@ -187,20 +222,14 @@ std::vector<std::string> ExecCandidates(const SpawnRequest& request) {
 }  // namespace
 
 struct Launch::Plan {
-  explicit Plan(const SpawnRequest& wanted) : request(wanted), candidates(ExecCandidates(wanted)) {
-    arguments.push_back(request.command);
-    arguments.insert(arguments.end(), request.args.begin(), request.args.end());
-    for (const auto& [name, value] : request.environment) {
-      environment.push_back(fmt::format("{}={}", name, value));
-    }
-    for (std::string& argument : arguments) {
+  explicit Plan(SpawnRequest wanted) : request(std::move(wanted)), candidates(ExecCandidates(request)) {
+    argv.reserve(request.args.size() + 2);
+    argv.push_back(request.command.data());
+    for (std::string& argument : request.args) {
       argv.push_back(argument.data());
     }
     argv.push_back(nullptr);
-    for (std::string& variable : environment) {
-      envp.push_back(variable.data());
-    }
-    envp.push_back(nullptr);
+    FlattenEnvironment();
     for (const std::string& candidate : candidates) {
       paths.push_back(candidate.c_str());
     }
@@ -210,21 +239,30 @@ struct Launch::Plan {
     working_directory = request.working_directory.empty() ? "/" : request.working_directory.c_str();
     // Without the privilege setgroups(2) fails even where it would change nothing.
     set_groups = request.credentials && geteuid() == 0;
-    stack = mmap(nullptr, kStackSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE,
-                 -1, 0);
+    stack = TheStacks().Take();
   }
   Plan(const Plan&) = delete;
   Plan& operator=(const Plan&) = delete;
-  ~Plan() {
-    if (stack != MAP_FAILED) {
-      munmap(stack, kStackSize);
+  ~Plan() { TheStacks().GiveBack(stack); }
+
+  // One block for all of it: a daemon's environment times a thousand services is not little.
+  void FlattenEnvironment() {
+    size_t size = 0;
+    for (const auto& [name, value] : request.environment) {
+      size += name.size() + value.size() + 2;
     }
+    environment.reserve(size);
+    envp.reserve(request.environment.size() + 1);
+    for (const auto& [name, value] : request.environment) {
+      envp.push_back(environment.data() + environment.size());
+      environment.append(name).append(1, '=').append(value).append(1, '\0');
+    }
+    envp.push_back(nullptr);
   }
 
   SpawnRequest request;
   std::vector<std::string> candidates;
-  std::vector<std::string> arguments;
-  std::vector<std::string> environment;
+  std::string environment;  // NAME=value, each with its NUL; reserved before envp points into it
   std::vector<char*> argv;
   std::vector<char*> envp;
   std::vector<const char*> paths;
@@ -232,7 +270,7 @@ struct Launch::Plan {
   std::string cgroup_procs;
   const char* working_directory = nullptr;
   bool set_groups = false;
-  void* stack = MAP_FAILED;
+  void* stack = nullptr;
 
   // As raw pointers and numbers, for the child must not call into instrumented code.
   struct {
@@ -454,10 +492,10 @@ void AwaitAlone(uint32_t* alone, int pid_fd) {
 Launch::Launch(std::unique_ptr<Plan> plan) : plan_(std::move(plan)) {}
 Launch::~Launch() = default;
 
-absl::StatusOr<std::unique_ptr<Launch>> Launch::Start(const SpawnRequest& request) {
-  std::unique_ptr<Launch> launch(new Launch(std::make_unique<Plan>(request)));
+absl::StatusOr<std::unique_ptr<Launch>> Launch::Start(SpawnRequest request) {
+  std::unique_ptr<Launch> launch(new Launch(std::make_unique<Plan>(std::move(request))));
   Plan& plan = *launch->plan_;
-  if (plan.stack == MAP_FAILED) {
+  if (plan.stack == nullptr) {
     return ErrnoToStatus(ENOMEM, "stack for a new process");
   }
   const Doorway& door = TheDoorway();
@@ -470,7 +508,7 @@ absl::StatusOr<std::unique_ptr<Launch>> Launch::Start(const SpawnRequest& reques
   }
   launch->report_fd_.Reset(report[0]);
   const UniqueFd report_write_fd(report[1]);
-  FillDoorway(door, request, report_write_fd.get());
+  FillDoorway(door, plan.request, report_write_fd.get());
   plan.Freeze(door);
 
   // All signals are blocked over the clone, so that no handler of ours runs in the child.

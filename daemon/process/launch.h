@@ -26,7 +26,7 @@ class Launch {
   // One thread at a time: waits until the child has left our descriptor table, which is its first system call. Not
   // until it execs, which a dead file system can hold up for ever.
   // Clones. Fails (with the Status of clone or of what it needs: descriptors, memory) where there is no child.
-  static absl::StatusOr<std::unique_ptr<Launch>> Start(const SpawnRequest& request);
+  static absl::StatusOr<std::unique_ptr<Launch>> Start(SpawnRequest request);
 
   ~Launch();  // only after Finished() gave a result, or the process's memory goes too
   Launch(const Launch&) = delete;

@@ -90,8 +90,7 @@ class ChildProcess {
 
   // Clones with CLONE_VM and a stack of its own, so that neither the size of this process nor a slow exec (a network
   // file system) holds up the loop. Fails only where clone itself does.
-  static absl::StatusOr<std::unique_ptr<ChildProcess>> Spawn(Loop& loop, const SpawnRequest& request,
-                                                             Observer observer);
+  static absl::StatusOr<std::unique_ptr<ChildProcess>> Spawn(Loop& loop, SpawnRequest request, Observer observer);
 
   // Takes over a process that an earlier daemon started. `start_ticks` (field 22 of /proc/PID/stat) and the boot id
   // must match, else NotFound: the pid was reused or the process is gone. Its parent may be the guardian, which then

@@ -112,20 +112,20 @@ absl::StatusOr<Environment> ParseEnvironmentFile(const std::string& text) {
   return environment;
 }
 
-absl::StatusOr<ServiceIdentity> ResolveIdentity(const ServiceConfig& config, const Environment& inherited) {
-  ServiceIdentity identity{.credentials = {}, .environment = inherited};
+absl::StatusOr<ServiceIdentity> ResolveIdentity(const ServiceConfig& config) {
+  ServiceIdentity identity{.credentials = {}, .variables = {}};
   if (!config.user.empty() || !config.group.empty()) {
     absl::StatusOr<SpawnRequest::Credentials> credentials = LookUpCredentials(config.user, config.group);
     if (!credentials.ok()) {
       return credentials.status();
     }
     if (!credentials->user.empty()) {
-      SetVariable(identity.environment, "USER", credentials->user);
-      SetVariable(identity.environment, "LOGNAME", credentials->user);
+      SetVariable(identity.variables, "USER", credentials->user);
+      SetVariable(identity.variables, "LOGNAME", credentials->user);
     }
     if (!credentials->home.empty()) {
-      SetVariable(identity.environment, "HOME", credentials->home);
-      SetVariable(identity.environment, "SHELL", credentials->shell);
+      SetVariable(identity.variables, "HOME", credentials->home);
+      SetVariable(identity.variables, "SHELL", credentials->shell);
     }
     identity.credentials = *std::move(credentials);
   }
@@ -141,11 +141,11 @@ absl::StatusOr<ServiceIdentity> ResolveIdentity(const ServiceConfig& config, con
           fmt::format("environment_file {}: {}", config.environment_file, std::string(variables.status().message())));
     }
     for (const auto& [name, value] : *variables) {
-      SetVariable(identity.environment, name, value);
+      SetVariable(identity.variables, name, value);
     }
   }
   for (const auto& [name, value] : config.environment) {
-    SetVariable(identity.environment, name, value);
+    SetVariable(identity.variables, name, value);
   }
   return identity;
 }

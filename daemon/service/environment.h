@@ -16,13 +16,13 @@ using Environment = std::vector<std::pair<std::string, std::string>>;
 // What a service is started with, resolved from its configuration and the system: whom it runs as and its environment.
 struct ServiceIdentity {
   std::optional<SpawnRequest::Credentials> credentials;
-  Environment environment;
+  Environment variables;  // on top of the inherited ones
 };
 
 // Reads the environment file and looks up user and group: may block (NSS, disk), so not on the loop thread. The
 // environment is, later ones winning: the daemon's own (without what concerns the daemon alone), HOME, USER, LOGNAME
 // and SHELL of a configured user, the file, the configuration's "environment".
-absl::StatusOr<ServiceIdentity> ResolveIdentity(const ServiceConfig& config, const Environment& inherited);
+absl::StatusOr<ServiceIdentity> ResolveIdentity(const ServiceConfig& config);
 
 // The daemon's environment as services inherit it.
 Environment InheritedEnvironment();

@@ -61,7 +61,7 @@ void HelperCommand::Start(SpawnRequest request) {
   request.cgroup = tree_.cgroup_path();
   request.environment.emplace_back(ProcessTree::kMarkVariable, tree_.mark());
   absl::StatusOr<std::unique_ptr<ChildProcess>> child =
-      ChildProcess::Spawn(loop_, request,
+      ChildProcess::Spawn(loop_, std::move(request),
                           {.on_started =
                                [this](const std::optional<SpawnFailure>& failure) {
                                  if (failure && !std::exchange(decided_, true)) {

@@ -155,13 +155,12 @@ void Instance::operator()(const SpawnProcess&) {
 
 void Instance::WithIdentity(std::function<void(absl::StatusOr<ServiceIdentity>)> next) {
   if (config_.user.empty() && config_.group.empty() && config_.environment_file.empty()) {
-    next(ResolveIdentity(config_, context_.inherited_environment));
+    next(ResolveIdentity(config_));
     return;
   }
   const std::weak_ptr<bool> alive = alive_;
-  context_.lookups.Post([config = config_, inherited = context_.inherited_environment, alive, next = std::move(next),
-                         &loop = context_.loop] {
-    loop.Post([alive, next, identity = ResolveIdentity(config, inherited)]() mutable {
+  context_.lookups.Post([config = config_, alive, next = std::move(next), &loop = context_.loop] {
+    loop.Post([alive, next, identity = ResolveIdentity(config)]() mutable {
       if (!alive.expired()) {
         next(std::move(identity));
       }
@@ -221,7 +220,12 @@ SpawnRequest Instance::BaseRequest(const CommandConfig& run) const {
   SpawnRequest request;
   request.command = run.command;
   request.args = run.args;
-  request.environment = identity_ ? identity_->environment : context_.inherited_environment;
+  request.environment = context_.inherited_environment;
+  if (identity_) {
+    for (const auto& [name, value] : identity_->variables) {
+      SetVariable(request.environment, name, value);
+    }
+  }
   SetVariable(request.environment, "SUPERVISOR_SERVICE_ID", id_);
   request.working_directory = config_.working_directory;
   request.credentials = identity_ ? identity_->credentials : std::nullopt;
@@ -268,7 +272,8 @@ void Instance::Launch(uint64_t spawn) {
   request.stdout_fd = stdout_fd_.get();
   request.stderr_fd = config_.logs.stderr_mode == StderrMode::kSeparate ? stderr_fd_.get() : stdout_fd_.get();
   request.cgroup = tree_.cgroup_path();
-  absl::StatusOr<std::unique_ptr<ChildProcess>> child = ChildProcess::Spawn(context_.loop, request, ObserveChild());
+  absl::StatusOr<std::unique_ptr<ChildProcess>> child =
+      ChildProcess::Spawn(context_.loop, std::move(request), ObserveChild());
   if (!child.ok()) {
     FailStart(std::string(child.status().message()));
     return;

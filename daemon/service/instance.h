@@ -41,7 +41,7 @@ class InstanceObserver {
   virtual void OnHealthResult(Instance& instance, const CheckResult& result, Health verdict) = 0;
 };
 
-// What instances share. All outlive them.
+// What instances share. It outlives them.
 struct InstanceContext {
   Loop& loop;
   Worker& files;    // small files, in order
@@ -153,7 +153,7 @@ class Instance {
   void WriteRecord();
   std::string RecordPath() const;
 
-  InstanceContext context_;
+  const InstanceContext& context_;
   std::string id_;
   ServiceConfig config_;
   MachineState machine_;

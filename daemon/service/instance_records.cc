@@ -51,7 +51,9 @@ void Instance::WriteRecord() {
                         .stopped_by_request = stopped_by_request_,
                         .pid = pid(),
                         .start_ticks = child_ != nullptr ? child_->start_ticks() : 0,
-                        .ready = machine_.phase == Phase::kRunning,
+                        // Who is ready once exec'd is so for the next daemon too: one write less a start.
+                        .ready = machine_.phase == Phase::kRunning ||
+                                 (child_ != nullptr && config_.readiness.type == ReadinessType::kExec),
                         .attempts = machine_.attempts,
                         .restart_count = machine_.restart_count,
                         .started_unix_ms = started_ == absl::InfinitePast() ? 0 : absl::ToUnixMillis(started_),

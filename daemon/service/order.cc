@@ -4,66 +4,95 @@
 
 #include <algorithm>
 #include <limits>
-#include <set>
+#include <optional>
 #include <unordered_map>
+#include <unordered_set>
 
 namespace supervisor {
 namespace {
 
 struct ServiceNode {
+  std::string_view id;
   int priority = 999;
-  int effective_priority = 999;
-  std::vector<std::string> depends_on;
-  std::vector<std::string> dependents;
+  std::optional<int> effective_priority;
+  const std::vector<std::string>* depends_on = nullptr;
+  std::vector<ServiceNode*> dependents;
   std::vector<const OrderView*> instances;
   bool wanted = false;
+  bool stops = false;                          // DecideStops: one of its instances is to stop and alive
+  std::optional<bool> has_stopping_dependent;  // likewise: at any distance
 };
 
 class Graph {
  public:
   explicit Graph(const std::vector<OrderView>& views) {
+    nodes_.reserve(views.size());
     for (const OrderView& view : views) {
       ServiceNode& node = nodes_[view.service_id];
+      node.id = view.service_id;
       node.priority = view.priority;
       node.depends_on = view.depends_on;
       node.instances.push_back(&view);
       node.wanted = node.wanted || view.desired_up || IsAlive(view.phase);
     }
     for (auto& [id, node] : nodes_) {
-      for (const std::string& dependency : node.depends_on) {
-        if (const auto found = nodes_.find(dependency); found != nodes_.end()) {
-          found->second.dependents.push_back(id);
+      if (node.depends_on == nullptr) {
+        continue;
+      }
+      for (const std::string& dependency : *node.depends_on) {
+        if (ServiceNode* found = Find(dependency)) {
+          found->dependents.push_back(&node);
         }
       }
     }
-    std::set<std::string> done;
-    for (const auto& [id, node] : nodes_) {
-      Inherit(id, done);
-    }
   }
 
-  const ServiceNode* Find(const std::string& service_id) const {
+  ServiceNode* Find(std::string_view service_id) {
     const auto found = nodes_.find(service_id);
     return found == nodes_.end() ? nullptr : &found->second;
   }
 
-  int EffectivePriority(const OrderView& view) const { return nodes_.at(view.service_id).effective_priority; }
+  // The earliest class among its own and those of the wanted services that depend on it.
+  int EffectivePriority(ServiceNode& node) {
+    if (!node.effective_priority) {
+      int earliest = node.priority;
+      for (ServiceNode* dependent : node.dependents) {
+        const int inherited = EffectivePriority(*dependent);
+        if (dependent->wanted) {
+          earliest = std::min(earliest, inherited);
+        }
+      }
+      node.effective_priority = earliest;
+    }
+    return *node.effective_priority;
+  }
+  ServiceNode& NodeOf(const OrderView& view) { return nodes_.at(view.service_id); }
 
-  std::vector<std::string> Reach(const std::string& from, std::vector<std::string> ServiceNode::*edges) const {
+  bool HasStoppingDependent(ServiceNode& node) {
+    if (!node.has_stopping_dependent) {
+      node.has_stopping_dependent = std::ranges::any_of(node.dependents, [this](ServiceNode* dependent) {
+        return dependent->stops || HasStoppingDependent(*dependent);
+      });
+    }
+    return *node.has_stopping_dependent;
+  }
+
+  // What can be reached from a service over `next(node)`, which names services. Without the service itself.
+  template <typename Next>
+  std::vector<std::string> Reach(std::string_view from, const Next& next) {
     std::vector<std::string> reached;
-    std::set<std::string> seen{from};
-    std::vector<std::string> pending{from};
+    std::unordered_set<std::string_view> seen{from};
+    std::vector<ServiceNode*> pending{Find(from)};
     while (!pending.empty()) {
-      const std::string id = pending.back();
+      ServiceNode* node = pending.back();
       pending.pop_back();
-      const ServiceNode* node = Find(id);
       if (node == nullptr) {
         continue;
       }
-      for (const std::string& next : node->*edges) {
-        if (seen.insert(next).second) {
-          reached.push_back(next);
-          pending.push_back(next);
+      for (const std::string_view id : next(*node)) {
+        if (seen.insert(id).second) {
+          reached.emplace_back(id);
+          pending.push_back(Find(id));
         }
       }
     }
@@ -71,40 +100,29 @@ class Graph {
   }
 
  private:
-  int Inherit(const std::string& id, std::set<std::string>& done) {
-    ServiceNode& node = nodes_.at(id);
-    if (!done.insert(id).second) {
-      return node.effective_priority;
-    }
-    node.effective_priority = node.priority;
-    for (const std::string& dependent : node.dependents) {
-      const int inherited = Inherit(dependent, done);
-      if (nodes_.at(dependent).wanted) {
-        node.effective_priority = std::min(node.effective_priority, inherited);
-      }
-    }
-    return node.effective_priority;
-  }
-
-  std::unordered_map<std::string, ServiceNode> nodes_;
+  std::unordered_map<std::string_view, ServiceNode> nodes_;  // addresses stay: a node-based map
 };
 
 // What a dependency's instance says to those that wait for it.
 GateDecision AskDependency(const OrderView& dependency) {
+  const GateDecision open{.id = {}, .gate = Gate::kOpen, .waits_for = {}, .message = {}};
+  const GateDecision closed{.id = {}, .gate = Gate::kClosed, .waits_for = dependency.id, .message = {}};
   const auto blocked = [&](const char* how) {
-    return GateDecision{Gate::kBlocked, dependency.reason.empty() ? fmt::format("dependency {} {}", dependency.id, how)
-                                                                  : fmt::format("dependency {} {}: {}", dependency.id,
-                                                                                how, dependency.reason)};
+    return GateDecision{.id = {},
+                        .gate = Gate::kBlocked,
+                        .waits_for = {},
+                        .message = dependency.reason.empty()
+                                       ? fmt::format("dependency {} {}", dependency.id, how)
+                                       : fmt::format("dependency {} {}: {}", dependency.id, how, dependency.reason)};
   };
   switch (StateOf(dependency.phase)) {
     case ServiceState::kRunning:
     case ServiceState::kExited:
-      return {Gate::kOpen, {}};
+      return open;
     case ServiceState::kStarting:
-      return {Gate::kClosed, fmt::format("waits for dependency {}", dependency.id)};
+      return closed;
     case ServiceState::kStopping:
-      return dependency.desired_up ? GateDecision{Gate::kClosed, fmt::format("waits for dependency {}", dependency.id)}
-                                   : blocked("is being stopped");
+      return dependency.desired_up ? closed : blocked("is being stopped");
     case ServiceState::kStopped:
       return blocked(dependency.desired_up ? "cannot start" : "is stopped");
     case ServiceState::kBackoff:
@@ -112,15 +130,21 @@ GateDecision AskDependency(const OrderView& dependency) {
     case ServiceState::kFailed:
       return blocked("has failed");
   }
-  return {Gate::kClosed, {}};
+  return closed;
 }
 
-GateDecision AskDependencies(const Graph& graph, const OrderView& view) {
-  GateDecision decision{Gate::kOpen, {}};
-  for (const std::string& id : view.depends_on) {
+GateDecision AskDependencies(Graph& graph, const OrderView& view) {
+  GateDecision decision{.id = {}, .gate = Gate::kOpen, .waits_for = {}, .message = {}};
+  if (view.depends_on == nullptr) {
+    return decision;
+  }
+  for (const std::string& id : *view.depends_on) {
     const ServiceNode* node = graph.Find(id);
     if (node == nullptr) {
-      return {Gate::kBlocked, fmt::format("dependency {} is not configured", id)};
+      return {.id = {},
+              .gate = Gate::kBlocked,
+              .waits_for = {},
+              .message = fmt::format("dependency {} is not configured", id)};
     }
     for (const OrderView* instance : node->instances) {
       GateDecision answer = AskDependency(*instance);
@@ -137,74 +161,77 @@ GateDecision AskDependencies(const Graph& graph, const OrderView& view) {
 
 bool IsFirstStart(const OrderView& view) { return IsComingUp(view.phase) && view.desired_up && !view.is_restart; }
 
+bool AwaitsItsGate(const OrderView& view) { return view.phase == Phase::kWaiting || view.phase == Phase::kBlocked; }
+
 }  // namespace
 
-std::map<std::string, GateDecision> DecideGates(const std::vector<OrderView>& views) {
-  std::map<std::string, GateDecision> decisions;
-  const bool any = std::ranges::any_of(
-      views, [](const OrderView& view) { return view.phase == Phase::kWaiting || view.phase == Phase::kBlocked; });
-  if (!any) {
+std::vector<GateDecision> DecideGates(const std::vector<OrderView>& views) {
+  std::vector<GateDecision> decisions;
+  if (std::ranges::none_of(views, AwaitsItsGate)) {
     return decisions;
   }
-  const Graph graph(views);
+  Graph graph(views);
   // The earliest class that is on its way up holds all later ones.
   int earliest = std::numeric_limits<int>::max();
   const OrderView* holder = nullptr;
   for (const OrderView& view : views) {
-    if (IsFirstStart(view) && graph.EffectivePriority(view) < earliest) {
-      earliest = graph.EffectivePriority(view);
+    if (IsFirstStart(view) && graph.EffectivePriority(graph.NodeOf(view)) < earliest) {
+      earliest = graph.EffectivePriority(graph.NodeOf(view));
       holder = &view;
     }
   }
   for (const OrderView& view : views) {
-    if (view.phase != Phase::kWaiting && view.phase != Phase::kBlocked) {
+    if (!AwaitsItsGate(view)) {
       continue;
     }
     GateDecision decision = AskDependencies(graph, view);
-    if (decision.gate == Gate::kOpen && !view.is_restart && graph.EffectivePriority(view) > earliest) {
-      decision = {Gate::kClosed, fmt::format("waits for {} (priority {})", holder->id, earliest)};
+    if (decision.gate == Gate::kOpen && !view.is_restart && graph.EffectivePriority(graph.NodeOf(view)) > earliest) {
+      decision.gate = Gate::kClosed;
+      decision.waits_for = holder->id;
     }
-    decisions.emplace(view.id, std::move(decision));
+    decision.id = view.id;
+    decisions.push_back(std::move(decision));
   }
   return decisions;
 }
 
 std::vector<std::string> DecideStops(const std::vector<OrderView>& views, const std::vector<std::string>& members) {
-  const Graph graph(views);
-  const std::set<std::string> wanted(members.begin(), members.end());
+  Graph graph(views);
+  const std::unordered_set<std::string_view> wanted(members.begin(), members.end());
   std::vector<const OrderView*> alive;
-  for (const OrderView& view : views) {
-    if (wanted.contains(view.id) && IsAlive(view.phase)) {
-      alive.push_back(&view);
-    }
-  }
   int latest = std::numeric_limits<int>::min();
-  for (const OrderView* view : alive) {
-    latest = std::max(latest, graph.EffectivePriority(*view));
-  }
-  std::set<std::string> alive_services;
-  for (const OrderView* view : alive) {
-    alive_services.insert(view->service_id);
+  for (const OrderView& view : views) {
+    if (IsAlive(view.phase) && wanted.contains(view.id)) {
+      alive.push_back(&view);
+      graph.NodeOf(view).stops = true;
+      latest = std::max(latest, graph.EffectivePriority(graph.NodeOf(view)));
+    }
   }
   std::vector<std::string> turn;
   for (const OrderView* view : alive) {
-    if (graph.EffectivePriority(*view) < latest) {
-      continue;
-    }
-    const std::vector<std::string> dependents = graph.Reach(view->service_id, &ServiceNode::dependents);
-    if (std::ranges::none_of(dependents, [&](const std::string& id) { return alive_services.contains(id); })) {
-      turn.push_back(view->id);
+    ServiceNode& node = graph.NodeOf(*view);
+    if (graph.EffectivePriority(node) == latest && !graph.HasStoppingDependent(node)) {
+      turn.emplace_back(view->id);
     }
   }
   return turn;
 }
 
 std::vector<std::string> DependentsOf(const std::vector<OrderView>& views, const std::string& service_id) {
-  return Graph(views).Reach(service_id, &ServiceNode::dependents);
+  return Graph(views).Reach(service_id, [](const ServiceNode& node) {
+    std::vector<std::string_view> ids;
+    for (const ServiceNode* dependent : node.dependents) {
+      ids.push_back(dependent->id);
+    }
+    return ids;
+  });
 }
 
 std::vector<std::string> DependenciesOf(const std::vector<OrderView>& views, const std::string& service_id) {
-  return Graph(views).Reach(service_id, &ServiceNode::depends_on);
+  return Graph(views).Reach(service_id, [](const ServiceNode& node) {
+    return node.depends_on == nullptr ? std::vector<std::string_view>()
+                                      : std::vector<std::string_view>(node.depends_on->begin(), node.depends_on->end());
+  });
 }
 
 }  // namespace supervisor

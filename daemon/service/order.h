@@ -1,7 +1,7 @@
 #pragma once
 
-#include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "daemon/service/machine.h"
@@ -14,15 +14,18 @@ namespace supervisor {
 // all of an earlier class that are on their way up. A dependency inherits the class of what depends on it when that is
 // earlier; so the two rules cannot wait for each other in a circle (depends_on itself has none: the configuration was
 // checked).
+//
+// The order is asked whenever anything has changed, so a look at a thousand instances has to cost next to nothing:
+// views borrow from the instances, and all is decided in a few passes over them.
 struct OrderView {
-  std::string id;  // of the instance
-  std::string service_id;
+  std::string_view id;  // of the instance
+  std::string_view service_id;
   int priority = 999;
-  std::vector<std::string> depends_on;  // service ids
+  const std::vector<std::string>* depends_on = nullptr;  // service ids
   Phase phase = Phase::kStopped;
   bool desired_up = false;
   bool is_restart = false;
-  std::string reason;
+  std::string_view reason;
 };
 
 enum class Gate {
@@ -31,12 +34,14 @@ enum class Gate {
   kBlocked,  // a dependency is not going to be ready as things are
 };
 struct GateDecision {
+  std::string_view id;  // borrowed from the views
   Gate gate = Gate::kClosed;
-  std::string message;  // what it waits for, or what blocks it
+  std::string_view waits_for;  // kClosed: the instance
+  std::string message;         // kBlocked: why
 };
 
-// For each instance that waits or is blocked: may it start?
-std::map<std::string, GateDecision> DecideGates(const std::vector<OrderView>& views);
+// For each instance that waits or is blocked: may it start? In the order of the views.
+std::vector<GateDecision> DecideGates(const std::vector<OrderView>& views);
 
 // Of the instances `members` (ids) that are to stop: those whose turn it is, since none of the members that depend on
 // them, or that are of a later class, is alive any more. Those that are not alive are left out.

@@ -26,7 +26,7 @@ OrderView ViewOf(const Instance& instance) {
   return {.id = instance.id(),
           .service_id = config.id,
           .priority = config.priority,
-          .depends_on = config.depends_on,
+          .depends_on = &config.depends_on,
           .phase = machine.phase,
           .desired_up = machine.desired_up,
           .is_restart = machine.is_restart,
@@ -169,8 +169,8 @@ bool Supervisor::AskOrder() {
   }
   const std::vector<OrderView> views = Views();
   bool moved = AdvanceStopJobs(views);
-  for (auto& [id, decision] : DecideGates(views)) {
-    Instance* instance = Find(id);
+  for (GateDecision& decision : DecideGates(views)) {
+    Instance* instance = Find(decision.id);
     const MachineState& machine = instance->machine();
     switch (decision.gate) {
       case Gate::kOpen:
@@ -179,7 +179,7 @@ bool Supervisor::AskOrder() {
         break;
       case Gate::kBlocked:
         if (machine.phase != Phase::kBlocked || machine.reason != decision.message) {
-          Enqueue(*instance, GateBlocked{decision.message});
+          Enqueue(*instance, GateBlocked{std::move(decision.message)});
           moved = true;
         }
         break;

@@ -8,6 +8,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -79,7 +80,7 @@ class Supervisor final : private InstanceObserver {
 
   const Config& config() const { return config_; }
   std::vector<Instance*> instances() const;  // by priority, then id
-  Instance* Find(const std::string& id) const;
+  Instance* Find(std::string_view id) const;
   SystemHealth system_health() const;
 
  private:
@@ -117,8 +118,8 @@ class Supervisor final : private InstanceObserver {
   Config config_;
   Worker lookups_;
   InstanceContext context_;
-  std::map<std::string, std::unique_ptr<Instance>> instances_;  // by instance id
-  std::set<std::string> removed_;                               // to be erased when they have stopped
+  std::map<std::string, std::unique_ptr<Instance>, std::less<>> instances_;  // by instance id
+  std::set<std::string> removed_;                                            // to be erased when they have stopped
   Operations operations_;
   std::vector<StopJob> stop_jobs_;
   struct Queued {

@@ -29,7 +29,7 @@ ActionOutcome Outcome(const Instance& instance, ActionOutcome::Kind kind, std::s
 
 }  // namespace
 
-Instance* Supervisor::Find(const std::string& id) const {
+Instance* Supervisor::Find(std::string_view id) const {
   const auto found = instances_.find(id);
   return found == instances_.end() ? nullptr : found->second.get();
 }

@@ -176,7 +176,7 @@ class DaemonProcess {
   Loop loop_;
   EventHub events_;
   std::unique_ptr<Store> store_;
-  Worker files_;
+  Worker files_{Worker::Waking::kWhenTold};
   Worker config_reader_;
   std::unique_ptr<LogPump> logs_;
   std::unique_ptr<Checker> checker_;
@@ -303,7 +303,10 @@ absl::Status DaemonProcess::Start(Config config) {
                               }},
       std::move(config));
   reloader_ = std::make_unique<Reloader>(loop_, config_reader_, *supervisor_, options_.config_file);
-  loop_.SetTurnEnd([this] { supervisor_->TurnEnded(); });
+  loop_.SetTurnEnd([this] {
+    supervisor_->TurnEnded();
+    files_.Wake();
+  });
   if (absl::Status status = ServeControl(supervisor_->config()); !status.ok()) {
     return status;
   }

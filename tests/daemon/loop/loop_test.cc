@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <future>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -100,6 +101,22 @@ TEST(Loop, TheTurnsEndComesAfterWhatWasPosted) {
   loop.Post([&] { worked = true; });
   loop.Run();
   EXPECT_TRUE(settled);
+}
+
+TEST(Worker, BeginsWhenTold) {
+  std::vector<int> done;
+  Worker worker(Worker::Waking::kWhenTold);
+  std::promise<size_t> first_look;
+  worker.Post([&] { done.push_back(1); });
+  worker.Post([&] {
+    done.push_back(2);
+    first_look.set_value(done.size());
+  });
+  worker.Wake();
+  EXPECT_EQ(first_look.get_future().get(), 2u);
+  worker.Post([&] { done.push_back(3); });
+  worker.Finish();
+  EXPECT_EQ(done, (std::vector<int>{1, 2, 3})) << "what nobody has told it of is done at its end";
 }
 
 TEST(Worker, DoesAllInOrderAndThenEnds) {

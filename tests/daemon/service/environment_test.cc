@@ -2,6 +2,9 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "common/atomic_file.h"
 
 namespace supervisor {
 namespace {
@@ -44,17 +47,21 @@ TEST(EnvironmentFile, TheErrorNamesTheLine) {
 
 TEST(ResolveIdentity, LaterSourcesWin) {
   ServiceConfig config;
+  const std::string path = testing::TempDir() + "/later_sources_win.env";
+  ASSERT_TRUE(WriteFileAtomically(path, "A=file\nB=file\n", 0600).ok());
+  config.environment_file = path;
   config.environment = {{"B", "configured"}};
-  const absl::StatusOr<ServiceIdentity> identity = ResolveIdentity(config, {{"A", "inherited"}, {"B", "inherited"}});
-  ASSERT_TRUE(identity.ok());
-  EXPECT_THAT(identity->environment, ElementsAre(Pair("A", "inherited"), Pair("B", "configured")));
+  const absl::StatusOr<ServiceIdentity> identity = ResolveIdentity(config);
+  unlink(path.c_str());
+  ASSERT_TRUE(identity.ok()) << identity.status();
+  EXPECT_THAT(identity->variables, ElementsAre(Pair("A", "file"), Pair("B", "configured")));
   EXPECT_FALSE(identity->credentials.has_value());
 }
 
 TEST(ResolveIdentity, AUserThatDoesNotExistIsNamed) {
   ServiceConfig config;
   config.user = "no-such-user-here";
-  const absl::StatusOr<ServiceIdentity> identity = ResolveIdentity(config, {});
+  const absl::StatusOr<ServiceIdentity> identity = ResolveIdentity(config);
   ASSERT_FALSE(identity.ok());
   EXPECT_EQ(std::string(identity.status().message()), "user no-such-user-here: no such user");
 }
@@ -62,7 +69,7 @@ TEST(ResolveIdentity, AUserThatDoesNotExistIsNamed) {
 TEST(ResolveIdentity, AMissingEnvironmentFileIsNamed) {
   ServiceConfig config;
   config.environment_file = "/no/such/file.env";
-  const absl::StatusOr<ServiceIdentity> identity = ResolveIdentity(config, {});
+  const absl::StatusOr<ServiceIdentity> identity = ResolveIdentity(config);
   ASSERT_FALSE(identity.ok());
   EXPECT_THAT(std::string(identity.status().message()),
               HasSubstr("environment_file /no/such/file.env: No such file or directory"));

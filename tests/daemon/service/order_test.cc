@@ -3,6 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <deque>
+#include <utility>
+
 namespace supervisor {
 namespace {
 
@@ -10,18 +14,31 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::UnorderedElementsAre;
 
+// Views borrow; this keeps what they borrow from.
+template <typename Value>
+const Value& Keep(Value value) {
+  static std::deque<Value> kept;
+  return kept.emplace_back(std::move(value));
+}
+
 OrderView View(const std::string& id, Phase phase, int priority = 999, std::vector<std::string> depends_on = {}) {
-  return {.id = id,
-          .service_id = id.substr(0, id.find(':')),
+  return {.id = Keep(id),
+          .service_id = Keep(id.substr(0, id.find(':'))),
           .priority = priority,
-          .depends_on = std::move(depends_on),
+          .depends_on = &Keep(std::move(depends_on)),
           .phase = phase,
           .desired_up = phase != Phase::kStopped,
           .is_restart = false,
           .reason = {}};
 }
 
-Gate GateOf(const std::vector<OrderView>& views, const std::string& id) { return DecideGates(views).at(id).gate; }
+GateDecision DecisionOf(const std::vector<OrderView>& views, std::string_view id) {
+  const std::vector<GateDecision> decisions = DecideGates(views);
+  const auto found = std::ranges::find(decisions, id, &GateDecision::id);
+  return found == decisions.end() ? GateDecision{.id = "none", .gate = {}, .waits_for = {}, .message = {}} : *found;
+}
+
+Gate GateOf(const std::vector<OrderView>& views, std::string_view id) { return DecisionOf(views, id).gate; }
 
 TEST(StartOrder, WhatIsIndependentStartsTogether) {
   const std::vector<OrderView> views = {View("a", Phase::kWaiting), View("b", Phase::kWaiting)};
@@ -32,6 +49,7 @@ TEST(StartOrder, WhatIsIndependentStartsTogether) {
 TEST(StartOrder, ALaterClassWaitsForTheEarlierOne) {
   std::vector<OrderView> views = {View("db", Phase::kBecomingReady, 1), View("web", Phase::kWaiting, 2)};
   EXPECT_EQ(GateOf(views, "web"), Gate::kClosed);
+  EXPECT_EQ(DecisionOf(views, "web").waits_for, "db");
   views[0].phase = Phase::kRunning;
   EXPECT_EQ(GateOf(views, "web"), Gate::kOpen);
   for (const Phase settled : {Phase::kFailed, Phase::kBackoff, Phase::kExited, Phase::kBlocked}) {
@@ -61,7 +79,7 @@ TEST(StartOrder, ADependencyMustBeReady) {
 TEST(StartOrder, AFailedDependencyBlocksAndSaysWhy) {
   std::vector<OrderView> views = {View("db", Phase::kFailed), View("web", Phase::kWaiting, 999, {"db"})};
   views[0].reason = "killed by SIGSEGV";
-  const GateDecision decision = DecideGates(views).at("web");
+  const GateDecision decision = DecisionOf(views, "web");
   EXPECT_EQ(decision.gate, Gate::kBlocked);
   EXPECT_EQ(decision.message, "dependency db has failed: killed by SIGSEGV");
   views[0].phase = Phase::kRunning;
@@ -97,6 +115,18 @@ TEST(StopOrder, DependentsGoFirst) {
   EXPECT_THAT(DecideStops(views, all), ElementsAre("db"));
   views[0].phase = Phase::kStopped;
   EXPECT_THAT(DecideStops(views, all), IsEmpty());
+}
+
+TEST(StopOrder, ADiamondGoesLevelByLevel) {
+  std::vector<OrderView> views = {View("db", Phase::kRunning), View("a", Phase::kRunning, 999, {"db"}),
+                                  View("b", Phase::kRunning, 999, {"db"}),
+                                  View("web", Phase::kRunning, 999, {"a", "b"})};
+  const std::vector<std::string> all = {"db", "a", "b", "web"};
+  EXPECT_THAT(DecideStops(views, all), ElementsAre("web"));
+  views[3].phase = Phase::kStopped;
+  EXPECT_THAT(DecideStops(views, all), UnorderedElementsAre("a", "b"));
+  views[1].phase = Phase::kStopped;
+  EXPECT_THAT(DecideStops(views, all), ElementsAre("b"));
 }
 
 TEST(StopOrder, LaterClassesGoFirst) {
