@@ -16,4 +16,10 @@ absl::Time WallNow() {
   return absl::TimeFromTimespec(now);
 }
 
+absl::Duration SinceBoot() {
+  timespec now{};
+  clock_gettime(CLOCK_BOOTTIME, &now);
+  return absl::DurationFromTimespec(now);
+}
+
 }  // namespace supervisor

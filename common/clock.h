@@ -15,5 +15,8 @@ inline constexpr MonoTime kNoDeadline = absl::InfiniteDuration();
 
 MonoTime MonotonicNow();
 absl::Time WallNow();
+// CLOCK_BOOTTIME, which goes on while the machine is suspended: what the kernel counts start times of processes by
+// (field 22 of /proc/PID/stat, proc(5)).
+absl::Duration SinceBoot();
 
 }  // namespace supervisor

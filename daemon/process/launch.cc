@@ -19,6 +19,7 @@
 #include <cstring>
 #include <ctime>
 
+#include "common/clock.h"
 #include "common/errno_status.h"
 #include "daemon/process/proc_fs.h"
 
@@ -471,6 +472,12 @@ void EmptyDoorway(const Doorway& door) {
   }
 }
 
+// As /proc/PID/stat counts it.
+uint64_t ClockTicks(absl::Duration time) {
+  static const int64_t per_second = sysconf(_SC_CLK_TCK);
+  return static_cast<uint64_t>(time / absl::Nanoseconds(1'000'000'000 / per_second));
+}
+
 // Until the child has a descriptor table of its own: its first system call, so this takes as long as it takes to be
 // scheduled. A child that was killed before that never says so; then its pidfd does.
 void AwaitAlone(uint32_t* alone, int pid_fd) {
@@ -517,7 +524,9 @@ absl::StatusOr<std::unique_ptr<Launch>> Launch::Start(SpawnRequest request) {
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   int pid_fd = -1;
+  const uint64_t ticks_before = ClockTicks(SinceBoot());
   const long pid = plan.Clone(door, &pid_fd);
+  const uint64_t ticks_after = ClockTicks(SinceBoot());
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   if (pid > 0) {
     AwaitAlone(&plan.raw.alone, pid_fd);
@@ -528,8 +537,11 @@ absl::StatusOr<std::unique_ptr<Launch>> Launch::Start(SpawnRequest request) {
   }
   launch->pid_ = static_cast<pid_t>(pid);
   launch->pid_fd_.Reset(pid_fd);
-  // Now: in the midst of its execve(2) a process's stat makes its reader wait.
-  if (const std::optional<ProcStat> stat = ReadProcStat(launch->pid_)) {
+  // It was born between the two looks at the clock: mostly they agree. A look into /proc costs more, then and when the
+  // process ends, and waits where it is in the midst of its execve(2).
+  if (ticks_before == ticks_after) {
+    launch->start_ticks_ = ticks_before;
+  } else if (const std::optional<ProcStat> stat = ReadProcStat(launch->pid_)) {
     launch->start_ticks_ = stat->start_ticks;
   }
   return launch;

@@ -12,6 +12,7 @@
 #include <map>
 #include <sstream>
 
+#include "daemon/process/proc_fs.h"
 #include "tests/daemon/process/process_harness.h"
 
 namespace supervisor {
@@ -68,6 +69,30 @@ TEST_F(ChildProcessTest, ReportsExitCodesAndSignals) {
   EXPECT_EQ(WaitStatus::Signaled(SIGSEGV, true).ToString(), "killed by SIGSEGV (core dumped)");
   EXPECT_EQ(WaitStatus::FromRaw(7 << 8), WaitStatus::Exited(7));
   EXPECT_EQ(WaitStatus::FromRaw(9), WaitStatus::Signaled(9));
+}
+
+TEST_F(ChildProcessTest, KnowsTheStartTimeThatTheKernelTells) {
+  for (int i = 0; i < 50; ++i) {
+    uint64_t told = 0;
+    uint64_t known = 0;
+    harness_.Run(ProcessHarness::Shell("exec sleep 1000"), [&](ChildProcess& child) {
+      told = ReadProcStat(child.pid()).value_or(ProcStat{}).start_ticks;
+      known = child.start_ticks();
+      EXPECT_TRUE(child.Signal(SIGKILL).ok());
+    });
+    EXPECT_EQ(known, told);
+    EXPECT_NE(known, 0u);
+  }
+}
+
+// However many descriptors this process has, the child is handed three.
+TEST_F(ChildProcessTest, AChildGetsNoneOfManyDescriptors) {
+  std::vector<UniqueFd> many;
+  for (int i = 0; i < 900; ++i) {
+    many.emplace_back(open("/dev/null", O_RDONLY));  // not close-on-exec
+  }
+  EXPECT_EQ(OutputOf(ProcessHarness::Shell("cd /proc/self/fd && for fd in *; do [ -e \"$fd\" ] && echo \"$fd\"; done")),
+            "0\n1\n2\n");
 }
 
 TEST_F(ChildProcessTest, AFailedStartNamesTheStepAndTheErrno) {
