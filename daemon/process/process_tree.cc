@@ -30,12 +30,19 @@ std::vector<pid_t> ProcessTree::Pids() const {
   for (const ProcStat& stat : all) {
     by_pid[stat.pid] = &stat;
   }
+  // The kernel gives a number away again only when no process has it as pid, group or session any more. So whoever has
+  // a reaped leader's pid now is a stranger, and so is the session of that number.
+  std::vector<pid_t> sessions = sessions_;
+  std::erase_if(sessions, [&](pid_t session) {
+    const auto holder = by_pid.find(session);
+    return std::ranges::find(reaped_, session) != reaped_.end() && holder != by_pid.end() && !holder->second->is_dead();
+  });
   const pid_t self = getpid();
   const pid_t parent = getppid();
   std::unordered_set<pid_t> members;
   const auto belongs = [&](const ProcStat& stat) {
-    if (std::ranges::find(sessions_, stat.session) != sessions_.end() ||
-        std::ranges::find(sessions_, stat.pid) != sessions_.end() || members.contains(stat.parent)) {
+    if (std::ranges::find(sessions, stat.session) != sessions.end() ||
+        std::ranges::find(sessions, stat.pid) != sessions.end() || members.contains(stat.parent)) {
       return true;
     }
     // Only what the subreapers inherited can be an orphan of ours; reading every environment would cost too much.

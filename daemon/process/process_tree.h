@@ -30,9 +30,14 @@ class ProcessTree {
   std::string cgroup_path() const { return cgroup_ != nullptr ? cgroup_->path() : std::string(); }
 
   // The session that the processes were started in, which is their first process's pid.
-  void SetSession(pid_t session) { sessions_ = {session}; }
+  void SetSession(pid_t session) {
+    sessions_ = {session};
+    reaped_.clear();
+  }
   // Another one that is theirs: that of a main process which the service has named itself.
   void AddSession(pid_t session);
+  // A process that led such a session has been reaped, so its pid may soon be a stranger's.
+  void Reaped(pid_t leader) { reaped_.push_back(leader); }
 
   std::vector<pid_t> Pids() const;
   bool Empty() const;
@@ -45,6 +50,7 @@ class ProcessTree {
   std::unique_ptr<Cgroup> cgroup_;
   std::string mark_;
   std::vector<pid_t> sessions_;
+  std::vector<pid_t> reaped_;
 };
 
 }  // namespace supervisor

@@ -111,6 +111,7 @@ void HelperCommand::OnExit(WaitStatus status) {
   if (output_watch_ != nullptr) {
     ReadOutput();
   }
+  tree_.Reaped(child_->pid());
   child_.reset();
   timer_->Disarm();
   if (!std::exchange(decided_, true)) {

@@ -327,13 +327,17 @@ void Instance::OnExit(uint64_t child, WaitStatus status) {
     notify_->Receive();  // what it said before it ended counts: MAINPID= of the process that goes on, above all
   }
   if (child != child_number_) {
-    former_.erase(child);
+    if (const auto former = former_.find(child); former != former_.end()) {
+      tree_.Reaped(former->second->pid());
+      former_.erase(former);
+    }
     return;
   }
   health_.Stop();
   notify_.reset();
   early_.clear();
   // What it wrote last must be in its log when its exit is told; a restart does not wait for that.
+  tree_.Reaped(child_->pid());
   child_.reset();
   RemovePidFile();
   FinishExit(status);

@@ -104,6 +104,9 @@ void Instance::Adopt(const std::map<pid_t, WaitStatus>& reaped) {
         }
         return;
       }
+      // What it started may have outlived it.
+      tree_.SetSession(record->pid);
+      tree_.Reaped(record->pid);
       if (!record->stopped_by_request) {
         // It ended while no daemon was there to see it.
         Enqueue(adopted);

@@ -4,7 +4,22 @@ import os
 import signal
 import time
 
-from harness import Daemon, Scenario, is_alive, kill, main, process_stat, python, shell, sleeper, wait_until, SCALE
+from harness import (
+    Daemon,
+    Scenario,
+    is_alive,
+    kill,
+    main,
+    needs_root,
+    process_stat,
+    python,
+    read_proc,
+    shell,
+    sleeper,
+    wait_until,
+    without_cgroups,
+    SCALE,
+)
 
 # Starts a child that leaves the session and another that is orphaned at once (double fork), then waits.
 FAMILY = """
@@ -32,6 +47,37 @@ if first == 0:
 os.waitpid(first, 0)
 stay('main')
 """
+
+# A grandchild that nothing but a cgroup ties to the service: double-forked, in a session of its own, its environment
+# wiped by another exec, deaf to SIGTERM.
+WIPED = """
+import os, sys, time
+first = os.fork()
+if first == 0:
+    os.setsid()
+    if os.fork(): os._exit(0)
+    os.execve('/bin/sh', ['sh', '-c', "trap '' TERM HUP; echo wiped $$; while :; do sleep 0.05; done"], {})
+os.waitpid(first, 0)
+while True: time.sleep(1000)
+"""
+
+# The service and a grandchild that are both frozen.
+FROZEN = """
+import os, signal, time
+first = os.fork()
+if first == 0:
+    os.setsid()
+    if os.fork(): os._exit(0)
+    os.write(1, b'frozen %d\\n' % os.getpid())
+    os.kill(os.getpid(), signal.SIGSTOP)
+os.waitpid(first, 0)
+if os.fork() == 0:
+    os.write(1, b'child %d\\n' % os.getpid())
+    os.kill(os.getpid(), signal.SIGSTOP)
+os.write(1, b'main %d\\n' % os.getpid())
+while True: time.sleep(1000)
+"""
+BRIEF = {"graceful_shutdown": {"timeout": 0.5}}
 
 
 class StopTree(Scenario):
@@ -65,7 +111,7 @@ class StopTree(Scenario):
             self.assertFalse(is_alive(pid))
 
     def test_children_that_left_the_session_are_gone_after_the_stop(self):
-        with Daemon({"web": python(FAMILY)}) as daemon:
+        with Daemon({"web": python(FAMILY, **BRIEF)}) as daemon:
             family = self.family(daemon)
             self.assertEqual(sorted(family), ["child", "deep", "main", "orphan", "session"])
             self.assertTrue(all(map(is_alive, family.values())))
@@ -73,16 +119,55 @@ class StopTree(Scenario):
             daemon.ctl("stop", "web")
             self.assertEqual([name for name, pid in family.items() if is_alive(pid)], [])
             self.assertEqual(daemon.service_processes(), [])
-            self.assertLess(time.monotonic() - began, 25 * SCALE)
+            self.assert_quicker(5, began)
+
+    @needs_root
+    def test_children_that_left_the_session_are_gone_where_there_are_no_cgroups(self):
+        with Daemon({"web": python(FAMILY, **BRIEF)}, prepare=without_cgroups) as daemon:
+            family = self.family(daemon)
+            daemon.ctl("stop", "web")
+            self.assertEqual([name for name, pid in family.items() if is_alive(pid)], [])
+            daemon.ctl("start", "web")
+            wait_until(lambda: daemon.log("web").count(b"\n") == 10, "the next family")
+            kill(daemon.pid("web"))
+            wait_until(lambda: daemon.log("web").count(b"\n") == 15, "the family after that")
+            self.assertEqual(len(daemon.service_processes()), 5)
+
+    def test_a_grandchild_that_wiped_its_environment_is_gone_after_the_stop(self):
+        with Daemon({"web": python(WIPED, **BRIEF)}) as daemon:
+            if b"/supervisord." not in read_proc(daemon.wait_state("web", "running")["pid"], "cgroup"):
+                self.skipTest("no cgroup v2 here: such a process escapes, as daemon/process/process_tree.h says")
+            for round in range(1, 3):
+                wiped = int(daemon.wait_log("web", "wiped", count=round).split()[-1])
+                self.assertNotIn(b"SUPERVISOR", read_proc(wiped, "environ"))
+                self.assertTrue(is_alive(wiped))
+                daemon.ctl("restart" if round == 1 else "stop", "web")
+                self.assertFalse(is_alive(wiped))
+
+    def test_frozen_children_and_orphans_are_gone_by_the_deadline(self):
+        for signal_it in (False, True):  # the main process too
+            with self.subTest(main_frozen=signal_it), Daemon({"web": python(FROZEN, **BRIEF)}) as daemon:
+                lines = wait_until(
+                    lambda: (found := daemon.log("web").split(b"\n")[:-1]) and len(found) == 3 and found, "all three"
+                )
+                pids = {line.split()[0].decode(): int(line.split()[1]) for line in lines}
+                if signal_it:
+                    kill(pids["main"], signal.SIGSTOP)
+                for name in ("child", "frozen") + (("main",) if signal_it else ()):
+                    wait_until(lambda: process_stat(pids[name])[0] == "T", f"{name} to be frozen")
+                began = time.monotonic()
+                daemon.ctl("stop", "web")
+                self.assert_quicker(4, began)
+                self.assertEqual([name for name, pid in pids.items() if is_alive(pid)], [])
 
     def test_no_zombie_stays_behind(self):
-        with Daemon({"web": python(FAMILY)}) as daemon:
+        with Daemon({"web": python(FAMILY, **BRIEF)}) as daemon:
             family = self.family(daemon)
             daemon.ctl("stop", "web")
             wait_until(lambda: not any(process_stat(pid) for pid in family.values()), "all to be reaped")
 
     def test_children_are_gone_before_a_restarted_service_begins(self):
-        with Daemon({"web": python(FAMILY, graceful_shutdown={"timeout": 1})}) as daemon:
+        with Daemon({"web": python(FAMILY, **BRIEF)}) as daemon:
             family = self.family(daemon)
             daemon.ctl("restart", "web")
             self.assertEqual([name for name, pid in family.items() if is_alive(pid)], [])
@@ -90,7 +175,7 @@ class StopTree(Scenario):
             self.assertEqual(len(daemon.service_processes()), 5)
 
     def test_children_are_gone_before_a_service_that_died_begins_again(self):
-        with Daemon({"web": python(FAMILY)}) as daemon:
+        with Daemon({"web": python(FAMILY, **BRIEF)}) as daemon:
             family = self.family(daemon)
             kill(family["main"])
             wait_until(lambda: daemon.log("web").count(b"\n") == 10, "the next family", timeout=30)
@@ -99,8 +184,8 @@ class StopTree(Scenario):
     def test_the_stop_of_one_service_leaves_the_children_of_another(self):
         with Daemon(
             {
-                "web": python(FAMILY, graceful_shutdown={"timeout": 1}),
-                "other": python(FAMILY, graceful_shutdown={"timeout": 1}),
+                "web": python(FAMILY, **BRIEF),
+                "other": python(FAMILY, **BRIEF),
             }
         ) as daemon:
             self.family(daemon, "web")
@@ -109,7 +194,7 @@ class StopTree(Scenario):
             self.assertTrue(all(map(is_alive, other.values())))
 
     def test_the_stop_of_the_daemon_leaves_no_child_either(self):
-        with Daemon({"web": python(FAMILY, graceful_shutdown={"timeout": 1})}) as daemon:
+        with Daemon({"web": python(FAMILY, **BRIEF)}) as daemon:
             family = self.family(daemon)
             daemon.stop()
             self.assertEqual([name for name, pid in family.items() if is_alive(pid)], [])

@@ -1,0 +1,71 @@
+"""Scenarios that need a machine a little different from this one: other pids, no cgroups, a disk that is full."""
+
+import contextlib
+import ctypes
+import os
+import pathlib
+import subprocess
+import sys
+
+from .scenario import main
+
+IN_NAMESPACE = "SCENARIO_IN_PID_NAMESPACE"
+CLONE_NEWNS, MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE, MNT_DETACH = 0x20000, 1, 32, 4096, 0x4000, 1 << 18, 2
+
+
+def main_in_pid_namespace():
+    """main(), of a scenario file whose scenarios want a pid namespace of their own. Without root they are skipped."""
+    if os.geteuid() != 0:
+        main()
+    elif os.environ.get(IN_NAMESPACE):
+        sys.exit(_as_init(main))
+    else:
+        command = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", sys.executable, *sys.argv]
+        sys.exit(subprocess.run(command, env={**os.environ, IN_NAMESPACE: "1"}, check=False).returncode)
+
+
+def _as_init(work):
+    """The namespace's first process: reaps what others leave to it while a child of it does the work."""
+    worker = os.fork()
+    if worker == 0:
+        work()
+        os._exit(0)
+    while True:
+        pid, status = os.wait()
+        if pid == worker:
+            return os.waitstatus_to_exitcode(status)
+
+
+def _check(result, what):
+    if result != 0:
+        raise OSError(ctypes.get_errno(), f"{what}: {os.strerror(ctypes.get_errno())}")
+
+
+def without_cgroups():
+    """A Daemon's `prepare`: the daemon finds no cgroup v2 and goes by session and descent. Needs root."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    _check(libc.unshare(CLONE_NEWNS), "unshare")
+    _check(libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None), "mount /")
+    for line in pathlib.Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
+        if " - cgroup2 " in line:
+            _check(libc.umount2(line.split()[4].encode(), MNT_DETACH), "umount")
+
+
+@contextlib.contextmanager
+def small_disk(path, size):
+    """A file system of that many bytes at the path, which is made; for as long as the block runs. Needs root."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    path.mkdir(exist_ok=True)
+    target = str(path).encode()
+    _check(libc.mount(b"tmpfs", target, b"tmpfs", 0, f"size={size},mode=0755".encode()), f"mount {path}")
+    try:
+        yield
+    finally:
+        _check(libc.umount2(target, MNT_DETACH), f"umount {path}")
+
+
+def set_read_only(path, read_only):
+    """Turns a small_disk read-only, or writable again."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    flags = MS_REMOUNT | MS_BIND | (MS_RDONLY if read_only else 0)
+    _check(libc.mount(b"tmpfs", str(path).encode(), None, flags, None), f"remount {path}")
