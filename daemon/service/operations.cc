@@ -105,6 +105,7 @@ void Operations::Answer(Operation& operation) {
   loop_.Post(
       [done = std::move(operation.done), outcomes = std::move(outcomes)]() mutable { done(std::move(outcomes)); });
   if (operation.timer != nullptr) {
+    operation.timer->Disarm();  // later may be after it is due, and the operation is gone by then
     loop_.DestroyLater(std::move(operation.timer));
   }
 }
