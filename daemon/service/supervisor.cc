@@ -224,6 +224,8 @@ void Supervisor::EraseRemoved() {
       auto node = instances_.extract(*entry);
       loop_.DestroyLater(std::move(node.mapped()));  // one of its own callbacks may have brought us here
       operations_.Removed(*entry);
+      order_changed_ = true;  // what depends on it may have waited for this
+      loop_.Post([] {});      // in a turn of its own: this one has asked the order already
     }
     entry = removed_.erase(entry);
   }

@@ -104,6 +104,9 @@ class Supervisor final : private InstanceObserver {
   void SampleUsage();
   void SampleSlice(std::vector<std::string> ids, size_t from);
   void WaitForUp(std::vector<Operations::Item> items, const ActionOptions& options, ActionsDone done);
+  absl::StatusOr<std::vector<Instance*>> ResolveStaying(const std::vector<std::string>& targets) const;
+  absl::StatusOr<std::vector<Instance*>> ResolveAmong(const std::vector<std::string>& targets,
+                                                      const std::vector<Instance*>& all) const;
   std::optional<ActionOutcome> DownOutcome(const std::string& id) const;
   std::vector<Instance*> WithDependencies(const std::vector<Instance*>& named) const;
   std::vector<Instance*> WithDependents(const std::vector<Instance*>& named) const;

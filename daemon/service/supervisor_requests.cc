@@ -44,7 +44,18 @@ std::vector<Instance*> Supervisor::instances() const {
 }
 
 absl::StatusOr<std::vector<Instance*>> Supervisor::Resolve(const std::vector<std::string>& targets) const {
-  const std::vector<Instance*> all = instances();
+  return ResolveAmong(targets, instances());
+}
+
+// What a reload has removed is on its way out: nobody brings it up again, and it has no other name to go by then.
+absl::StatusOr<std::vector<Instance*>> Supervisor::ResolveStaying(const std::vector<std::string>& targets) const {
+  std::vector<Instance*> staying = instances();
+  std::erase_if(staying, [this](const Instance* instance) { return removed_.contains(instance->id()); });
+  return ResolveAmong(targets, staying);
+}
+
+absl::StatusOr<std::vector<Instance*>> Supervisor::ResolveAmong(const std::vector<std::string>& targets,
+                                                                const std::vector<Instance*>& all) const {
   std::vector<TargetCandidate> candidates;
   candidates.reserve(all.size());
   for (const Instance* instance : all) {
@@ -78,7 +89,8 @@ std::vector<Instance*> Supervisor::WithDependencies(const std::vector<Instance*>
     const Phase phase = instance->machine().phase;
     const bool down = phase == Phase::kStopped || phase == Phase::kBlocked || phase == Phase::kFailed ||
                       (IsAlive(phase) && !instance->machine().desired_up);
-    if (services.contains(instance->config().id) && down && std::ranges::find(named, instance) == named.end()) {
+    if (services.contains(instance->config().id) && down && !removed_.contains(instance->id()) &&
+        std::ranges::find(named, instance) == named.end()) {
       implied.push_back(instance);
     }
   }
@@ -117,7 +129,7 @@ absl::Status Supervisor::Start(const std::vector<std::string>& targets, const Ac
   if (absl::Status refused = RefuseWhileStopping(); !refused.ok()) {
     return refused;
   }
-  const absl::StatusOr<std::vector<Instance*>> named = Resolve(targets);
+  const absl::StatusOr<std::vector<Instance*>> named = ResolveStaying(targets);
   if (!named.ok()) {
     return named.status();
   }
@@ -165,7 +177,7 @@ absl::Status Supervisor::Restart(const std::vector<std::string>& targets, const 
   if (absl::Status refused = RefuseWhileStopping(); !refused.ok()) {
     return refused;
   }
-  const absl::StatusOr<std::vector<Instance*>> named = Resolve(targets);
+  const absl::StatusOr<std::vector<Instance*>> named = ResolveStaying(targets);
   if (!named.ok()) {
     return named.status();
   }
