@@ -82,7 +82,7 @@ while True: time.sleep(1000)
     def test_while_what_a_dead_service_left_behind_is_being_killed_a_stranger_with_its_pid_is_not(self):
         for prepare in (None, without_cgroups):
             with self.subTest(cgroups=prepare is None), Daemon(
-                {"web": python(self.ORPHAN, graceful_shutdown={"timeout": 2}, restart_policy={"delay": 300})},
+                {"web": python(self.ORPHAN, graceful_shutdown={"timeout": 1}, restart_policy={"delay": 300})},
                 prepare=prepare,
             ) as daemon:
                 orphan = int(daemon.wait_log("web", b"\n").split()[1])
@@ -99,7 +99,9 @@ while True: time.sleep(1000)
 
     def test_what_a_service_left_behind_while_no_daemon_ran_is_gone_before_it_begins_again(self):
         for prepare in (None, without_cgroups):
-            with self.subTest(cgroups=prepare is None), Daemon({"web": python(self.ORPHAN)}, prepare=prepare) as daemon:
+            with self.subTest(cgroups=prepare is None), Daemon(
+                {"web": python(self.ORPHAN, graceful_shutdown={"timeout": 0.5})}, prepare=prepare
+            ) as daemon:
                 orphan = int(daemon.wait_log("web", b"\n").split()[1])
                 pid = daemon.pid("web")
                 daemon.kill_daemon()
