@@ -48,6 +48,7 @@ std::string Facts(const v1::ServiceStatus& service) {
                                TimeText(service.started_unix_ms())));
     add("usage", fmt::format("CPU {}, memory {}", CpuText(service.cpu_percent()), MemoryText(service.memory_mb())));
   }
+  add("limits", LimitsText(service));
   add("says", EscapeForTerminal(service.status_text()));
   add("last exit", LastExitText(service));
   add("restarts", fmt::format_int(service.restart_count()).str());

@@ -37,6 +37,19 @@ void WriteServiceKeys(JsonWriter& json, const v1::ServiceStatus& service) {
   json.Key("reason").String(service.reason());
 }
 
+void WriteLimits(JsonWriter& json, const v1::ServiceStatus& service) {
+  json.Key("limits").BeginArray();
+  for (const v1::ResourceLimit& limit : service.limits()) {
+    json.BeginObject();
+    json.Key("name").String(limit.name());
+    json.Key("value").Double(limit.value());
+    json.Key("enforcement").String(limit.enforcement());
+    json.Key("watch_interval_seconds").Double(limit.watch_interval_seconds());
+    json.EndObject();
+  }
+  json.EndArray();
+}
+
 void WriteService(JsonWriter& json, const v1::ServiceStatus& service) {
   json.BeginObject();
   WriteServiceKeys(json, service);
@@ -191,6 +204,7 @@ std::string ExplainJson(const v1::ExplainResponse& response) {
     json.Key("log_dropped_bytes").Unsigned(response.service().log_dropped_bytes());
     json.Key("status_text").String(response.service().status_text());
     json.Key("limits_enforcement").String(response.service().limits_enforcement());
+    WriteLimits(json, response.service());
     json.EndObject();
     WriteStrings(json, "causes", response.causes());
     json.Key("next").String(response.next());

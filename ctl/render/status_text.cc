@@ -64,6 +64,11 @@ std::string StatusText(const google::protobuf::RepeatedPtrField<v1::ServiceStatu
                                         {.header = "PORT", .align = Align::kRight}};
   const bool has_reason = std::any_of(services.begin(), services.end(),
                                       [](const v1::ServiceStatus& service) { return !service.reason().empty(); });
+  const bool has_limits = std::any_of(services.begin(), services.end(),
+                                      [](const v1::ServiceStatus& service) { return service.limits_size() > 0; });
+  if (has_limits) {
+    columns.push_back({.header = "LIMITS"});
+  }
   if (has_reason) {
     columns.push_back({.header = "REASON"});
   }
@@ -71,7 +76,7 @@ std::string StatusText(const google::protobuf::RepeatedPtrField<v1::ServiceStatu
   for (const v1::ServiceStatus& service : services) {
     const bool has_process = service.pid() != 0;
     std::vector<Table::Cell> row;
-    row.reserve(10);
+    row.reserve(11);
     row.emplace_back(service.id());
     row.emplace_back(std::string(StateWord(service.state())), StateColor(service.state()));
     row.emplace_back(has_process ? fmt::format_int(service.pid()).str() : "-");
@@ -81,6 +86,9 @@ std::string StatusText(const google::protobuf::RepeatedPtrField<v1::ServiceStatu
     row.emplace_back(has_process ? CpuText(service.cpu_percent()) : "-");
     row.emplace_back(MemoryText(service.memory_mb()));
     row.emplace_back(service.port() != 0 ? fmt::format_int(service.port()).str() : "-");
+    if (has_limits) {
+      row.emplace_back(service.limits_size() > 0 ? LimitsText(service) : "-");
+    }
     if (has_reason) {
       row.emplace_back(service.reason());
     }

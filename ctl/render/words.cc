@@ -120,6 +120,21 @@ std::string LastExitText(const v1::ServiceStatus& service) {
   return service.has_exit_code() ? fmt::format("exit code {}", service.exit_code()) : std::string();
 }
 
+std::string LimitsText(const v1::ServiceStatus& service) {
+  std::string out;
+  for (const v1::ResourceLimit& limit : service.limits()) {
+    const std::string_view unit = limit.name() == "memory" ? " MB" : limit.name() == "cpu" ? "%" : "";
+    std::string way = limit.enforcement();
+    if (way == "watch") {
+      way = limit.watch_interval_seconds() > 0
+                ? fmt::format("watched every {}", FormatSpan(absl::Seconds(limit.watch_interval_seconds())))
+                : "watched";
+    }
+    out += fmt::format("{}{} {:.6g}{} ({})", out.empty() ? "" : ", ", limit.name(), limit.value(), unit, way);
+  }
+  return out;
+}
+
 bool IsUpOrFinished(v1::ServiceState state) {
   return state == v1::SERVICE_STATE_RUNNING || state == v1::SERVICE_STATE_EXITED;
 }

@@ -27,6 +27,9 @@ std::string TimeText(int64_t unix_ms);
 // "exit code 1", "killed by SIGSEGV"; empty when it has not ended yet.
 std::string LastExitText(const v1::ServiceStatus& service);
 
+// "memory 64 MB (cgroup), cpu 50% (watched every 10 s)"; empty without limits.
+std::string LimitsText(const v1::ServiceStatus& service);
+
 // As it should be: running, or ended as it should. What `status` exits 0 for.
 bool IsUpOrFinished(v1::ServiceState state);
 

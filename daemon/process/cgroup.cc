@@ -4,14 +4,16 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 
 #include <algorithm>
-#include <charconv>
 #include <fstream>
 #include <sstream>
 #include <string_view>
+#include <utility>
 
 #include "common/errno_status.h"
+#include "daemon/process/cgroup_files.h"
 
 namespace supervisor {
 namespace {
@@ -45,38 +47,15 @@ std::string FindOwnPath() {
   return {};
 }
 
-std::string ReadFile(const std::string& path) {
-  std::string text;
-  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  char buffer[4096];
-  for (ssize_t got = 0; fd && (got = read(fd.get(), buffer, sizeof(buffer))) > 0;) {
-    text.append(buffer, static_cast<size_t>(got));
-  }
-  return text;
-}
-
-// The kernel counts a cgroup's children in its link count, as in any directory's: two of its own, and one a child.
-bool HasChildren(const std::string& path) {
-  constexpr nlink_t kOwnLinks = 2;
-  struct stat info {};
-  return stat(path.c_str(), &info) != 0 || info.st_nlink > kOwnLinks;
-}
-
-void ParsePids(const std::string& text, std::vector<pid_t>& pids) {
-  std::string_view rest = text;
-  while (!rest.empty()) {
-    pid_t pid = 0;
-    const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), pid);
-    if (error == std::errc()) {
-      pids.push_back(pid);
-    }
-    rest.remove_prefix(std::min(rest.size(), rest.find('\n') + 1));
-  }
+std::vector<pid_t> PidsIn(const std::string& path) {
+  std::vector<pid_t> pids;
+  ParsePids(ReadCgroupFile(path + "/cgroup.procs"), pids);
+  return pids;
 }
 
 void CollectPids(const std::string& path, std::vector<pid_t>& pids) {
-  ParsePids(ReadFile(path + "/cgroup.procs"), pids);
-  if (!HasChildren(path)) {
+  ParsePids(ReadCgroupFile(path + "/cgroup.procs"), pids);
+  if (CountChildCgroups(path) == 0) {
     return;
   }
   const std::unique_ptr<DIR, int (*)(DIR*)> directory(opendir(path.c_str()), closedir);
@@ -91,35 +70,46 @@ void CollectPids(const std::string& path, std::vector<pid_t>& pids) {
   }
 }
 
-void RemoveTree(const std::string& path) {
-  if (rmdir(path.c_str()) == 0 || errno != EBUSY) {
-    return;
-  }
-  // A service may have made cgroups below its own; empty ones go with it.
-  const std::unique_ptr<DIR, int (*)(DIR*)> directory(opendir(path.c_str()), closedir);
-  while (directory != nullptr) {
-    const dirent* entry = readdir(directory.get());  // NOLINT(concurrency-mt-unsafe): the stream is our own
-    if (entry == nullptr) {
-      break;
-    }
-    if (entry->d_type == DT_DIR && entry->d_name[0] != '.') {
-      RemoveTree(fmt::format("{}/{}", path, entry->d_name));
+bool IsMarkedDelegated(const std::string& path) {
+  for (const char* attribute : {"user.delegate", "trusted.delegate"}) {
+    char value[8] = {};
+    if (getxattr(path.c_str(), attribute, value, sizeof(value)) == 1 && value[0] == '1') {
+      return true;
     }
   }
-  rmdir(path.c_str());
+  return false;
+}
+
+absl::Status MakeCgroupDirectory(const std::string& path) {
+  return mkdir(path.c_str(), 0755) == 0 || errno == EEXIST ? absl::OkStatus()
+                                                           : ErrnoToStatus(errno, fmt::format("cgroup {}", path));
+}
+
+// Each by itself: one that is refused (cpu, while a realtime process runs below) must not take the others with it.
+absl::Status Enable(const std::string& path, const CgroupControllers& controllers) {
+  absl::Status status;
+  for (const std::string& name : controllers.Names()) {
+    status.Update(WriteCgroupFile(path + "/cgroup.subtree_control", "+" + name));
+  }
+  return status;
+}
+
+CgroupControllers Enabled(const std::string& path) {
+  return ParseControllers(ReadCgroupFile(path + "/cgroup.subtree_control"));
 }
 
 }  // namespace
 
-Cgroup::Cgroup(std::string path, UniqueFd procs_fd) : path_(std::move(path)), procs_fd_(std::move(procs_fd)) {}
+Cgroup::Cgroup(std::string path, UniqueFd procs_fd, const CgroupControllers& controllers)
+    : path_(std::move(path)), procs_fd_(std::move(procs_fd)), controllers_(controllers) {}
 
-Cgroup::~Cgroup() { RemoveTree(path_); }
+Cgroup::~Cgroup() { RemoveCgroupTree(path_); }
 
-bool Cgroup::Populated() const { return ReadFile(path_ + "/cgroup.events").find("populated 1") != std::string::npos; }
+bool Cgroup::Populated() const { return Read("cgroup.events").find("populated 1") != std::string::npos; }
 
 std::vector<pid_t> Cgroup::Pids() const {
   std::vector<pid_t> pids;
-  if (HasChildren(path_)) {
+  if (CountChildCgroups(path_) > 0) {
     CollectPids(path_, pids);
     return pids;
   }
@@ -139,45 +129,162 @@ std::vector<pid_t> Cgroup::Pids() const {
   return pids;
 }
 
-bool Cgroup::Kill() const {
-  const UniqueFd fd(open((path_ + "/cgroup.kill").c_str(), O_WRONLY | O_CLOEXEC));
-  return fd && write(fd.get(), "1", 1) == 1;
+bool Cgroup::Kill() const { return Write("cgroup.kill", "1").ok(); }
+
+void Cgroup::MakeHabitable() const { MakeCgroupHabitable(path_); }
+
+std::string Cgroup::Read(const char* file) const { return ReadCgroupFile(fmt::format("{}/{}", path_, file)); }
+
+absl::Status Cgroup::Write(const char* file, const std::string& value) const {
+  return WriteCgroupFile(fmt::format("{}/{}", path_, file), value);
+}
+
+std::string CgroupBaseOf(const std::string& own, const std::string& name) {
+  const std::string ours = "supervisord." + name;
+  for (size_t begin = 1; begin < own.size();) {
+    const size_t end = std::min(own.find('/', begin), own.size());
+    const std::string_view part = std::string_view(own).substr(begin, end - begin);
+    const bool is_last = end == own.size();
+    if (part == ours || part == ours + ".daemon" ||
+        (is_last && part.starts_with("supervisord.") && part.ends_with(".daemon"))) {
+      return own.substr(0, begin - 1);
+    }
+    begin = end + 1;
+  }
+  return own == "/" ? "" : own;
 }
 
 std::unique_ptr<CgroupRoot> CgroupRoot::Detect(const std::string& name) {
   const std::string mount = FindMountPoint();
-  std::string own = FindOwnPath();
+  const std::string own = FindOwnPath();
   if (mount.empty() || own.empty()) {
     return nullptr;
   }
-  // A daemon that was started by one of its predecessors' services would nest ever deeper otherwise.
-  if (const size_t nested = own.find("/supervisord."); nested != std::string::npos) {
-    own.resize(nested);
-  }
-  const std::string path = fmt::format("{}{}/supervisord.{}", mount, own == "/" ? "" : own, name);
-  if (mkdir(path.c_str(), 0755) != 0 && errno != EEXIST) {
+  const std::string base = mount + CgroupBaseOf(own, name);
+  const std::string path = fmt::format("{}/supervisord.{}", base, name);
+  if (!MakeCgroupDirectory(path).ok()) {
     return nullptr;
   }
-  std::unique_ptr<CgroupRoot> root(new CgroupRoot(path));
+  std::unique_ptr<CgroupRoot> root(new CgroupRoot(base, path, mount + (own == "/" ? "" : own)));
   // A directory that can be made is not yet one that processes may be moved into (delegation: cgroups(7)).
   if (access((path + "/cgroup.procs").c_str(), W_OK) != 0) {
+    return nullptr;
+  }
+  // What is mounted may be another part of the hierarchy than /proc speaks of (a container with the host's namespace).
+  const std::vector<pid_t> neighbours = PidsIn(root->own_);
+  if (std::ranges::find(neighbours, getpid()) == neighbours.end()) {
     return nullptr;
   }
   return root;
 }
 
-CgroupRoot::~CgroupRoot() { rmdir(path_.c_str()); }
+// Every cgroup has a type, but for the real root, to which the rule about processes does not apply.
+bool CgroupRoot::IsRealRoot() const { return access((base_ + "/cgroup.type").c_str(), F_OK) != 0; }
+
+std::string CgroupRoot::WhyNotOurs(const std::vector<pid_t>& processes, pid_t guardian) const {
+  const auto stranger = std::ranges::find_if(processes, [&](pid_t pid) { return pid != getpid() && pid != guardian; });
+  // Seen from within, a cgroup namespace's root is "/" (cgroup_namespaces(7)).
+  const bool is_namespace_root = base_ == FindMountPoint();
+  if (stranger == processes.end() || is_namespace_root || IsMarkedDelegated(base_)) {
+    return {};
+  }
+  return fmt::format("{} holds other processes too (pid {}) and is not marked as delegated (systemd: Delegate=yes)",
+                     base_, *stranger);
+}
+
+// All that is in BASE, in rounds: something may be forked while we look.
+absl::Status CgroupRoot::MoveToLeaf(pid_t guardian) const {
+  constexpr int kRounds = 20;
+  std::vector<pid_t> left = PidsIn(base_);
+  if (const std::string why = WhyNotOurs(left, guardian); !why.empty()) {
+    return absl::FailedPreconditionError(why);
+  }
+  absl::Status status = left.empty() ? absl::OkStatus() : MakeCgroupDirectory(leaf());
+  for (int round = 0; round < kRounds && !left.empty() && status.ok(); ++round) {
+    for (const pid_t pid : left) {
+      const absl::Status moved = WriteCgroupFile(leaf() + "/cgroup.procs", fmt::format("{}", pid));
+      if (!moved.ok() && !absl::IsNotFound(moved)) {  // it may have ended meanwhile: ESRCH
+        status.Update(moved);
+      }
+    }
+    left = PidsIn(base_);
+  }
+  return left.empty() ? absl::OkStatus() : status;
+}
+
+// Started by one of the services that it will adopt, a daemon would be killed with that. Best effort: where it can't
+// leave, all else still works.
+void CgroupRoot::LeaveServicesCgroup(pid_t guardian) const {
+  if (!own_.starts_with(path_ + "/")) {
+    return;
+  }
+  const bool needs_leaf = !IsRealRoot() && MakeCgroupDirectory(leaf()).ok();
+  for (const pid_t pid : {guardian, getpid()}) {
+    if (pid > 0) {
+      WriteCgroupFile((needs_leaf ? leaf() : base_) + "/cgroup.procs", fmt::format("{}", pid)).IgnoreError();
+    }
+  }
+}
+
+std::string CgroupRoot::TakeControllers(pid_t guardian) {
+  LeaveServicesCgroup(guardian);
+  const CgroupControllers all{.memory = true, .cpu = true, .pids = true};
+  const CgroupControllers offered = ParseControllers(ReadCgroupFile(base_ + "/cgroup.controllers"));
+  if (!offered.Any()) {
+    return fmt::format("resource limits are watched: {}/cgroup.controllers offers none of memory, cpu, pids", base_);
+  }
+  absl::Status status;
+  if (Without(offered, Enabled(base_)).Any()) {
+    status = IsRealRoot() ? absl::OkStatus() : MoveToLeaf(guardian);
+    if (status.ok()) {
+      status = Enable(base_, Without(offered, Enabled(base_)));
+    }
+  }
+  status.Update(Enable(path_, Enabled(base_) & offered));
+  controllers_ = Enabled(path_) & all;
+  const std::string why = status.ok() ? fmt::format("{} offers no more", base_) : std::string(status.message());
+  if (controllers_ == all) {
+    return fmt::format("resource limits are enforced by cgroup controllers: {}", controllers_.ToString());
+  }
+  return controllers_.Any() ? fmt::format(
+                                  "resource limits are enforced by cgroup controllers: {}; the others are "
+                                  "watched: {}",
+                                  controllers_.ToString(), why)
+                            : fmt::format("resource limits are watched: {}", why);
+}
+
+CgroupRoot::~CgroupRoot() {
+  if (rmdir(path_.c_str()) == 0) {
+    PutBack();
+  }
+}
+
+// So that whoever started us in there can do so again: nothing may be moved into a cgroup that hands on controllers.
+void CgroupRoot::PutBack() const {
+  if (access(leaf().c_str(), F_OK) != 0) {
+    return;
+  }
+  if (CountChildCgroups(base_) == 1) {
+    for (const std::string& name : Enabled(base_).Names()) {
+      WriteCgroupFile(base_ + "/cgroup.subtree_control", "-" + name).IgnoreError();
+    }
+    for (const pid_t pid : PidsIn(leaf())) {
+      WriteCgroupFile(base_ + "/cgroup.procs", fmt::format("{}", pid)).IgnoreError();
+    }
+  }
+  rmdir(leaf().c_str());
+}
 
 absl::StatusOr<std::unique_ptr<Cgroup>> CgroupRoot::Create(const std::string& instance_id) const {
   const std::string path = fmt::format("{}/{}", path_, instance_id);
-  if (mkdir(path.c_str(), 0755) != 0 && errno != EEXIST) {
-    return ErrnoToStatus(errno, fmt::format("cgroup {}", path));
+  if (absl::Status status = MakeCgroupDirectory(path); !status.ok()) {
+    return status;
   }
   UniqueFd procs_fd(open((path + "/cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC));
   if (!procs_fd) {
     return ErrnoToStatus(errno, fmt::format("cgroup {}/cgroup.procs", path));
   }
-  return std::unique_ptr<Cgroup>(new Cgroup(path, std::move(procs_fd)));
+  return std::unique_ptr<Cgroup>(new Cgroup(path, std::move(procs_fd), controllers_));
 }
 
 }  // namespace supervisor

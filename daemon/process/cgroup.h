@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/unique_fd.h"
+#include "daemon/process/cgroup_limits.h"
 
 namespace supervisor {
 
@@ -23,35 +24,77 @@ class Cgroup {
   const std::string& path() const { return path_; }
   // cgroup.procs, open for writing: a process that writes "0" to it moves in.
   int procs_fd() const { return procs_fd_.get(); }
+  // Those that this cgroup has the files of.
+  const CgroupControllers& controllers() const { return controllers_; }
   bool Populated() const;
   // Processes in it and in cgroups below it.
   std::vector<pid_t> Pids() const;
   // SIGKILL to all of them at once (cgroup.kill, Linux 5.14). False where the kernel does not have it.
   bool Kill() const;
+  // To be called before a process is to move in: see MakeCgroupHabitable.
+  void MakeHabitable() const;
+
+  // One of its files, "memory.events"; empty where it is not there.
+  std::string Read(const char* file) const;
+  absl::Status Write(const char* file, const std::string& value) const;
 
  private:
   friend class CgroupRoot;
-  Cgroup(std::string path, UniqueFd procs_fd);
+  Cgroup(std::string path, UniqueFd procs_fd, const CgroupControllers& controllers);
   std::string path_;
   UniqueFd procs_fd_;
+  CgroupControllers controllers_;
   mutable UniqueFd listing_fd_;  // cgroup.procs, kept open: it is read every few seconds
 };
 
-// Where this daemon may make cgroups: below its own one.
+// Where this daemon may make cgroups, below its own one or, when that was left for a leaf (see below), beside it:
+//
+//   BASE                           where supervisord was started
+//   ├── supervisord.NAME.daemon    guardian and daemon, where they may not stay in BASE
+//   └── supervisord.NAME           this
+//       ├── web                    a service each
+//       └── worker:0
 class CgroupRoot {
  public:
-  // Null where there is no v2 hierarchy, or no right to make directories in it. `name` tells daemons apart.
+  // Null where there is no v2 hierarchy, or no right to make directories in it. `name` tells daemons apart: the next
+  // daemon of the same name finds the same cgroups, wherever below BASE it was started. Moves and enables nothing.
   static std::unique_ptr<CgroupRoot> Detect(const std::string& name);
+  // Removes what is empty, and when nothing else uses BASE by now, puts it back as it was found.
   ~CgroupRoot();
   CgroupRoot(const CgroupRoot&) = delete;
   CgroupRoot& operator=(const CgroupRoot&) = delete;
 
+  // Hands the controllers that limits need, as far as BASE has them, to the cgroups that will be made here. A cgroup
+  // but the real root hands on controllers only while it holds no process itself, so BASE's processes have to leave for
+  // the leaf. That is done only where BASE is ours: the root of a cgroup namespace (a container), delegated to us
+  // (systemd's Delegate=, which sets the attribute user.delegate or trusted.delegate:
+  // https://systemd.io/CGROUP_DELEGATION), or home to nobody but us and `guardian` (0: none).
+  // To be called once, before Create. Says, for the log, which way limits will be in force and why.
+  std::string TakeControllers(pid_t guardian);
+
   absl::StatusOr<std::unique_ptr<Cgroup>> Create(const std::string& instance_id) const;
   const std::string& path() const { return path_; }
+  const CgroupControllers& controllers() const { return controllers_; }
 
  private:
-  explicit CgroupRoot(std::string path) : path_(std::move(path)) {}
+  CgroupRoot(std::string base, std::string path, std::string own)
+      : base_(std::move(base)), path_(std::move(path)), own_(std::move(own)) {}
+  std::string leaf() const { return path_ + ".daemon"; }
+  bool IsRealRoot() const;
+  // Why BASE's processes may not be moved; empty: they may. `processes`: those in it.
+  std::string WhyNotOurs(const std::vector<pid_t>& processes, pid_t guardian) const;
+  absl::Status MoveToLeaf(pid_t guardian) const;
+  void LeaveServicesCgroup(pid_t guardian) const;
+  void PutBack() const;
+
+  std::string base_;
   std::string path_;
+  std::string own_;  // the cgroup that this process was found in
+  CgroupControllers controllers_;
 };
+
+// BASE for a daemon `name` that was found in the cgroup `own` ("/a/b", "/"): "" for the hierarchy's root. A daemon that
+// was started from within its predecessor's cgroups must not nest in them, nor one from another daemon's leaf.
+std::string CgroupBaseOf(const std::string& own, const std::string& name);
 
 }  // namespace supervisor

@@ -25,7 +25,8 @@ class ProcessTree {
   ProcessTree(std::unique_ptr<Cgroup> cgroup, std::string mark) : cgroup_(std::move(cgroup)), mark_(std::move(mark)) {}
 
   const std::string& mark() const { return mark_; }
-  bool has_cgroup() const { return cgroup_ != nullptr; }
+  // Null where it has none.
+  const Cgroup* cgroup() const { return cgroup_.get(); }
   // For SpawnRequest; empty: none.
   std::string cgroup_path() const { return cgroup_ != nullptr ? cgroup_->path() : std::string(); }
 

@@ -66,8 +66,8 @@ void AddCauses(const Supervisor& supervisor, const Instance& instance, v1::Expla
   if (!machine.reason.empty()) {
     response->add_causes(machine.reason);
   }
-  if (machine.last_exit && machine.reason.find(machine.last_exit->ToString()) == std::string::npos) {
-    response->add_causes(fmt::format("its last process {}", machine.last_exit->ToString()));
+  if (machine.last_exit && machine.reason.find(ExitText(machine)) == std::string::npos) {
+    response->add_causes(fmt::format("its last process {}", ExitText(machine)));
   }
   for (const Instance* other : supervisor.instances()) {
     const std::vector<std::string>& needed = instance.config().depends_on;
@@ -113,6 +113,12 @@ grpc::ServerUnaryReactor* SupervisorService::Explain(grpc::CallbackServerContext
     }
     const Instance& instance = *instances->front();
     wire::FillStatus(instance, context_.logs, WallNow(), response->mutable_service());
+    for (v1::ResourceLimit& limit : *response->mutable_service()->mutable_limits()) {
+      if (limit.enforcement() == "watch") {
+        limit.set_watch_interval_seconds(
+            absl::ToDoubleSeconds(context_.supervisor.config().monitoring.metrics_interval));
+      }
+    }
     wire::FillHealth(instance, kChecks, response->mutable_health());
     AddCauses(context_.supervisor, instance, response);
     response->set_next(NextStep(instance, MonotonicNow()));

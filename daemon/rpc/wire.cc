@@ -62,6 +62,23 @@ const char* CheckTypeName(HealthCheckType type) {
   return "";
 }
 
+void FillLimits(const Instance& instance, v1::ServiceStatus* out) {
+  const ResourceLimitsConfig& limits = instance.config().resource_limits;
+  const LimitWays& ways = instance.limit_ways();
+  out->set_limits_enforcement(LimitsEnforcement(ways));
+  const auto add = [out](const char* name, double value, LimitWay way) {
+    if (way != LimitWay::kNone) {
+      v1::ResourceLimit* limit = out->add_limits();
+      limit->set_name(name);
+      limit->set_value(value);
+      limit->set_enforcement(way == LimitWay::kCgroup ? "cgroup" : "watch");
+    }
+  };
+  add("memory", limits.max_memory_mb, ways.memory);
+  add("cpu", limits.max_cpu_percent, ways.cpu);
+  add("processes", limits.max_processes, ways.processes);
+}
+
 }  // namespace
 
 std::string Utf8(const std::string& text) { return WithValidUtf8(text); }
@@ -136,10 +153,7 @@ void FillStatus(const Instance& instance, const LogPump& logs, absl::Time now, v
   }
   out->set_log_dropped_bytes(logs.Stats(instance.stdout_stream()).dropped_bytes +
                              logs.Stats(instance.stderr_stream()).dropped_bytes);
-  const ResourceLimitsConfig& limits = config.resource_limits;
-  if (limits.max_memory_mb > 0 || limits.max_cpu_percent > 0 || limits.max_processes > 0) {
-    out->set_limits_enforcement("watch");
-  }
+  FillLimits(instance, out);
   out->set_status_text(Utf8(instance.status_text()));
 }
 

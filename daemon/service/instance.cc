@@ -70,6 +70,7 @@ Instance::Instance(const InstanceContext& context, std::string id, ServiceConfig
       alive_(std::make_shared<bool>(true)) {
   machine_.random = SeedOf(id_);
   tree_ = ProcessTree(MakeCgroup(id_), tree_.mark());
+  ApplyLimits();
 }
 
 Instance::~Instance() = default;
@@ -122,8 +123,12 @@ void Instance::OnTimer() {
 void Instance::SetConfig(ServiceConfig config) {
   const bool health_changed = !(config.health_check == config_.health_check);
   const bool logs_changed = !(config.logs == config_.logs);
+  const bool limits_changed = !(config.resource_limits == config_.resource_limits);
   config_ = std::move(config);
   changed_ = true;
+  if (limits_changed) {
+    ApplyLimits();
+  }
   if (health_changed && machine_.phase == Phase::kRunning) {
     health_.Update(config_.health_check);
   }
@@ -272,6 +277,10 @@ void Instance::Launch(uint64_t spawn) {
   request.stdout_fd = stdout_fd_.get();
   request.stderr_fd = config_.logs.stderr_mode == StderrMode::kSeparate ? stderr_fd_.get() : stdout_fd_.get();
   request.cgroup = tree_.cgroup_path();
+  if (tree_.cgroup() != nullptr) {
+    tree_.cgroup()->MakeHabitable();
+  }
+  limits_.BeginRun(tree_.cgroup());
   absl::StatusOr<std::unique_ptr<ChildProcess>> child =
       ChildProcess::Spawn(context_.loop, std::move(request), ObserveChild());
   if (!child.ok()) {
@@ -286,7 +295,6 @@ void Instance::Launch(uint64_t spawn) {
   tree_.SetSession(child_->pid());
   sampler_.Reset();
   usage_ = {};
-  over_limit_ = false;
   changed_ = true;
   WriteRecord();
 }
@@ -352,7 +360,7 @@ void Instance::FinishExit(WaitStatus status) {
     return;
   }
   const bool empty = config_.graceful_shutdown.kill_mode == KillMode::kProcess || tree_.Empty();
-  Enqueue(ProcessExited{status, empty});
+  Enqueue(ProcessExited{status, empty, WhyItEnded(status)});
   if (!empty) {
     if (machine_.phase == Phase::kTerminating) {
       AskToGo();

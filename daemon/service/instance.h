@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/time/time.h"
 #include "common/unique_fd.h"
@@ -21,6 +22,7 @@
 #include "daemon/service/environment.h"
 #include "daemon/service/health_monitor.h"
 #include "daemon/service/helper_command.h"
+#include "daemon/service/limit_keeper.h"
 #include "daemon/service/machine.h"
 #include "daemon/service/notify_socket.h"
 #include "daemon/service/record.h"
@@ -76,6 +78,8 @@ class Instance {
   absl::Time started() const { return started_; }  // infinite past: no process
   absl::Time last_restart() const { return last_restart_; }
   const Usage& usage() const { return usage_; }
+  // Which way its resource limits are in force, running or not.
+  const LimitWays& limit_ways() const { return limits_.ways(); }
   const std::string& status_text() const { return status_text_; }
   // Another state than when last asked.
   bool TakeChanged();
@@ -99,7 +103,7 @@ class Instance {
   bool stopped_by_request() const { return stopped_by_request_; }
 
   absl::Status SendSignal(int signal);
-  // Measures its tree, and tells when that is over one of resource_limits.
+  // Measures its tree, and tells when that is over one of resource_limits, or what the kernel did for their sake.
   void SampleUsage(MonoTime now);
   // Removes FIFOs and the record: it is gone from the configuration, or everything stops for good.
   void Forget();
@@ -145,7 +149,9 @@ class Instance {
   void BeginHealth(bool awaits_readiness);
 
   std::unique_ptr<Cgroup> MakeCgroup(const std::string& name) const;
-  void WatchLimits(size_t processes);
+  void ApplyLimits();
+  std::string WhyItEnded(const WaitStatus& status);
+  void Tell(const std::vector<LimitKeeper::Finding>& findings);
   void AskToGo();
   void CheckTreeEmpty();
   void WritePidFile();
@@ -180,7 +186,7 @@ class Instance {
   std::optional<std::string> exec_failure_;  // told when the child is reaped
   UsageSampler sampler_;
   Usage usage_;
-  bool over_limit_ = false;  // told already
+  LimitKeeper limits_;
   std::string status_text_;
   absl::Time started_ = absl::InfinitePast();
   absl::Time last_restart_ = absl::InfinitePast();

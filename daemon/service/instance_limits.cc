@@ -1,63 +1,49 @@
-#include <fmt/format.h>
-
 #include <string>
-#include <utility>
 #include <vector>
 
+#include "common/diag_log.h"
 #include "daemon/service/instance.h"
 
-// What an instance uses, and the limits that are watched over its whole tree: by sampling, every metrics_interval.
+// What an instance uses, and what it may use: sampled every metrics_interval.
 
 namespace supervisor {
-namespace {
 
-// The first of the limits that is exceeded, in words; empty: none.
-std::string Exceeded(const ResourceLimitsConfig& limits, const Usage& usage, size_t processes) {
-  if (limits.max_memory_mb > 0 && usage.memory_mb > limits.max_memory_mb) {
-    return fmt::format("memory {:.1f} MB of {:.1f} MB (resource_limits.max_memory_mb)", usage.memory_mb,
-                       limits.max_memory_mb);
+void Instance::ApplyLimits() {
+  for (const std::string& error : limits_.Apply(tree_.cgroup(), config_.resource_limits)) {
+    LogWarning("a resource limit can't be given to the kernel: it is watched", {{"service", id_}, {"error", error}});
   }
-  if (limits.max_cpu_percent > 0 && usage.cpu_percent > limits.max_cpu_percent) {
-    return fmt::format("CPU {:.0f}% of {:.0f}% (resource_limits.max_cpu_percent)", usage.cpu_percent,
-                       limits.max_cpu_percent);
-  }
-  if (limits.max_processes > 0 && processes > static_cast<size_t>(limits.max_processes)) {
-    return fmt::format("{} processes of {} (resource_limits.max_processes)", processes, limits.max_processes);
-  }
-  return {};
 }
-
-}  // namespace
 
 void Instance::SampleUsage(MonoTime now) {
   if (child_ == nullptr) {
     return;
   }
   // Without a cgroup the tree has to be searched for, which costs a walk over /proc: only for a limit's sake.
-  const ResourceLimitsConfig& limits = config_.resource_limits;
-  const bool limited = limits.max_memory_mb > 0 || limits.max_cpu_percent > 0 || limits.max_processes > 0;
-  const std::vector<pid_t> pids = limited || tree_.has_cgroup() ? tree_.Pids() : std::vector<pid_t>{child_->pid()};
+  const bool limited = !(limits_.ways() == LimitWays{});
+  const std::vector<pid_t> pids =
+      limited || tree_.cgroup() != nullptr ? tree_.Pids() : std::vector<pid_t>{child_->pid()};
   usage_ = sampler_.Sample(pids, now);
-  WatchLimits(pids.size());
+  Tell(limits_.Look(tree_.cgroup(), config_.resource_limits, usage_, pids.size(), now));
+  WriteRecord();
 }
 
-void Instance::WatchLimits(size_t processes) {
-  const std::string exceeded = Exceeded(config_.resource_limits, usage_, processes);
-  if (exceeded.empty()) {
-    over_limit_ = false;
-    return;
-  }
-  if (std::exchange(over_limit_, true)) {
-    return;
-  }
-  context_.observer.OnRecord(*this, {.type = "limit_exceeded",
-                                     .message = exceeded,
-                                     .cause = {.actor = "limit", .reason = {}},
-                                     .exit = {},
-                                     .attempt = 0,
-                                     .delay = {}});
-  if (config_.resource_limits.on_exceed == OnFailure::kRestart) {
-    Enqueue(LimitExceeded{exceeded});
+std::string Instance::WhyItEnded(const WaitStatus& status) {
+  LimitKeeper::End end = limits_.LookAtEnd(tree_.cgroup(), config_.resource_limits, status, MonotonicNow());
+  Tell(end.findings);
+  return std::move(end.why);
+}
+
+void Instance::Tell(const std::vector<LimitKeeper::Finding>& findings) {
+  for (const LimitKeeper::Finding& finding : findings) {
+    context_.observer.OnRecord(*this, {.type = finding.type,
+                                       .message = finding.message,
+                                       .cause = {.actor = finding.actor, .reason = {}},
+                                       .exit = {},
+                                       .attempt = 0,
+                                       .delay = {}});
+    if (finding.must_restart) {
+      Enqueue(LimitExceeded{finding.message});
+    }
   }
 }
 

@@ -57,7 +57,10 @@ void Instance::WriteRecord() {
                         .attempts = machine_.attempts,
                         .restart_count = machine_.restart_count,
                         .started_unix_ms = started_ == absl::InfinitePast() ? 0 : absl::ToUnixMillis(started_),
-                        .watchdog_us = absl::ToInt64Microseconds(machine_.watchdog)};
+                        .watchdog_us = absl::ToInt64Microseconds(machine_.watchdog),
+                        .oom_events = limits_.counters().memory.oom,
+                        .oom_kills = limits_.counters().memory.oom_kill,
+                        .refused_forks = limits_.counters().refused_forks};
   if (record == written_) {
     return;
   }
@@ -82,6 +85,8 @@ void Instance::Adopt(const std::map<pid_t, WaitStatus>& reaped) {
   if (record.ok() && record->boot_id == context_.boot_id) {
     written_ = *record;
     stopped_by_request_ = record->stopped_by_request;
+    limits_.ResumeRun(
+        {.memory = {.oom = record->oom_events, .oom_kill = record->oom_kills}, .refused_forks = record->refused_forks});
     if (record->pid != 0) {
       absl::StatusOr<std::unique_ptr<ChildProcess>> child =
           ChildProcess::Adopt(context_.loop, record->pid, record->start_ticks, ObserveChild());
@@ -111,7 +116,8 @@ void Instance::Adopt(const std::map<pid_t, WaitStatus>& reaped) {
         // It ended while no daemon was there to see it.
         Enqueue(adopted);
         const auto exit = reaped.find(record->pid);
-        Enqueue(ProcessExited{exit == reaped.end() ? WaitStatus::Unknown() : exit->second, true});
+        const WaitStatus status = exit == reaped.end() ? WaitStatus::Unknown() : exit->second;
+        Enqueue(ProcessExited{status, true, WhyItEnded(status)});
       }
     }
   }

@@ -109,12 +109,16 @@ struct MachineState {
   bool leaving = false;                      // in kTerminating: it said STOPPING=1, and nobody has asked it to
   bool reloading = false;                    // it said RELOADING=1, and not yet READY=1 again
   std::optional<WaitStatus> last_exit;
+  std::string exit_why;   // of last_exit, where more is known than the status says: "out of memory (limit 64 MB)"
   bool exit_told = true;  // last_exit is in the events: each is told exactly once
   std::string failure;    // of this run, when it is not simply the exit: "unhealthy: HTTP 503"
   std::string reason;     // why it is in this state, for status
   Cause cause;            // of the present desired state
   uint64_t random = 1;    // state of the jitter's generator
 };
+
+// How its last process ended: "killed by SIGKILL: out of memory (limit 64 MB)". Requires last_exit.
+std::string ExitText(const MachineState& state);
 
 // ------------------------------------------------------------------------------------------------------------ events
 struct StartRequested {
@@ -165,6 +169,7 @@ struct Notified {
 struct ProcessExited {
   WaitStatus status = WaitStatus::Unknown();
   bool tree_empty = true;  // nothing that it started is left
+  std::string why = {};    // what is known beyond the status: "out of memory (limit 64 MB)"
 };
 // The main process and all that it started are gone.
 struct TreeEmptied {};

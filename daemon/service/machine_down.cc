@@ -18,6 +18,11 @@ constexpr absl::Duration kKillRetry = absl::Seconds(2);
 
 }  // namespace
 
+std::string ExitText(const MachineState& state) {
+  return state.exit_why.empty() ? state.last_exit->ToString()
+                                : fmt::format("{}: {}", state.last_exit->ToString(), state.exit_why);
+}
+
 std::string Stepper::StoppedBy(const Cause& cause) const {
   return cause.actor.empty() ? "stopped" : fmt::format("stopped by {}", cause.actor);
 }
@@ -184,6 +189,7 @@ void Stepper::operator()(const ProcessExited& event) {
   }
   state_.process_alive = false;
   state_.last_exit = event.status;
+  state_.exit_why = event.why;
   state_.exit_told = false;
   switch (state_.phase) {
     case Phase::kSpawning:  // not by the driver's promise, but then as below
@@ -192,12 +198,12 @@ void Stepper::operator()(const ProcessExited& event) {
       const bool was_ready = state_.phase == Phase::kRunning;
       TellExit({.actor = "service", .reason = {}});
       if (was_ready || (EndedClean() && config_.restart.mode != RestartMode::kAlways)) {
-        EndAttempt(true, event.status.ToString());
+        EndAttempt(true, ExitText(state_));
       } else {
-        state_.failure = fmt::format("{} before it was ready", event.status.ToString());
+        state_.failure = fmt::format("{} before it was ready", ExitText(state_));
         EndAttempt(false, state_.failure);
       }
-      state_.reason = event.status.ToString();
+      state_.reason = ExitText(state_);
       if (event.tree_empty) {
         AllGone();
         return;
@@ -246,7 +252,7 @@ void Stepper::AllGone() {
 
 void Stepper::TellExit(const Cause& cause) {
   if (!std::exchange(state_.exit_told, true) && state_.last_exit) {
-    Record("exited", state_.last_exit->ToString(), cause);
+    Record("exited", ExitText(state_), cause);
     std::get<RecordEvent>(actions_.back()).exit = state_.last_exit;
   }
 }
@@ -260,7 +266,7 @@ std::string Stepper::RunEndText() const {
   if (!state_.failure.empty()) {
     return state_.failure;
   }
-  return state_.last_exit ? state_.last_exit->ToString() : "ended";
+  return state_.last_exit ? ExitText(state_) : "ended";
 }
 
 // Nothing of the instance is left.
@@ -270,7 +276,7 @@ void Stepper::Settle() {
     const bool tells_exit = !std::exchange(state_.exit_told, true) && state_.last_exit;
     std::string message = "stopped";
     if (tells_exit) {
-      message += fmt::format(", {}", state_.last_exit->ToString());
+      message += fmt::format(", {}", ExitText(state_));
     }
     state_.reason = state_.cause.reason.empty() ? StoppedBy(state_.cause)
                                                 : fmt::format("{}: {}", StoppedBy(state_.cause), state_.cause.reason);

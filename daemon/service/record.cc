@@ -43,6 +43,12 @@ void TakeField(std::string_view key, std::string_view value, InstanceRecord& rec
     TakeNumber(value, record.started_unix_ms);
   } else if (key == "watchdog_us") {
     TakeNumber(value, record.watchdog_us);
+  } else if (key == "oom_events") {
+    TakeNumber(value, record.oom_events);
+  } else if (key == "oom_kills") {
+    TakeNumber(value, record.oom_kills);
+  } else if (key == "refused_forks") {
+    TakeNumber(value, record.refused_forks);
   }
 }
 
@@ -51,9 +57,10 @@ void TakeField(std::string_view key, std::string_view value, InstanceRecord& rec
 std::string FormatRecord(const InstanceRecord& record) {
   std::string text = fmt::format(
       "{}boot_id {}\nstopped_by_request {:d}\npid {}\nstart_ticks {}\nready {:d}\nattempts {}\nrestart_count {}\n"
-      "started_unix_ms {}\nwatchdog_us {}\n",
+      "started_unix_ms {}\nwatchdog_us {}\noom_events {}\noom_kills {}\nrefused_forks {}\n",
       kHeader, record.boot_id, record.stopped_by_request, record.pid, record.start_ticks, record.ready, record.attempts,
-      record.restart_count, record.started_unix_ms, record.watchdog_us);
+      record.restart_count, record.started_unix_ms, record.watchdog_us, record.oom_events, record.oom_kills,
+      record.refused_forks);
   text += fmt::format("checksum {:016x}\n", Checksum(text));
   return text;
 }

@@ -24,6 +24,10 @@ struct InstanceRecord {
   int restart_count = 0;
   int64_t started_unix_ms = 0;
   int64_t watchdog_us = 0;  // the sd_notify watchdog in force
+  // What the kernel had counted in its cgroup, and is told: see LimitKeeper::Counters.
+  uint64_t oom_events = 0;
+  uint64_t oom_kills = 0;
+  uint64_t refused_forks = 0;
   bool operator==(const InstanceRecord&) const = default;
 };
 

@@ -291,6 +291,9 @@ absl::Status DaemonProcess::Start(Config config) {
   MakeLogs();
   checker_ = std::make_unique<Checker>();
   cgroups_ = CgroupRoot::Detect(fmt::format("{:x}", std::hash<std::string>()(paths_.socket)));
+  LogInfo("cgroup", {{"path", cgroups_ != nullptr ? cgroups_->path() : "none"},
+                     {"limits", cgroups_ != nullptr ? cgroups_->TakeControllers(options_.guardian_pid)
+                                                    : "resource limits are watched: no cgroup v2 that we may use"}});
   supervisor_ = std::make_unique<Supervisor>(
       loop_, files_, *logs_, *checker_, *store_,
       Supervisor::Options{.state_directory = paths_.state_directory,

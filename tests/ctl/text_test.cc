@@ -42,6 +42,31 @@ TEST(StatusTextTest, ShowsReasonsWhereThereIsOne) {
   EXPECT_THAT(text, HasSubstr("stopped by\\nuid 0\n"));
 }
 
+TEST(StatusTextTest, ShowsLimitsWhereThereAreSome) {
+  v1::StatusResponse response = TwoServices();
+  v1::ResourceLimit& memory = *response.mutable_services(0)->add_limits();
+  memory.set_name("memory");
+  memory.set_value(64);
+  memory.set_enforcement("cgroup");
+  const std::string text = StatusText(response.services(), false);
+  EXPECT_THAT(text, HasSubstr("PORT  LIMITS\n"));
+  EXPECT_THAT(text, HasSubstr("8080  memory 64 MB (cgroup)\n"));
+}
+
+TEST(ExplainTextTest, SaysHowEachLimitIsInForce) {
+  v1::ExplainResponse response;
+  *response.mutable_service() = TwoServices().services(0);
+  EXPECT_THAT(ExplainText(response, false), Not(HasSubstr("limits")));
+  for (const auto& [name, value, way] : {std::tuple{"memory", 64.0, "cgroup"}, {"cpu", 12.5, "watch"}}) {
+    v1::ResourceLimit& limit = *response.mutable_service()->add_limits();
+    limit.set_name(name);
+    limit.set_value(value);
+    limit.set_enforcement(way);
+    limit.set_watch_interval_seconds(way == std::string_view("watch") ? 10 : 0);
+  }
+  EXPECT_THAT(ExplainText(response, false), HasSubstr("memory 64 MB (cgroup), cpu 12.5% (watched every 10 s)\n"));
+}
+
 TEST(StatusTextTest, ColoursOnlyWhenAsked) {
   EXPECT_THAT(StatusText(TwoServices().services(), false), Not(HasSubstr("\x1b")));
   EXPECT_THAT(StatusText(TwoServices().services(), true), HasSubstr("\x1b[32mrunning\x1b[0m"));

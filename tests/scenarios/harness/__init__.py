@@ -11,6 +11,7 @@ no sanitizer report. When a scenario fails, the tail of the daemon's log and of 
 Environment:
     SUPERVISOR_BIN_DIR    where supervisord and supervisorctl are; default: build/release/bin
     SCENARIO_TIME_SCALE   factor for every time limit; default 1, more for sanitizer builds
+    SCENARIO_CGROUP       a cgroup v2 that has controllers to give: every daemon runs in one of its own below it
     SCENARIO_KEEP         keep the temporary directory of a scenario that failed
 
 Waiting is always for a condition with a deadline (wait_until), never for a span of time.

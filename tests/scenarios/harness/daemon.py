@@ -148,6 +148,8 @@ class Daemon(Workspace):
     background   started with --daemon, rather than as a child in the foreground
     started      False: start() is left to the scenario
     prepare      called in the child between fork and exec
+
+    With SCENARIO_CGROUP in the environment every daemon runs in a cgroup of its own below that one: `cgroup`, else None.
     """
 
     def __init__(
@@ -156,12 +158,41 @@ class Daemon(Workspace):
         super().__init__(services, global_, extra, env)
         self._background = background
         self._start_at_once = started
-        self._prepare = prepare
+        self._then_prepare = prepare
+        self.cgroup = None
+        if os.environ.get("SCENARIO_CGROUP"):
+            self.cgroup = pathlib.Path(os.environ["SCENARIO_CGROUP"], self.dir.name)
+            self.cgroup.mkdir()
         self.stderr_file = self.dir / "stderr"
         self.process = None  # the foreground process
         self.streams = []
 
     # -- life
+
+    def _prepare(self):
+        if self.cgroup is not None:
+            # After a kill -9 of all supervisors the cgroup still hands on controllers, and lets nobody in: as its leaf
+            # does.
+            for directory in (self.cgroup, *self.cgroup.glob("supervisord.*.daemon")):
+                with contextlib.suppress(OSError):
+                    (directory / "cgroup.procs").write_text("0")
+                    break
+            else:
+                raise OSError(f"cannot enter {self.cgroup}")
+        if self._then_prepare is not None:
+            self._then_prepare()
+
+    def _remove_cgroup(self):
+        """Its cgroup, in which a daemon that was stopped has left nothing."""
+        if self.cgroup is not None:
+            with contextlib.suppress(FileNotFoundError):
+                wait_until(lambda: not (self.cgroup / "cgroup.procs").read_text(), "the processes to be reaped")
+                left = [str(path) for path in self.cgroup.glob("supervisord.*")]
+                for path in sorted((path for path in self.cgroup.rglob("*") if path.is_dir()), reverse=True):
+                    path.rmdir()
+                self.cgroup.rmdir()
+                if left:
+                    raise ScenarioError(f"cgroups left after the stop: {left}")
 
     def __enter__(self):
         try:
@@ -265,6 +296,7 @@ class Daemon(Workspace):
             if kind is None:
                 if self.supervisors():
                     self.stop()
+                    self._remove_cgroup()
                 else:
                     self.check_gone()
             reports = self.sanitizer_reports()
