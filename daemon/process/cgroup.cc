@@ -100,10 +100,19 @@ CgroupControllers Enabled(const std::string& path) {
 
 }  // namespace
 
-Cgroup::Cgroup(std::string path, UniqueFd procs_fd, const CgroupControllers& controllers)
-    : path_(std::move(path)), procs_fd_(std::move(procs_fd)), controllers_(controllers) {}
+Cgroup::Cgroup(std::string path, const CgroupControllers& controllers)
+    : path_(std::move(path)), controllers_(controllers) {}
 
-Cgroup::~Cgroup() { RemoveCgroupTree(path_); }
+Cgroup::~Cgroup() {
+  if (!removed_) {
+    RemoveCgroupTree(path_);
+  }
+}
+
+bool Cgroup::Remove() {
+  removed_ = rmdir(path_.c_str()) == 0;
+  return removed_;
+}
 
 bool Cgroup::Populated() const { return Read("cgroup.events").find("populated 1") != std::string::npos; }
 
@@ -162,10 +171,11 @@ std::unique_ptr<CgroupRoot> CgroupRoot::Detect(const std::string& name) {
   }
   const std::string base = mount + CgroupBaseOf(own, name);
   const std::string path = fmt::format("{}/supervisord.{}", base, name);
+  const bool was_there = access(path.c_str(), F_OK) == 0;
   if (!MakeCgroupDirectory(path).ok()) {
     return nullptr;
   }
-  std::unique_ptr<CgroupRoot> root(new CgroupRoot(base, path, mount + (own == "/" ? "" : own)));
+  std::unique_ptr<CgroupRoot> root(new CgroupRoot(base, path, mount + (own == "/" ? "" : own), was_there));
   // A directory that can be made is not yet one that processes may be moved into (delegation: cgroups(7)).
   if (access((path + "/cgroup.procs").c_str(), W_OK) != 0) {
     return nullptr;
@@ -280,11 +290,11 @@ absl::StatusOr<std::unique_ptr<Cgroup>> CgroupRoot::Create(const std::string& in
   if (absl::Status status = MakeCgroupDirectory(path); !status.ok()) {
     return status;
   }
-  UniqueFd procs_fd(open((path + "/cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC));
-  if (!procs_fd) {
-    return ErrnoToStatus(errno, fmt::format("cgroup {}/cgroup.procs", path));
-  }
-  return std::unique_ptr<Cgroup>(new Cgroup(path, std::move(procs_fd), controllers_));
+  return std::make_unique<Cgroup>(path, controllers_);
+}
+
+bool CgroupRoot::Has(const std::string& instance_id) const {
+  return was_there_ && access(fmt::format("{}/{}", path_, instance_id).c_str(), F_OK) == 0;
 }
 
 }  // namespace supervisor

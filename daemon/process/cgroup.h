@@ -17,13 +17,13 @@ namespace supervisor {
 // do.
 class Cgroup {
  public:
+  // CgroupRoot::Create makes them. `path`: its directory.
+  Cgroup(std::string path, const CgroupControllers& controllers);
   ~Cgroup();  // removes the directory when it is empty
   Cgroup(const Cgroup&) = delete;
   Cgroup& operator=(const Cgroup&) = delete;
 
   const std::string& path() const { return path_; }
-  // cgroup.procs, open for writing: a process that writes "0" to it moves in.
-  int procs_fd() const { return procs_fd_.get(); }
   // Those that this cgroup has the files of.
   const CgroupControllers& controllers() const { return controllers_; }
   bool Populated() const;
@@ -31,6 +31,9 @@ class Cgroup {
   std::vector<pid_t> Pids() const;
   // SIGKILL to all of them at once (cgroup.kill, Linux 5.14). False where the kernel does not have it.
   bool Kill() const;
+  // Removes the directory where nothing is left in it, which one system call asks and does. Not to be used any more
+  // then.
+  bool Remove();
   // To be called before a process is to move in: see MakeCgroupHabitable.
   void MakeHabitable() const;
 
@@ -39,10 +42,8 @@ class Cgroup {
   absl::Status Write(const char* file, const std::string& value) const;
 
  private:
-  friend class CgroupRoot;
-  Cgroup(std::string path, UniqueFd procs_fd, const CgroupControllers& controllers);
   std::string path_;
-  UniqueFd procs_fd_;
+  bool removed_ = false;
   CgroupControllers controllers_;
   mutable UniqueFd listing_fd_;  // cgroup.procs, kept open: it is read every few seconds
 };
@@ -73,12 +74,14 @@ class CgroupRoot {
   std::string TakeControllers(pid_t guardian);
 
   absl::StatusOr<std::unique_ptr<Cgroup>> Create(const std::string& instance_id) const;
+  // An earlier daemon has left one of that name, with or without processes in it.
+  bool Has(const std::string& instance_id) const;
   const std::string& path() const { return path_; }
   const CgroupControllers& controllers() const { return controllers_; }
 
  private:
-  CgroupRoot(std::string base, std::string path, std::string own)
-      : base_(std::move(base)), path_(std::move(path)), own_(std::move(own)) {}
+  CgroupRoot(std::string base, std::string path, std::string own, bool was_there)
+      : base_(std::move(base)), path_(std::move(path)), own_(std::move(own)), was_there_(was_there) {}
   std::string leaf() const { return path_ + ".daemon"; }
   bool IsRealRoot() const;
   // Why BASE's processes may not be moved; empty: they may. `processes`: those in it.
@@ -90,6 +93,7 @@ class CgroupRoot {
   std::string base_;
   std::string path_;
   std::string own_;  // the cgroup that this process was found in
+  bool was_there_;   // path_, before this daemon
   CgroupControllers controllers_;
 };
 

@@ -69,8 +69,7 @@ Instance::Instance(const InstanceContext& context, std::string id, ServiceConfig
       sweep_timer_(context.loop.NewTimer([this] { CheckTreeEmpty(); })),
       alive_(std::make_shared<bool>(true)) {
   machine_.random = SeedOf(id_);
-  tree_ = ProcessTree(MakeCgroup(id_), tree_.mark());
-  ApplyLimits();
+  limits_.Foresee(config_.resource_limits, OfferedControllers());
 }
 
 Instance::~Instance() = default;
@@ -126,8 +125,10 @@ void Instance::SetConfig(ServiceConfig config) {
   const bool limits_changed = !(config.resource_limits == config_.resource_limits);
   config_ = std::move(config);
   changed_ = true;
-  if (limits_changed) {
+  if (limits_changed && tree_.cgroup() != nullptr) {
     ApplyLimits();
+  } else if (limits_changed) {
+    limits_.Foresee(config_.resource_limits, OfferedControllers());
   }
   if (health_changed && machine_.phase == Phase::kRunning) {
     health_.Update(config_.health_check);
@@ -276,10 +277,12 @@ void Instance::Launch(uint64_t spawn) {
   SetVariable(request.environment, ProcessTree::kMarkVariable, tree_.mark());
   request.stdout_fd = stdout_fd_.get();
   request.stderr_fd = config_.logs.stderr_mode == StderrMode::kSeparate ? stderr_fd_.get() : stdout_fd_.get();
-  request.cgroup = tree_.cgroup_path();
   if (tree_.cgroup() != nullptr) {
     tree_.cgroup()->MakeHabitable();
+  } else {
+    EnterCgroup();
   }
+  request.cgroup = tree_.cgroup_path();
   limits_.BeginRun(tree_.cgroup());
   absl::StatusOr<std::unique_ptr<ChildProcess>> child =
       ChildProcess::Spawn(context_.loop, std::move(request), ObserveChild());
@@ -359,7 +362,8 @@ void Instance::FinishExit(WaitStatus status) {
     FailStart(*std::exchange(exec_failure_, std::nullopt));
     return;
   }
-  const bool empty = config_.graceful_shutdown.kill_mode == KillMode::kProcess || tree_.Empty();
+  const bool empty = config_.graceful_shutdown.kill_mode == KillMode::kProcess ||
+                     (machine_.desired_up ? tree_.Empty() : tree_.Dissolve());
   Enqueue(ProcessExited{status, empty, WhyItEnded(status)});
   if (!empty) {
     if (machine_.phase == Phase::kTerminating) {

@@ -149,6 +149,10 @@ class Instance {
   void BeginHealth(bool awaits_readiness);
 
   std::unique_ptr<Cgroup> MakeCgroup(const std::string& name) const;
+  void EnterCgroup();
+  CgroupControllers OfferedControllers() const {
+    return context_.cgroups != nullptr ? context_.cgroups->controllers() : CgroupControllers{};
+  }
   void ApplyLimits();
   std::string WhyItEnded(const WaitStatus& status);
   void Tell(const std::vector<LimitKeeper::Finding>& findings);

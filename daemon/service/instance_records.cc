@@ -32,6 +32,12 @@ std::unique_ptr<Cgroup> Instance::MakeCgroup(const std::string& name) const {
   return *std::move(cgroup);
 }
 
+// Made when it is first needed: of a thousand services at boot each finds its own in time, and none waits for all.
+void Instance::EnterCgroup() {
+  tree_.SetCgroup(MakeCgroup(id_));
+  ApplyLimits();
+}
+
 void Instance::WritePidFile() {
   context_.files.Post([path = fmt::format("{}/{}.pid", context_.pid_directory, id_), pid = child_->pid(), id = id_] {
     if (const absl::Status status = WriteFileAtomically(path, fmt::format("{}\n", pid), 0644); !status.ok()) {
@@ -74,6 +80,9 @@ void Instance::WriteRecord() {
 }
 
 void Instance::Adopt(const std::map<pid_t, WaitStatus>& reaped) {
+  if (context_.cgroups != nullptr && context_.cgroups->Has(id_)) {
+    EnterCgroup();
+  }
   const absl::StatusOr<std::string> text = ReadWholeFile(RecordPath(), kMostRecord);
   absl::StatusOr<InstanceRecord> record = text.ok() ? ParseRecord(*text) : text.status();
   if (text.ok() && !record.ok()) {

@@ -47,7 +47,7 @@ std::vector<std::string> LimitKeeper::Apply(const Cgroup* cgroup, const Resource
 
 void LimitKeeper::BeginRun(const Cgroup* cgroup) {
   seen_ = {};
-  if (cgroup != nullptr) {
+  if (cgroup != nullptr && cgroup->controllers().Any()) {
     seen_ = {.memory = ParseMemoryEvents(cgroup->Read("memory.events")), .refused_forks = RefusedForks(*cgroup)};
   }
   ResumeRun(seen_);

@@ -33,6 +33,10 @@ class LimitKeeper {
 
   // Writes the settings of the limits. What can't be written is watched. Returns the errors, for the log.
   std::vector<std::string> Apply(const Cgroup* cgroup, const ResourceLimitsConfig& limits);
+  // Which way each limit will be in force for one that has no cgroup yet.
+  void Foresee(const ResourceLimitsConfig& limits, const CgroupControllers& offered) {
+    ways_ = ChooseLimitWays(limits, offered);
+  }
   const LimitWays& ways() const { return ways_; }
 
   // A process is about to be started: what is counted from now on is its run's.
