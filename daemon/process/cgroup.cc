@@ -100,8 +100,8 @@ CgroupControllers Enabled(const std::string& path) {
 
 }  // namespace
 
-Cgroup::Cgroup(std::string path, const CgroupControllers& controllers)
-    : path_(std::move(path)), controllers_(controllers) {}
+Cgroup::Cgroup(std::string path, const CgroupControllers& controllers, bool is_new)
+    : path_(std::move(path)), is_new_(is_new), controllers_(controllers) {}
 
 Cgroup::~Cgroup() {
   if (!removed_) {
@@ -138,7 +138,10 @@ std::vector<pid_t> Cgroup::Pids() const {
   return pids;
 }
 
-bool Cgroup::Kill() const { return Write("cgroup.kill", "1").ok(); }
+bool Cgroup::Kill() const {
+  killed_ = true;
+  return Write("cgroup.kill", "1").ok();
+}
 
 void Cgroup::MakeHabitable() const { MakeCgroupHabitable(path_); }
 
@@ -287,10 +290,15 @@ void CgroupRoot::PutBack() const {
 
 absl::StatusOr<std::unique_ptr<Cgroup>> CgroupRoot::Create(const std::string& instance_id) const {
   const std::string path = fmt::format("{}/{}", path_, instance_id);
-  if (absl::Status status = MakeCgroupDirectory(path); !status.ok()) {
-    return status;
+  bool is_new = mkdir(path.c_str(), 0755) == 0;
+  if (!is_new && errno == EEXIST) {
+    RemoveCgroupTree(path);
+    is_new = mkdir(path.c_str(), 0755) == 0;
   }
-  return std::make_unique<Cgroup>(path, controllers_);
+  if (!is_new && errno != EEXIST) {
+    return ErrnoToStatus(errno, fmt::format("cgroup {}", path));
+  }
+  return std::make_unique<Cgroup>(path, controllers_, is_new);
 }
 
 bool CgroupRoot::Has(const std::string& instance_id) const {

@@ -17,8 +17,8 @@ namespace supervisor {
 // do.
 class Cgroup {
  public:
-  // CgroupRoot::Create makes them. `path`: its directory.
-  Cgroup(std::string path, const CgroupControllers& controllers);
+  // CgroupRoot::Create makes them. `path`: its directory. `is_new`: it was made just now.
+  Cgroup(std::string path, const CgroupControllers& controllers, bool is_new);
   ~Cgroup();  // removes the directory when it is empty
   Cgroup(const Cgroup&) = delete;
   Cgroup& operator=(const Cgroup&) = delete;
@@ -29,6 +29,11 @@ class Cgroup {
   bool Populated() const;
   // Processes in it and in cgroups below it.
   std::vector<pid_t> Pids() const;
+  // A process may be born in it (CLONE_INTO_CGROUP, clone(2)), rather than moved into it. Not where cgroup.kill has
+  // ever been used: Linux 6.12 and later (and stable kernels since) then take the birth for one that the kill has to
+  // reach, since they compare with the count of kills of the parent's cgroup (cgroup_css_set_fork), and kill the
+  // newborn.
+  bool TakesBirths() const { return is_new_ && !killed_; }
   // SIGKILL to all of them at once (cgroup.kill, Linux 5.14). False where the kernel does not have it.
   bool Kill() const;
   // Removes the directory where nothing is left in it, which one system call asks and does. Not to be used any more
@@ -44,6 +49,8 @@ class Cgroup {
  private:
   std::string path_;
   bool removed_ = false;
+  bool is_new_;
+  mutable bool killed_ = false;
   CgroupControllers controllers_;
   mutable UniqueFd listing_fd_;  // cgroup.procs, kept open: it is read every few seconds
 };
@@ -73,6 +80,7 @@ class CgroupRoot {
   // To be called once, before Create. Says, for the log, which way limits will be in force and why.
   std::string TakeControllers(pid_t guardian);
 
+  // In place of one that is left of that name; that one itself where something still lives in it.
   absl::StatusOr<std::unique_ptr<Cgroup>> Create(const std::string& instance_id) const;
   // An earlier daemon has left one of that name, with or without processes in it.
   bool Has(const std::string& instance_id) const;

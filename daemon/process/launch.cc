@@ -346,11 +346,11 @@ long Launch::Plan::Clone(const Doorway& door, int* pid_fd) {
     args.stack = reinterpret_cast<uint64_t>(stack);
     args.stack_size = kStackSize;
     args.cgroup = static_cast<uint64_t>(directory.get());
-    const long pid = directory ? RawClone3(&args, &Child, this) : -ENOENT;
+    const long pid = directory && request.born_in_cgroup ? RawClone3(&args, &Child, this) : -ENOENT;
     if (pid > 0 || pid == -EAGAIN || pid == -ENOMEM) {
       return pid;
     }
-    // Linux before 5.7, a container's filter, or no such cgroup: moved there, or the child says why not.
+    // Not to be, Linux before 5.7, a container's filter, or no such cgroup: moved there, or the child says why not.
     cgroup_procs = request.cgroup + "/cgroup.procs";
     raw.cgroup_procs = cgroup_procs.c_str();
   }

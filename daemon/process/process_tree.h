@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "daemon/process/cgroup.h"
+#include "daemon/process/spawn.h"
 
 namespace supervisor {
 
@@ -28,8 +29,11 @@ class ProcessTree {
   // Null where it has none.
   const Cgroup* cgroup() const { return cgroup_.get(); }
   void SetCgroup(std::unique_ptr<Cgroup> cgroup) { cgroup_ = std::move(cgroup); }
-  // For SpawnRequest; empty: none.
-  std::string cgroup_path() const { return cgroup_ != nullptr ? cgroup_->path() : std::string(); }
+  // Where the request's process is to live.
+  void PlaceIn(SpawnRequest& request) const {
+    request.cgroup = cgroup_ != nullptr ? cgroup_->path() : std::string();
+    request.born_in_cgroup = cgroup_ != nullptr && cgroup_->TakesBirths();
+  }
 
   // The session that the processes were started in, which is their first process's pid.
   void SetSession(pid_t session) {

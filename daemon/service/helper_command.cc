@@ -58,7 +58,7 @@ void HelperCommand::Start(SpawnRequest request) {
   const UniqueFd write_end(output[1]);
   request.stdout_fd = write_end.get();
   request.stderr_fd = write_end.get();
-  request.cgroup = tree_.cgroup_path();
+  tree_.PlaceIn(request);
   request.environment.emplace_back(ProcessTree::kMarkVariable, tree_.mark());
   absl::StatusOr<std::unique_ptr<ChildProcess>> child =
       ChildProcess::Spawn(loop_, std::move(request),

@@ -277,12 +277,8 @@ void Instance::Launch(uint64_t spawn) {
   SetVariable(request.environment, ProcessTree::kMarkVariable, tree_.mark());
   request.stdout_fd = stdout_fd_.get();
   request.stderr_fd = config_.logs.stderr_mode == StderrMode::kSeparate ? stderr_fd_.get() : stdout_fd_.get();
-  if (tree_.cgroup() != nullptr) {
-    tree_.cgroup()->MakeHabitable();
-  } else {
-    EnterCgroup();
-  }
-  request.cgroup = tree_.cgroup_path();
+  EnterCgroup();
+  tree_.PlaceIn(request);
   limits_.BeginRun(tree_.cgroup());
   absl::StatusOr<std::unique_ptr<ChildProcess>> child =
       ChildProcess::Spawn(context_.loop, std::move(request), ObserveChild());

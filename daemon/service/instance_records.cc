@@ -34,7 +34,15 @@ std::unique_ptr<Cgroup> Instance::MakeCgroup(const std::string& name) const {
 
 // Made when it is first needed: of a thousand services at boot each finds its own in time, and none waits for all.
 void Instance::EnterCgroup() {
+  if (tree_.cgroup() != nullptr && tree_.cgroup()->TakesBirths()) {
+    tree_.cgroup()->MakeHabitable();
+    return;
+  }
+  tree_.SetCgroup(nullptr);
   tree_.SetCgroup(MakeCgroup(id_));
+  if (tree_.cgroup() != nullptr) {
+    tree_.cgroup()->MakeHabitable();
+  }
   ApplyLimits();
 }
 

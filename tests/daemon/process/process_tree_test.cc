@@ -60,7 +60,7 @@ TEST_P(ProcessTreeTest, NothingOfTheFamilyIsLeft) {
     ProcessHarness harness;
     SpawnRequest request = ProcessHarness::Shell(kFamily);
     request.environment.emplace_back(ProcessTree::kMarkVariable, mark);
-    request.cgroup = tree.cgroup_path();
+    tree.PlaceIn(request);
     const ProcessHarness::Ended ended = harness.Run(request, [&](ChildProcess& child) {
       tree.SetSession(child.pid());
       EXPECT_TRUE(Eventually([&] { return tree.Pids().size() >= 4; })) << tree.Pids().size() << " of 4 found";
@@ -78,6 +78,37 @@ TEST_P(ProcessTreeTest, NothingOfTheFamilyIsLeft) {
       EXPECT_NE(EnvironmentValue(process.pid, ProcessTree::kMarkVariable), mark) << "pid " << process.pid;
     }
   }
+}
+
+// The kernel remembers that a cgroup was killed, and would kill the next that is born in it too.
+TEST(ProcessTree, WhatStartsAfterAKillIsNotKilled) {
+  const std::unique_ptr<CgroupRoot> cgroups = CgroupRoot::Detect(fmt::format("killed{}", getpid()));
+  if (cgroups == nullptr) {
+    GTEST_SKIP() << "no cgroup v2 that this user may use";
+  }
+  absl::StatusOr<std::unique_ptr<Cgroup>> cgroup = cgroups->Create("again");
+  ASSERT_TRUE(cgroup.ok()) << cgroup.status();
+  EXPECT_TRUE((*cgroup)->TakesBirths());
+  ProcessTree tree(*std::move(cgroup), "mark");
+  ProcessHarness harness;
+  const auto run = [&](const char* script) {
+    SpawnRequest request = ProcessHarness::Shell(script);
+    tree.PlaceIn(request);
+    return harness.Run(request, [&](ChildProcess&) {
+      if (script == std::string("exec sleep 1000")) {
+        tree.Kill();
+      }
+    });
+  };
+  EXPECT_EQ(run("exec sleep 1000").status, WaitStatus::Signaled(SIGKILL));
+  EXPECT_FALSE(tree.cgroup()->TakesBirths());
+  EXPECT_EQ(run("exit 7").status, WaitStatus::Exited(7)) << "moved into the same one";
+  tree.SetCgroup(nullptr);
+  absl::StatusOr<std::unique_ptr<Cgroup>> fresh = cgroups->Create("again");
+  ASSERT_TRUE(fresh.ok()) << fresh.status();
+  tree.SetCgroup(*std::move(fresh));
+  EXPECT_TRUE(tree.cgroup()->TakesBirths());
+  EXPECT_EQ(run("exit 7").status, WaitStatus::Exited(7)) << "born in a new one of the same name";
 }
 
 INSTANTIATE_TEST_SUITE_P(WithAndWithoutCgroup, ProcessTreeTest, ::testing::Bool(),
