@@ -26,6 +26,14 @@ std::string Lines(const google::protobuf::RepeatedPtrField<v1::ReloadChange>& ch
   return out;
 }
 
+std::string GlobalLines(const google::protobuf::RepeatedPtrField<std::string>& keys, std::string_view what) {
+  std::string out;
+  for (const std::string& key : keys) {
+    out += fmt::format("{} {}\n", what, EscapeForTerminal(key));
+  }
+  return out;
+}
+
 }  // namespace
 
 std::string ReloadText(const v1::ReloadResponse& response, bool dry_run, bool color) {
@@ -36,6 +44,8 @@ std::string ReloadText(const v1::ReloadResponse& response, bool dry_run, bool co
   out += Lines(response.restarted(), {.done = "restarted", .planned = "would restart"}, planned, Color::kYellow, color);
   out += Lines(response.updated(), {.done = "updated without a restart", .planned = "would update without a restart"},
                planned, Color::kCyan, color);
+  out += GlobalLines(response.global_updated(), planned ? "would update" : "updated");
+  out += GlobalLines(response.needs_daemon_restart(), "takes effect when supervisord itself is restarted:");
   if (!response.errors().empty()) {
     return out;
   }

@@ -134,6 +134,11 @@ TEST(ReloadTextTest, SaysThePlan) {
   v1::ReloadResponse nothing;
   nothing.add_unchanged("db");
   EXPECT_EQ(ReloadText(nothing, false, false), "Nothing has changed (1 services).\n");
+  nothing.add_global_updated("global.log_level");
+  nothing.add_needs_daemon_restart("global.socket");
+  EXPECT_EQ(ReloadText(nothing, true, false),
+            "would update global.log_level\ntakes effect when supervisord itself is restarted: global.socket\n"
+            "1 unchanged\n");
 }
 
 TEST(ExplainTextTest, TellsTheWholeStory) {
