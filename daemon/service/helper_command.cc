@@ -138,6 +138,8 @@ void HelperCommand::Finish() {
   output_watch_.reset();
   timer_->Disarm();
   sweep_timer_->Disarm();
+  // Its cgroup goes now: the next command of the same name makes one at the same place.
+  tree_ = ProcessTree(nullptr, tree_.mark());
   if (const auto done = std::exchange(done_, nullptr)) {
     done(result_);
   }

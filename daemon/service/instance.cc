@@ -388,6 +388,7 @@ void Instance::operator()(const TerminateTree& action) {
   if (!shutdown.run.command.empty() && main != 0) {
     SpawnRequest request = BaseRequest(shutdown.run);
     SetVariable(request.environment, "MAINPID", fmt::format("{}", main));
+    stop_command_.reset();
     stop_command_ = std::make_unique<HelperCommand>(
         context_.loop, std::move(request), MakeCgroup(id_ + "#stop"), tree_.mark() + "#stop", shutdown.timeout,
         [this](const HelperCommand::Result& result) {
@@ -461,9 +462,16 @@ void Instance::operator()(const RunHook& action) {
   }();
   const bool is_post_start = action.kind == HookKind::kPostStart;
   const std::string name = HookName(action.kind);
+  if (!is_post_start) {
+    hook_cancelled_ = false;
+  }
   WithIdentity([this, hook, is_post_start, name, kind = action.kind](absl::StatusOr<ServiceIdentity> identity) {
     if (!identity.ok()) {
       Enqueue(HookEnded{kind, false, std::string(identity.status().message())});
+      return;
+    }
+    if (!is_post_start && hook_cancelled_) {
+      Enqueue(HookEnded{kind, false, "cancelled before it began"});
       return;
     }
     identity_ = *std::move(identity);
@@ -472,6 +480,7 @@ void Instance::operator()(const RunHook& action) {
       SetVariable(request.environment, "MAINPID", fmt::format("{}", pid()));
     }
     std::unique_ptr<HelperCommand>& slot = is_post_start ? post_start_hook_ : hook_;
+    slot.reset();  // before the next makes its cgroup at the same place
     slot = std::make_unique<HelperCommand>(
         context_.loop, std::move(request), MakeCgroup(fmt::format("{}#{}", id_, name)),
         fmt::format("{}#{}", tree_.mark(), name), hook.timeout,
@@ -486,6 +495,7 @@ void Instance::operator()(const RunHook& action) {
 }
 
 void Instance::operator()(const CancelHook&) {
+  hook_cancelled_ = true;  // it may wait for its identity yet
   if (hook_ != nullptr) {
     hook_->Cancel();
   }

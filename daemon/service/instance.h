@@ -178,6 +178,7 @@ class Instance {
   std::map<uint64_t, std::unique_ptr<ChildProcess>> former_;
   std::unique_ptr<HelperCommand> hook_;
   std::unique_ptr<HelperCommand> post_start_hook_;
+  bool hook_cancelled_ = false;         // hook_, asked for and not begun yet
   std::unique_ptr<HelperCommand> stop_command_;
   std::unique_ptr<NotifySocket> notify_;
   std::vector<Notification> early_;  // came before the report that execve(2) has succeeded
