@@ -501,7 +501,21 @@ void Instance::operator()(const CancelHook&) {
   }
 }
 
-void Instance::operator()(const RecordEvent& action) { context_.observer.OnRecord(*this, action); }
+void Instance::operator()(const RecordEvent& action) {
+  const bool is_end = action.type == "exited" || action.type == "stopped";
+  const std::optional<Signalled> signalled = is_end ? std::exchange(signalled_, std::nullopt) : std::nullopt;
+  if (action.type != "exited" || !signalled || !action.exit) {
+    context_.observer.OnRecord(*this, action);
+    return;
+  }
+  // What ended by the caller's signal, or after one that asks to end, ended because of him.
+  const bool asks_to_end = signalled->signal == SIGTERM || signalled->signal == SIGINT || signalled->signal == SIGQUIT;
+  RecordEvent told = action;
+  if (asks_to_end || action.exit->signal() == signalled->signal) {
+    told.cause = signalled->cause;
+  }
+  context_.observer.OnRecord(*this, told);
+}
 
 void Instance::operator()(const AttemptEnded& action) { context_.observer.OnAttemptEnded(*this, action); }
 

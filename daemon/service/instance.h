@@ -102,7 +102,8 @@ class Instance {
   void ReportExit(pid_t pid, WaitStatus status);
   bool stopped_by_request() const { return stopped_by_request_; }
 
-  absl::Status SendSignal(int signal);
+  // On behalf of a caller: an end that comes of it is told as his doing.
+  absl::Status SendSignal(int signal, const Cause& cause);
   // Measures its tree, and tells when that is over one of resource_limits, or what the kernel did for their sake.
   void SampleUsage(MonoTime now);
   // Removes FIFOs and the record: it is gone from the configuration, or everything stops for good.
@@ -178,6 +179,11 @@ class Instance {
   std::map<uint64_t, std::unique_ptr<ChildProcess>> former_;
   std::unique_ptr<HelperCommand> hook_;
   std::unique_ptr<HelperCommand> post_start_hook_;
+  struct Signalled {
+    int signal;
+    Cause cause;
+  };
+  std::optional<Signalled> signalled_;  // the last one that a caller sent to this process
   bool hook_cancelled_ = false;         // hook_, asked for and not begun yet
   std::unique_ptr<HelperCommand> stop_command_;
   std::unique_ptr<NotifySocket> notify_;

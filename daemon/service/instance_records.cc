@@ -178,11 +178,15 @@ void Instance::ReportExit(pid_t reaped, WaitStatus status) {
   }
 }
 
-absl::Status Instance::SendSignal(int signal) {
+absl::Status Instance::SendSignal(int signal, const Cause& cause) {
   if (child_ == nullptr) {
     return absl::FailedPreconditionError(fmt::format("{} is not running", id_));
   }
-  return child_->Signal(signal);
+  absl::Status sent = child_->Signal(signal);
+  if (sent.ok()) {
+    signalled_ = Signalled{signal, cause};
+  }
+  return sent;
 }
 
 void Instance::Forget() {

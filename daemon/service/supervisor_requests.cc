@@ -255,7 +255,7 @@ absl::Status Supervisor::Signal(const std::vector<std::string>& targets, int sig
   }
   std::vector<ActionOutcome> outcomes;
   for (Instance* instance : *named) {
-    const absl::Status sent = instance->SendSignal(signal);
+    const absl::Status sent = instance->SendSignal(signal, cause);
     outcomes.push_back(Outcome(*instance, sent.ok() ? ActionOutcome::Kind::kDone : ActionOutcome::Kind::kFailed,
                                std::string(sent.message())));
     LogInfo("signal sent", {{"service", instance->id()},
