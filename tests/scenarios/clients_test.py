@@ -23,7 +23,10 @@ SEED = int(os.environ.get("SCENARIO_SEED") or time.time_ns())
 ANSWERS = {DONE, FAILED, NOT_RUNNING, NO_SUCH_SERVICE, TIMED_OUT}
 
 # Descriptor 9 holds the lock, in the service and in all that it starts.
-LOCK = 'exec 9> "$DIR/lock.$SUPERVISOR_SERVICE_ID"; flock -n 9 || { echo "$SUPERVISOR_SERVICE_ID" >> "$DIR/doubles"; exit 99; }; '
+LOCK = (
+    'exec 9> "$DIR/lock.$SUPERVISOR_SERVICE_ID"; '
+    'flock -n 9 || { echo "$SUPERVISOR_SERVICE_ID" >> "$DIR/doubles"; exit 99; }; '
+)
 HOOK = {"command": "/bin/sh", "args": ["-c", "sleep 0.02"], "timeout": 5}
 
 

@@ -18,7 +18,6 @@ from harness import (
     sleeper,
     wait_until,
     without_cgroups,
-    SCALE,
 )
 
 # Starts a child that leaves the session and another that is orphaned at once (double fork), then waits.

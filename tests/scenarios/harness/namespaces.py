@@ -10,7 +10,7 @@ import sys
 from .scenario import main
 
 IN_NAMESPACE = "SCENARIO_IN_PID_NAMESPACE"
-CLONE_NEWNS, MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE, MNT_DETACH = 0x20000, 1, 32, 4096, 0x4000, 1 << 18, 2
+CLONE_NEWNS, MS_RDONLY, MS_REC, MS_PRIVATE, MNT_DETACH = 0x20000, 1, 0x4000, 1 << 18, 2
 
 
 def main_in_pid_namespace():
@@ -64,8 +64,13 @@ def small_disk(path, size):
         _check(libc.umount2(target, MNT_DETACH), f"umount {path}")
 
 
-def set_read_only(path, read_only):
-    """Turns a small_disk read-only, or writable again."""
+@contextlib.contextmanager
+def read_only(path):
+    """Covers the directory with an empty one that nobody can write to, for as long as the block runs. Needs root."""
     libc = ctypes.CDLL(None, use_errno=True)
-    flags = MS_REMOUNT | MS_BIND | (MS_RDONLY if read_only else 0)
-    _check(libc.mount(b"tmpfs", str(path).encode(), None, flags, None), f"remount {path}")
+    target = str(path).encode()
+    _check(libc.mount(b"tmpfs", target, b"tmpfs", MS_RDONLY, b"mode=0755"), f"mount {path}")
+    try:
+        yield
+    finally:
+        _check(libc.umount2(target, MNT_DETACH), f"umount {path}")
