@@ -291,6 +291,7 @@ void Stepper::Settle() {
     BeginByRequest(state_.cause);
     return;
   }
+  EndAttempt(false, RunEndText());
   ApplyPolicy();
 }
 
@@ -358,8 +359,7 @@ void Stepper::operator()(const DeadlineReached&) {
       state_.failure = fmt::format("not ready after {}", FormatSpan(config_.readiness.timeout));
       state_.reason = state_.failure;
       Record("failed", state_.failure, PolicyCause());
-      EndAttempt(false, state_.failure);
-      BeginStop();
+      BeginStop();  // whoever waits for the start is answered when nothing of it is left
       return;
     case Phase::kRunning:
       state_.attempts = 0;

@@ -273,9 +273,10 @@ TEST(Machine, NotReadyInTimeIsAFailedStart) {
   machine.config.readiness.type = ReadinessType::kNotify;
   machine.RunUntilReady().Elapse();
   EXPECT_EQ(machine.state.phase, Phase::kTerminating);
+  EXPECT_FALSE(machine.Did<AttemptEnded>()) << "not before nothing of it is left";
+  machine.Exit(WaitStatus::Signaled(SIGTERM));
   ASSERT_EQ(machine.Of<AttemptEnded>().size(), 1u);
   EXPECT_THAT(machine.Of<AttemptEnded>().front().message, HasSubstr("not ready after 1m 0s"));
-  machine.Exit(WaitStatus::Signaled(SIGTERM));
   EXPECT_EQ(machine.state.phase, Phase::kBackoff);
 }
 
