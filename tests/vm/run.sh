@@ -66,7 +66,7 @@ printf 'booting %s under QEMU\n' "$(basename "$image")"
 status=0
 timeout --foreground "$LIMIT" qemu-system-x86_64 -accel tcg,thread=multi -machine q35 -cpu max -smp 2 -m 1536 -nodefaults \
     -display none -no-reboot -serial stdio -kernel "$image" -initrd "$WORK/initramfs.gz" -append "$words" \
-    </dev/null 2>&1 | tr -d '\r' | tee "$console" || status=$?
+    </dev/null 2>&1 | sed -u 's/\r$//' | tee "$console" || status=$?
 {
     printf '# tests/vm/run.sh %s, %s\n' "${scenarios[*]}" "$(qemu-system-x86_64 --version | head -n 1)"
     sed -n '/^kernel /,$p' "$console"

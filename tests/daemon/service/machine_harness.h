@@ -38,7 +38,9 @@ class MachineHarness {
     return Send(StopRequested{{.actor = "tester", .reason = {}}, deferred});
   }
   MachineHarness& Restart() { return Send(RestartRequested{{.actor = "tester", .reason = {}}}); }
-  MachineHarness& Exit(WaitStatus status, bool tree_empty = true) { return Send(ProcessExited{status, tree_empty}); }
+  MachineHarness& Exit(WaitStatus status, bool tree_empty = true, std::string why = "") {
+    return Send(ProcessExited{status, tree_empty, std::move(why)});
+  }
   MachineHarness& RunUntilReady() { return Start().Send(GateOpened{}).Send(ExecSucceeded{42, {}}); }
 
   template <typename Action>

@@ -40,6 +40,23 @@ TEST(Machine, AFailedStartTellsWhyAndBacksOff) {
   EXPECT_THAT(machine.Of<AttemptEnded>().front().message, HasSubstr("working_directory"));
 }
 
+TEST(Machine, WhatIsKnownOfAnExitBeyondItsStatusIsToldEverywhere) {
+  const std::string text = "killed by SIGKILL: out of memory (limit 64 MB)";
+  MachineHarness machine;
+  machine.config.restart.max_attempts = 1;
+  machine.RunUntilReady().Exit(WaitStatus::Signaled(SIGKILL), true, "out of memory (limit 64 MB)");
+  EXPECT_EQ(ExitText(machine.state), text);
+  EXPECT_THAT(machine.state.reason, HasSubstr(text));
+  EXPECT_THAT(machine.Recorded(), ElementsAre("exited", "restarting"));
+  EXPECT_EQ(machine.Of<RecordEvent>().front().message, text);
+  EXPECT_THAT(machine.Of<RecordEvent>().back().message, HasSubstr(text));
+  machine.Elapse().Send(GateOpened{}).Send(ExecSucceeded{43, {}});
+  EXPECT_THAT(machine.Of<RecordEvent>().front().message, HasSubstr(text));
+  machine.Exit(WaitStatus::Signaled(SIGKILL));  // and the next one has its own text
+  EXPECT_EQ(machine.state.phase, Phase::kFailed);
+  EXPECT_EQ(machine.Of<RecordEvent>().front().message, "killed by SIGKILL");
+}
+
 TEST(Machine, ACrashIsToldAndRestartedAfterTheDelay) {
   MachineHarness machine;
   machine.RunUntilReady().Exit(WaitStatus::Signaled(SIGKILL));

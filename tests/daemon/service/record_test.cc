@@ -14,7 +14,10 @@ InstanceRecord Sample() {
           .attempts = 2,
           .restart_count = 7,
           .started_unix_ms = 1'790'000'000'123,
-          .watchdog_us = 5'000'000};
+          .watchdog_us = 5'000'000,
+          .oom_events = 3,
+          .oom_kills = 4,
+          .refused_forks = 5};
 }
 
 TEST(Record, ReadsWhatItWrote) {
