@@ -8,6 +8,7 @@ import os
 import pathlib
 import re
 import signal
+import subprocess
 import sys
 import unittest
 
@@ -311,6 +312,67 @@ echo divided; exit 3
             self.assertIn("out of memory (the machine's, or that of a cgroup above", row["reason"])
             self.assertEqual(daemon.wait_event("web", "oom_killed")["actor"], "kernel")
             self.assertEqual(daemon.status("way")["state"], "running")
+
+
+@unittest.skipUnless(os.environ.get("SCENARIO_CGROUP"), "needs a cgroup v2 with controllers to give: runs in tests/vm")
+class Delegation(Scenario):
+    """Where the daemon may move processes in order to enforce limits, and where it may not."""
+
+    def beside_a_stranger(self, daemon, act):
+        """Starts the daemon in a cgroup that holds somebody else's process too."""
+        with subprocess.Popen(["/bin/sleep", "1000000"]) as stranger:
+            try:
+                (daemon.cgroup / "cgroup.procs").write_text(str(stranger.pid))
+                daemon.start()
+                daemon.wait_state("web", "running")
+                act(stranger.pid)
+            finally:
+                stranger.kill()
+
+    def service(self):
+        return {"web": {**sleeper(), "resource_limits": {"max_memory_mb": LIMIT_MB}}}
+
+    def test_what_is_not_ours_is_left_alone_and_the_log_says_why(self):
+        with Daemon(self.service(), started=False) as daemon:
+
+            def act(stranger):
+                self.assertEqual(daemon.ctl_json("explain", "web")["service"]["limits_enforcement"], "watch")
+                self.assertIn(f"holds other processes too (pid {stranger})", daemon.daemon_log.read_text())
+                self.assertEqual(cgroup_of(stranger), daemon.cgroup)
+                self.assertEqual((daemon.cgroup / "cgroup.subtree_control").read_text(encoding="utf-8"), "\n")
+
+            self.beside_a_stranger(daemon, act)
+
+    def test_what_is_marked_as_delegated_is_ours_with_all_that_is_in_it(self):
+        with Daemon(self.service(), started=False) as daemon:
+            os.setxattr(daemon.cgroup, "user.delegate", b"1")
+
+            def act(stranger):
+                self.assertEqual(daemon.ctl_json("explain", "web")["service"]["limits_enforcement"], "cgroup")
+                leaf = cgroup_of(daemon.version()["pid"])
+                self.assertRegex(leaf.name, r"^supervisord\..*\.daemon$")
+                self.assertEqual((leaf.parent, cgroup_of(stranger)), (daemon.cgroup, leaf))
+                self.assertEqual(cgroup_of(daemon.version()["guardian_pid"]), leaf)
+
+            self.beside_a_stranger(daemon, act)
+
+    def test_controllers_are_taken_one_by_one(self):
+        with Daemon(started=False) as daemon:
+            (daemon.cgroup / "cgroup.subtree_control").write_text("+pids")
+            leaf = daemon.cgroup / "inner"
+            leaf.mkdir()
+            daemon.cgroup = leaf  # has pids alone
+            limits = {"max_memory_mb": LIMIT_MB, "max_processes": 5}
+            daemon.write_config({"web": {**sleeper(), "resource_limits": limits}})
+            daemon.start()
+            answer = daemon.ctl_json("explain", "web")["service"]
+            self.assertEqual(answer["limits_enforcement"], "memory=watch,processes=cgroup")
+            self.assertIn("memory 64 MB (watched every 10 s), processes 5 (cgroup)", daemon.ctl("explain", "web").stdout)
+            self.assertIn("cgroup controllers: pids; the others are watched", daemon.daemon_log.read_text())
+            daemon.stop()
+            leaf.rmdir()
+            daemon.cgroup = leaf.parent
+            daemon.cgroup.rmdir()
 
 
 if __name__ == "__main__":
