@@ -114,8 +114,8 @@ void CompareRestartPolicy(Comparison& out, const RestartPolicyConfig& a, const R
   out.Key("restart_policy.success_exit_codes", a.success_exit_codes, b.success_exit_codes);
 }
 
-// Memory, CPU and the number of processes are watched or set from outside, on the cgroup; the others are set once, between
-// clone and exec.
+// Memory, CPU and the number of processes are watched or set from outside, on the cgroup; the others are set once,
+// between clone and exec.
 void CompareResourceLimits(Comparison& out, const ResourceLimitsConfig& a, const ResourceLimitsConfig& b) {
   out.Key("resource_limits.max_memory_mb", a.max_memory_mb, b.max_memory_mb);
   out.Key("resource_limits.max_cpu_percent", a.max_cpu_percent, b.max_cpu_percent);

@@ -15,7 +15,8 @@ mount -t cgroup2 cgroup2 /sys/fs/cgroup
 dmesg -n 1 # what the kernel says of each kill would stand in the middle of the tests' lines
 ip link set lo up
 # run.sh's words to the machine stand on the kernel's command line: scale=N scenarios=A,B
-for word in $(cat /proc/cmdline); do
+read -r words </proc/cmdline
+for word in $words; do
     case "$word" in
         scale=*) export SCENARIO_TIME_SCALE="${word#scale=}" ;;
         scenarios=*) scenarios=$(echo "${word#scenarios=}" | tr , ' ') ;;

@@ -58,8 +58,8 @@ stdlib=$(/usr/bin/python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib
     "$BIN/supervisord:/supervisor/bin/supervisord" "$BIN/supervisorctl:/supervisor/bin/supervisorctl" \
     "$ROOT/tests/scenarios:/supervisor/tests/scenarios"
 
-# What is emulated is some ten times slower; and every limit of the scenarios grows along.
-scale=10
+# What is emulated is several times slower; and every limit of the scenarios grows along.
+scale=6
 console="$WORK/console.txt"
 words="console=ttyS0 quiet panic=-1 cgroup_no_v1=all scale=$scale scenarios=$(IFS=, && echo "${scenarios[*]}")"
 printf 'booting %s under QEMU\n' "$(basename "$image")"
@@ -69,7 +69,7 @@ timeout --foreground "$LIMIT" qemu-system-x86_64 -accel tcg,thread=multi -machin
     </dev/null 2>&1 | sed -u 's/\r$//' | tee "$console" || status=$?
 {
     printf '# tests/vm/run.sh %s, %s\n' "${scenarios[*]}" "$(qemu-system-x86_64 --version | head -n 1)"
-    sed -n '/^kernel /,$p' "$console"
+    sed -n '/^kernel /,$ s/[[:blank:]]*$//p' "$console"
 } >"$HERE/last_run.txt"
 failed=$(sed -n 's/^VM-RESULT: //p' "$console")
 case "$failed" in

@@ -6,6 +6,9 @@
 
 #include <filesystem>
 #include <fstream>
+#include <optional>
+
+#include "daemon/process/cgroup_files.h"
 
 namespace supervisor {
 namespace {
@@ -35,10 +38,7 @@ class LimitKeeperTest : public ::testing::Test {
   }
 
   void Say(const std::string& file, const std::string& text) { std::ofstream(directory_ + "/" + file) << text; }
-  std::string Said(const std::string& file) {
-    std::ifstream stream(directory_ + "/" + file);
-    return {std::istreambuf_iterator<char>(stream), {}};
-  }
+  std::string Said(const std::string& file) { return ReadCgroupFile(directory_ + "/" + file); }
   void SayMemoryEvents(int oom, int kills) {
     Say("memory.events", "low 0\noom " + std::to_string(oom) + "\noom_kill " + std::to_string(kills) + "\n");
   }
