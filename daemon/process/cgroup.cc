@@ -301,8 +301,10 @@ absl::StatusOr<std::unique_ptr<Cgroup>> CgroupRoot::Create(const std::string& in
   return std::make_unique<Cgroup>(path, controllers_, is_new);
 }
 
-bool CgroupRoot::Has(const std::string& instance_id) const {
-  return was_there_ && access(fmt::format("{}/{}", path_, instance_id).c_str(), F_OK) == 0;
+std::unique_ptr<Cgroup> CgroupRoot::Find(const std::string& instance_id) const {
+  const std::string path = fmt::format("{}/{}", path_, instance_id);
+  const bool is_left = was_there_ && access(path.c_str(), F_OK) == 0;
+  return is_left ? std::make_unique<Cgroup>(path, controllers_, false) : nullptr;
 }
 
 }  // namespace supervisor

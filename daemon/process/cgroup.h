@@ -82,8 +82,9 @@ class CgroupRoot {
 
   // In place of one that is left of that name; that one itself where something still lives in it.
   absl::StatusOr<std::unique_ptr<Cgroup>> Create(const std::string& instance_id) const;
-  // An earlier daemon has left one of that name, with or without processes in it.
-  bool Has(const std::string& instance_id) const;
+  // The one of that name that an earlier daemon has left, with or without processes in it, and with what the kernel has
+  // counted; null where there is none.
+  std::unique_ptr<Cgroup> Find(const std::string& instance_id) const;
   const std::string& path() const { return path_; }
   const CgroupControllers& controllers() const { return controllers_; }
 

@@ -88,8 +88,11 @@ void Instance::WriteRecord() {
 }
 
 void Instance::Adopt(const std::map<pid_t, WaitStatus>& reaped) {
-  if (context_.cgroups != nullptr && context_.cgroups->Has(id_)) {
-    EnterCgroup();
+  if (context_.cgroups != nullptr) {
+    tree_.SetCgroup(context_.cgroups->Find(id_));
+  }
+  if (tree_.cgroup() != nullptr) {
+    ApplyLimits();
   }
   const absl::StatusOr<std::string> text = ReadWholeFile(RecordPath(), kMostRecord);
   absl::StatusOr<InstanceRecord> record = text.ok() ? ParseRecord(*text) : text.status();

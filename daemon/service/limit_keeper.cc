@@ -94,12 +94,15 @@ void LimitKeeper::TakeOomKills(const Cgroup* cgroup, const ResourceLimitsConfig&
   if (cgroup == nullptr || !cgroup->controllers().memory) {
     return;
   }
-  const MemoryEvents events = ParseMemoryEvents(cgroup->Read("memory.events"));
-  const MemoryEvents rise = RiseOf(seen_.memory, events);
-  seen_.memory = events;
-  if (rise.oom_kill == 0) {
+  const uint64_t killed = RiseOf(seen_.memory, ParseMemoryEvents(cgroup->Read("memory.events"))).oom_kill;
+  if (killed == 0) {
     return;
   }
+  // Read again: the counters are printed one after another, and "oom", the cause, stands before "oom_kill". For the
+  // same reason the cause may have been seen by an earlier look, so it is sought in all of this run.
+  const MemoryEvents events = ParseMemoryEvents(cgroup->Read("memory.events"));
+  const MemoryEvents rise{.oom = RiseOf(at_start_, events).oom, .oom_kill = RiseOf(seen_.memory, events).oom_kill};
+  seen_.memory = events;
   oom_kill_ = now;
   const double limit_mb = EnforcedMemory(ways_, limits);
   findings.push_back(

@@ -28,7 +28,7 @@ class LimitKeeperTest : public ::testing::Test {
                              "memory.stat", "cpu.max", "cpu.weight.nice", "pids.max", "pids.events"}) {
       Say(file, "");
     }
-    cgroup_.emplace(directory_, CgroupControllers{.memory = true, .cpu = true, .pids = true});
+    cgroup_.emplace(directory_, CgroupControllers{.memory = true, .cpu = true, .pids = true}, true);
     limits_.max_memory_mb = 64;
     limits_.max_processes = 5;
   }
