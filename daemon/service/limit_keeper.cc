@@ -30,7 +30,11 @@ double EnforcedMemory(const LimitWays& ways, const ResourceLimitsConfig& limits)
 }  // namespace
 
 std::vector<std::string> LimitKeeper::Apply(const Cgroup* cgroup, const ResourceLimitsConfig& limits) {
-  const CgroupControllers controllers = cgroup != nullptr ? cgroup->controllers() : CgroupControllers{};
+  if (cgroup == nullptr) {
+    ways_ = ChooseLimitWays(limits, {});
+    return {};
+  }
+  const CgroupControllers& controllers = cgroup->controllers();
   ways_ = ChooseLimitWays(limits, controllers);
   std::vector<std::string> errors;
   for (const CgroupSetting& setting : SettingsFor(limits, ways_, controllers)) {
