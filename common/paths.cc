@@ -51,7 +51,8 @@ RuntimePaths GetRuntimePaths(const std::string& socket) {
   return {.socket = socket,
           .pid_file = fmt::format("{}.pid", stem),
           .lock_file = fmt::format("{}.lock", stem),
-          .state_directory = fmt::format("{}.state", stem)};
+          .state_directory = fmt::format("{}.state", stem),
+          .applied_config = fmt::format("{}.state/applied.config", stem)};
 }
 
 }  // namespace supervisor

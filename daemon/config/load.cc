@@ -56,8 +56,11 @@ class Loader {
   explicit Loader(const EnvironmentLookup& environment) : environment_(environment) {}
 
   LoadedConfig Load(const std::string& file);
+  LoadedConfig Load(std::vector<ConfigText> texts);
 
  private:
+  std::optional<ReadFile> Parse(const std::string& path, std::string text, size_t order);
+  LoadedConfig Judge();
   std::optional<ReadFile> Read(const std::string& path, size_t order, const std::string& origin);
   void ReadMain(const ReadFile& file);
   void ReadIncluded(const ReadFile& file);
@@ -83,14 +86,18 @@ std::optional<ReadFile> Loader::Read(const std::string& path, size_t order, cons
     errors_.AddFile(path, order, unusable->message + origin);
     return std::nullopt;
   }
-  text_in_all_ += std::get<std::string>(text).size();
+  return Parse(path, std::get<std::string>(std::move(text)), order);
+}
+
+std::optional<ReadFile> Loader::Parse(const std::string& path, std::string text, size_t order) {
+  text_in_all_ += text.size();
   if (text_in_all_ > kMostTextInAll) {
     errors_.AddFile(
         path, order,
         fmt::format("the files of this configuration are too long (at most {} bytes in all)", kMostTextInAll));
     return std::nullopt;
   }
-  auto source = std::make_unique<ConfigSource>(path, std::get<std::string>(std::move(text)), order);
+  auto source = std::make_unique<ConfigSource>(path, std::move(text), order);
   ParsedJson parsed = ParseJson(source->text());
   for (JsonProblem& problem : parsed.problems) {
     errors_.Add(*source, problem.offset, std::move(problem.path), std::move(problem.message));
@@ -187,12 +194,12 @@ LoadedConfig Loader::Load(const std::string& file) {
     errors_.AddFile(file, 0,
                     "cannot be found: the name is empty, or relative to a directory that is gone (expected an absolute "
                     "path after -c)");
-    return {.config = std::nullopt, .errors = errors_.Take()};
+    return {.config = std::nullopt, .errors = errors_.Take(), .texts = {}};
   }
   config_.file = *path;
   std::optional<ReadFile> main = Read(*path, 0, "");
   if (!main) {
-    return {.config = std::nullopt, .errors = errors_.Take()};
+    return {.config = std::nullopt, .errors = errors_.Take(), .texts = {}};
   }
   ReadMain(*main);
   sources_.push_back(std::move(main->source));
@@ -208,15 +215,42 @@ LoadedConfig Loader::Load(const std::string& file) {
     ReadIncluded(*read);
     sources_.push_back(std::move(read->source));
   }
+  return Judge();
+}
+
+LoadedConfig Loader::Load(std::vector<ConfigText> texts) {
+  for (size_t order = 0; order < texts.size(); ++order) {
+    std::optional<ReadFile> read = Parse(texts[order].path, std::move(texts[order].text), order);
+    if (!read) {
+      is_complete_ = false;
+      continue;
+    }
+    if (order == 0) {
+      config_.file = texts[order].path;
+      ReadMain(*read);
+    } else {
+      ReadIncluded(*read);
+    }
+    sources_.push_back(std::move(read->source));
+  }
+  return Judge();
+}
+
+// What can be said only when everything was read.
+LoadedConfig Loader::Judge() {
   if (is_complete_) {
     CheckDanglingDependencies(places_, errors_);
   }
   CheckDependencyCycles(places_, errors_);
   CheckFileCollisions(config_, places_, errors_);
   if (!errors_.empty()) {
-    return {.config = std::nullopt, .errors = errors_.Take()};
+    return {.config = std::nullopt, .errors = errors_.Take(), .texts = {}};
   }
-  return {.config = std::move(config_), .errors = {}};
+  LoadedConfig loaded{.config = std::move(config_), .errors = {}, .texts = {}};
+  for (const std::unique_ptr<ConfigSource>& source : sources_) {
+    loaded.texts.push_back({source->file(), source->text()});
+  }
+  return loaded;
 }
 
 }  // namespace
@@ -229,6 +263,12 @@ std::string ConfigError::ToString() const {
 LoadedConfig LoadConfig(const std::string& file, const EnvironmentLookup& environment) {
   return Loader(environment).Load(file);
 }
+
+LoadedConfig LoadConfig(std::vector<ConfigText> texts, const EnvironmentLookup& environment) {
+  return Loader(environment).Load(std::move(texts));
+}
+
+LoadedConfig LoadConfig(std::vector<ConfigText> texts) { return LoadConfig(std::move(texts), FromProcessEnvironment); }
 
 LoadedConfig LoadConfig(const std::string& file) { return LoadConfig(file, FromProcessEnvironment); }
 

@@ -21,9 +21,17 @@ struct ConfigError {
   std::string ToString() const;
 };
 
+// One file of the configuration as it was read.
+struct ConfigText {
+  std::string path;  // absolute
+  std::string text;
+  bool operator==(const ConfigText&) const = default;
+};
+
 struct LoadedConfig {
   std::optional<Config> config;     // only where there is no error
   std::vector<ConfigError> errors;  // all of them, by file and position
+  std::vector<ConfigText> texts;    // likewise: the main file, then those that it includes
 };
 
 // Looks up a variable of the daemon's environment; nothing where it is unset.
@@ -36,6 +44,10 @@ using EnvironmentLookup = std::function<std::optional<std::string>(const std::st
 // where it holds a slash. Run by root, a file that another user could have written is refused.
 LoadedConfig LoadConfig(const std::string& file, const EnvironmentLookup& environment);
 LoadedConfig LoadConfig(const std::string& file);  // with getenv(3)
+
+// The same of texts that were read before: nothing is looked for on the disk.
+LoadedConfig LoadConfig(std::vector<ConfigText> texts, const EnvironmentLookup& environment);
+LoadedConfig LoadConfig(std::vector<ConfigText> texts);
 
 // Only global.socket, for --stop and --status, which must work with a file that has errors elsewhere. Nothing where
 // the file can't be read or parsed, or names none.

@@ -39,7 +39,8 @@ bool IsForwarded(int signal) { return IsStop(signal) || signal == SIGHUP || sign
 
 class Guardian {
  public:
-  explicit Guardian(const GuardianOptions& options) : options_(options), signals_(WatchedSignals()) {}
+  explicit Guardian(const GuardianOptions& options)
+      : options_(options), signals_(WatchedSignals()), was_ready_(options.has_served) {}
 
   int Run() {
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
@@ -131,6 +132,11 @@ class Guardian {
     uint64_t served = 0;
     was_ready_ = was_ready_ || read(options_.ready_fd, &served, sizeof(served)) == sizeof(served);
     const bool exited = WIFEXITED(status);
+    if (exited && WEXITSTATUS(status) == kExitForUpgrade && !stop_requested_) {
+      ended_ = true;
+      exit_code_ = kReplaceGuardian;
+      return;
+    }
     const bool meant = exited && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == kExitOrderlyFailure);
     if (meant || (exited && !was_ready_)) {
       ended_ = true;
@@ -147,7 +153,7 @@ class Guardian {
   int64_t restart_at_ms_ = 0;  // 0: not waiting to restart it
   int64_t delay_ms_ = 0;
   bool unreported_ = false;
-  bool was_ready_ = false;
+  bool was_ready_;
   bool stop_requested_ = false;
   bool ended_ = false;
   int exit_code_ = 0;

@@ -16,6 +16,8 @@ namespace supervisor {
 
 // What the daemon ends with when it has stopped everything for a reason that is a failure: the guardian then exits 1.
 inline constexpr int kExitOrderlyFailure = 70;
+// What it ends with to be replaced by another program of the same path, guardian included; its services run.
+inline constexpr int kExitForUpgrade = 71;
 
 // One reaped process, as it lies in the pipe. Smaller than PIPE_BUF, so it is written whole or not at all (pipe(7)).
 struct ReapedRecord {
@@ -28,7 +30,11 @@ struct GuardianOptions {
   char* const* daemon_argv;  // its arguments; the guardian fills nothing in
   int reaped_write_fd;       // non-blocking
   int ready_fd;              // an eventfd; the daemon has written to it once it served
+  bool has_served = false;   // a daemon of the guardian whose place this one has taken
 };
+
+// Returned in place of an exit code: the guardian is to be exec'd anew, with the same descriptors.
+inline constexpr int kReplaceGuardian = -1;
 
 // Returns the exit code for the process.
 int RunGuardian(const GuardianOptions& options);

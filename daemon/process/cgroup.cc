@@ -103,18 +103,15 @@ CgroupControllers Enabled(const std::string& path) {
 Cgroup::Cgroup(std::string path, const CgroupControllers& controllers, bool is_new)
     : path_(std::move(path)), is_new_(is_new), controllers_(controllers) {}
 
-Cgroup::~Cgroup() {
-  if (!removed_) {
-    RemoveCgroupTree(path_);
+Cgroup::~Cgroup() { RemoveCgroupTree(path_); }
+
+bool Cgroup::Populated() const {
+  // With the list at hand and nothing below, one byte of it tells.
+  if (char byte = 0; listing_fd_ && CountChildCgroups(path_) == 0) {
+    return pread(listing_fd_.get(), &byte, 1, 0) > 0;
   }
+  return Read("cgroup.events").find("populated 1") != std::string::npos;
 }
-
-bool Cgroup::Remove() {
-  removed_ = rmdir(path_.c_str()) == 0;
-  return removed_;
-}
-
-bool Cgroup::Populated() const { return Read("cgroup.events").find("populated 1") != std::string::npos; }
 
 std::vector<pid_t> Cgroup::Pids() const {
   std::vector<pid_t> pids;

@@ -36,9 +36,6 @@ class Cgroup {
   bool TakesBirths() const { return is_new_ && !killed_; }
   // SIGKILL to all of them at once (cgroup.kill, Linux 5.14). False where the kernel does not have it.
   bool Kill() const;
-  // Removes the directory where nothing is left in it, which one system call asks and does. Not to be used any more
-  // then.
-  bool Remove();
   // To be called before a process is to move in: see MakeCgroupHabitable.
   void MakeHabitable() const;
 
@@ -48,11 +45,10 @@ class Cgroup {
 
  private:
   std::string path_;
-  bool removed_ = false;
   bool is_new_;
   mutable bool killed_ = false;
   CgroupControllers controllers_;
-  mutable UniqueFd listing_fd_;  // cgroup.procs, kept open: it is read every few seconds
+  mutable UniqueFd listing_fd_;  // cgroup.procs, kept open once it was read: it is read again every few seconds
 };
 
 // Where this daemon may make cgroups, below its own one or, when that was left for a leaf (see below), beside it:

@@ -63,14 +63,6 @@ std::vector<pid_t> ProcessTree::Pids() const {
 
 bool ProcessTree::Empty() const { return cgroup_ != nullptr ? !cgroup_->Populated() : Pids().empty(); }
 
-bool ProcessTree::Dissolve() {
-  if (cgroup_ == nullptr || !cgroup_->Remove()) {
-    return Empty();
-  }
-  cgroup_.reset();
-  return true;
-}
-
 void ProcessTree::SignalAll(int signal, pid_t except) const {
   struct Target {
     pid_t pid;

@@ -29,6 +29,7 @@ class ProcessTree {
   // Null where it has none.
   const Cgroup* cgroup() const { return cgroup_.get(); }
   void SetCgroup(std::unique_ptr<Cgroup> cgroup) { cgroup_ = std::move(cgroup); }
+  std::unique_ptr<Cgroup> TakeCgroup() { return std::move(cgroup_); }
   // Where the request's process is to live.
   void PlaceIn(SpawnRequest& request) const {
     request.cgroup = cgroup_ != nullptr ? cgroup_->path() : std::string();
@@ -47,8 +48,6 @@ class ProcessTree {
 
   std::vector<pid_t> Pids() const;
   bool Empty() const;
-  // Empty(), for a tree that is not going to be used again soon: its cgroup goes with the question.
-  bool Dissolve();
   // To all but `except`, each through a pidfd that was checked to stand for a process of this tree.
   void SignalAll(int signal, pid_t except) const;
   // SIGKILL to all, stopped ones included. May have to be repeated until Empty: processes can fork while we look.

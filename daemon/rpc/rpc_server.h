@@ -30,6 +30,9 @@ struct RpcContext {
   absl::Time daemon_started;
   // Stops everything, then ends the daemon; `done` when the services are gone. Loop thread.
   std::function<void(const Cause&, ActionsDone done)> shutdown;
+  // Tries the program in this one's place, then ends for it to take over; `done` before that, or with why not. Loop
+  // thread.
+  std::function<void(const Cause&, std::function<void(absl::Status)> done)> upgrade;
 };
 
 class RpcServer {

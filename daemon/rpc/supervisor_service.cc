@@ -380,6 +380,21 @@ grpc::ServerUnaryReactor* SupervisorService::RecordMetrics(grpc::CallbackServerC
   });
 }
 
+grpc::ServerUnaryReactor* SupervisorService::Upgrade(grpc::CallbackServerContext* call,
+                                                     const v1::UpgradeRequest* request, v1::UpgradeResponse* response) {
+  grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
+  const absl::StatusOr<Cause> cause = Authorize(call, request->reason());
+  if (!cause.ok()) {
+    reactor->Finish(wire::ToGrpc(cause.status()));
+    return reactor;
+  }
+  response->set_old_version(kVersion);
+  context_.loop.Post([this, reactor, cause = *cause] {
+    context_.upgrade(cause, [reactor](const absl::Status& status) { reactor->Finish(wire::ToGrpc(status)); });
+  });
+  return reactor;
+}
+
 grpc::ServerUnaryReactor* SupervisorService::Shutdown(grpc::CallbackServerContext* call,
                                                       const v1::ShutdownRequest* request,
                                                       v1::ShutdownResponse* response) {

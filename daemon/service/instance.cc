@@ -358,9 +358,12 @@ void Instance::FinishExit(WaitStatus status) {
     FailStart(*std::exchange(exec_failure_, std::nullopt));
     return;
   }
-  std::string why = WhyItEnded(status);  // read from the cgroup, which may go with the question that follows
-  const bool empty = config_.graceful_shutdown.kill_mode == KillMode::kProcess ||
-                     (machine_.desired_up ? tree_.Empty() : tree_.Dissolve());
+  std::string why = WhyItEnded(status);  // read from the cgroup, which may be left below
+  const bool whole_tree = config_.graceful_shutdown.kill_mode == KillMode::kTree;
+  const bool empty = !whole_tree || tree_.Empty();
+  if (whole_tree && empty && !machine_.desired_up) {
+    LeaveCgroup();
+  }
   Enqueue(ProcessExited{status, empty, std::move(why)});
   if (!empty) {
     if (machine_.phase == Phase::kTerminating) {

@@ -5,6 +5,7 @@
 
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -151,6 +152,7 @@ class Instance {
 
   std::unique_ptr<Cgroup> MakeCgroup(const std::string& name) const;
   void EnterCgroup();
+  void LeaveCgroup();
   CgroupControllers OfferedControllers() const {
     return context_.cgroups != nullptr ? context_.cgroups->controllers() : CgroupControllers{};
   }
@@ -191,6 +193,13 @@ class Instance {
   absl::Duration watchdog_;          // WATCHDOG_USEC of the environment that it is started with
   bool strangers_told_ = false;      // of this socket: that somebody else spoke
   bool execed_ = false;              // child_ has made it through execve(2)
+  // A cgroup that the files worker is to remove, unless it is taken back before: whoever has it owns what becomes of
+  // it.
+  struct LeavingCgroup {
+    std::mutex mutex;
+    std::unique_ptr<Cgroup> cgroup;
+  };
+  std::shared_ptr<LeavingCgroup> leaving_;
   std::optional<ServiceIdentity> identity_;
   UniqueFd stdout_fd_;
   UniqueFd stderr_fd_;

@@ -34,6 +34,10 @@ std::unique_ptr<Cgroup> Instance::MakeCgroup(const std::string& name) const {
 
 // Made when it is first needed: of a thousand services at boot each finds its own in time, and none waits for all.
 void Instance::EnterCgroup() {
+  if (const std::shared_ptr<LeavingCgroup> leaving = std::exchange(leaving_, nullptr)) {
+    const std::lock_guard lock(leaving->mutex);
+    tree_.SetCgroup(std::move(leaving->cgroup));
+  }
   if (tree_.cgroup() != nullptr && tree_.cgroup()->TakesBirths()) {
     tree_.cgroup()->MakeHabitable();
     return;
@@ -44,6 +48,19 @@ void Instance::EnterCgroup() {
     tree_.cgroup()->MakeHabitable();
   }
   ApplyLimits();
+}
+
+// Nothing is left in it. To remove it takes the kernel a while, and nobody waits for that.
+void Instance::LeaveCgroup() {
+  if (tree_.cgroup() == nullptr) {
+    return;
+  }
+  leaving_ = std::make_shared<LeavingCgroup>();
+  leaving_->cgroup = tree_.TakeCgroup();
+  context_.files.Post([leaving = leaving_] {
+    const std::lock_guard lock(leaving->mutex);
+    leaving->cgroup.reset();
+  });
 }
 
 void Instance::WritePidFile() {

@@ -25,8 +25,8 @@ namespace supervisor {
 //   kWaiting        its turn has not come               (does not occur: a stop goes to kStopped at once)
 //   kBlocked        a dependency failed                 (does not occur)
 //   kPreStart       the hook runs                       the hook is being cancelled, then stopped
-//   kSpawning       cloned, not yet exec'd              (does not occur: a stop goes to kTerminating)
-//   kBecomingReady  exec'd, not yet ready               (does not occur)
+//   kSpawning       cloned, not yet exec'd              waits for its turn to stop (a deferred stop)
+//   kBecomingReady  exec'd, not yet ready               waits for its turn to stop
 //   kRunning        ready                               waits for its turn to stop (a deferred stop)
 //   kPreStop        stops, to be started again          the hook runs before the stop
 //   kTerminating    asked to go, to be started again    asked to go

@@ -62,6 +62,10 @@ void Stepper::operator()(const StopRequested& event) {
     case Phase::kSpawning:
     case Phase::kBecomingReady:
       EndAttempt(false, StoppedBy(event.cause));
+      if (event.deferred) {
+        state_.reason = "stops when what depends on it has stopped";
+        return;
+      }
       state_.reason.clear();
       BeginStop();
       return;

@@ -42,10 +42,16 @@ void Stepper::operator()(const StartRequested& event) {
     case Phase::kExited:
       BeginByRequest(event.cause);
       return;
-    case Phase::kWaiting:
     case Phase::kSpawning:
     case Phase::kBecomingReady:
+      if (!state_.desired_up) {  // a stop that had not had its turn is taken back
+        state_.desired_up = true;
+        state_.cause = event.cause;
+        state_.attempt_open = true;
+      }
       return;  // it is on its way: the caller waits for the same outcome
+    case Phase::kWaiting:
+      return;  // likewise
     case Phase::kRunning:
       if (!state_.desired_up) {  // a stop that had not had its turn is taken back
         state_.desired_up = true;

@@ -5,19 +5,12 @@
 #include <algorithm>
 #include <charconv>
 
+#include "common/checksum.h"
+
 namespace supervisor {
 namespace {
 
 constexpr std::string_view kHeader = "supervisord-record 1\n";
-
-// FNV-1a: it has to find a torn file, not an attacker, who could not write here.
-uint64_t Checksum(std::string_view text) {
-  uint64_t hash = 0xcbf29ce484222325u;
-  for (const char c : text) {
-    hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
-  }
-  return hash;
-}
 
 template <typename Number>
 void TakeNumber(std::string_view value, Number& number) {

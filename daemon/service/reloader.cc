@@ -24,6 +24,7 @@ void Reloader::Reload(bool dry_run, const Cause& cause, std::function<void(Reloa
         } else {
           result.plan = supervisor_.Reload(*std::move(loaded->config), cause);
           result.applied = true;
+          applied_(std::move(loaded->texts));
         }
       }
       done(std::move(result));

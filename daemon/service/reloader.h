@@ -20,8 +20,14 @@ struct ReloadResult {
 // Reads the configuration file again, off the loop thread, and applies what differs. One at a time, in order.
 class Reloader {
  public:
-  Reloader(Loop& loop, Worker& worker, Supervisor& supervisor, std::string config_file)
-      : loop_(loop), worker_(worker), supervisor_(supervisor), config_file_(std::move(config_file)) {}
+  // `applied` is told, on the loop thread, what is in force from now on.
+  using Applied = std::function<void(std::vector<ConfigText> texts)>;
+  Reloader(Loop& loop, Worker& worker, Supervisor& supervisor, std::string config_file, Applied applied)
+      : loop_(loop),
+        worker_(worker),
+        supervisor_(supervisor),
+        config_file_(std::move(config_file)),
+        applied_(std::move(applied)) {}
 
   // Loop thread; `done` too.
   void Reload(bool dry_run, const Cause& cause, std::function<void(ReloadResult)> done);
@@ -31,6 +37,7 @@ class Reloader {
   Worker& worker_;
   Supervisor& supervisor_;
   std::string config_file_;
+  Applied applied_;
 };
 
 }  // namespace supervisor

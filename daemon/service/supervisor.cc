@@ -199,7 +199,8 @@ bool Supervisor::AdvanceStopJobs(const std::vector<OrderView>& views) {
     });
     for (const std::string& id : DecideStops(views, job.members)) {
       Instance* instance = Find(id);
-      if (instance->machine().phase == Phase::kRunning) {
+      const Phase phase = instance->machine().phase;
+      if (phase == Phase::kRunning || phase == Phase::kBecomingReady || phase == Phase::kSpawning) {
         Enqueue(*instance, StopRequested{job.cause, false});
         moved = true;
       }

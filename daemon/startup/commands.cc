@@ -9,9 +9,11 @@
 #include <cstdio>
 #include <future>
 
+#include "common/atomic_file.h"
 #include "common/errno_status.h"
 #include "common/paths.h"
 #include "common/unique_fd.h"
+#include "daemon/config/applied_config.h"
 #include "daemon/config/load.h"
 #include "daemon/startup/lock.h"
 #include "daemon/store/store.h"
@@ -25,12 +27,41 @@ RuntimePaths PathsFor(const DaemonOptions& options) {
   return GetRuntimePaths(configured.value_or(GetDefaultPaths().socket));
 }
 
+// The configuration in force, for a program that is to take over from another; else the file.
+LoadedConfig LoadFor(const DaemonOptions& options) {
+  if (options.applied_config.empty()) {
+    return LoadConfig(options.config_file);
+  }
+  constexpr size_t kMostApplied = size_t{128} << 20;
+  const absl::StatusOr<std::string> text = ReadWholeFile(options.applied_config, kMostApplied);
+  absl::StatusOr<std::vector<ConfigText>> texts = text.ok() ? ParseAppliedConfig(*text) : text.status();
+  if (!texts.ok()) {
+    ConfigError error{.file = options.applied_config,
+                      .line = 0,
+                      .column = 0,
+                      .path = "",
+                      .message = std::string(texts.status().message())};
+    return {.config = std::nullopt, .errors = {std::move(error)}, .texts = {}};
+  }
+  return LoadConfig(*std::move(texts));
+}
+
 std::optional<Config> LoadOrPrintErrors(const DaemonOptions& options) {
-  LoadedConfig loaded = LoadConfig(options.config_file);
+  LoadedConfig loaded = LoadFor(options);
   for (const ConfigError& error : loaded.errors) {
     fmt::print(stderr, "{}\n", error.ToString());
   }
   return std::move(loaded.config);
+}
+
+void SayThatNoneRuns(const DaemonOptions& options, const RuntimePaths& paths) {
+  fmt::print("supervisord is not running (socket {})\n", paths.socket);
+  if (!LoadConfig(options.config_file).config) {
+    fmt::print(stderr,
+               "supervisord: {} has errors, so a daemon that it started may have another socket (supervisord --check "
+               "tells them)\n",
+               options.config_file);
+  }
 }
 
 }  // namespace
@@ -90,7 +121,7 @@ int ShowWhetherItRuns(const DaemonOptions& options) {
     fmt::print("supervisord is running: pid {}, socket {}\n", *pid, paths.socket);
     return 0;
   }
-  fmt::print("supervisord is not running (socket {})\n", paths.socket);
+  SayThatNoneRuns(options, paths);
   return 3;
 }
 
@@ -98,7 +129,7 @@ int StopRunningDaemon(const DaemonOptions& options) {
   const RuntimePaths paths = PathsFor(options);
   const std::optional<pid_t> pid = RunningDaemon(paths);
   if (!pid) {
-    fmt::print("supervisord is not running (socket {})\n", paths.socket);
+    SayThatNoneRuns(options, paths);
     return 0;
   }
   const UniqueFd pid_fd(static_cast<int>(syscall(SYS_pidfd_open, *pid, 0)));

@@ -26,9 +26,11 @@
 #include "common/errno_status.h"
 #include "common/paths.h"
 #include "common/version.h"
+#include "daemon/config/applied_config.h"
 #include "daemon/config/load.h"
 #include "daemon/guardian/guardian.h"
 #include "daemon/rpc/rpc_server.h"
+#include "daemon/startup/upgrade.h"
 
 namespace supervisor {
 namespace {
@@ -116,6 +118,44 @@ void ReserveDescriptors(const Config& config) {
   const UniqueFd last(fcntl(null.get(), F_DUPFD_CLOEXEC, static_cast<int>(std::min(wanted, limit.rlim_cur) - 1)));
 }
 
+// What the daemon before this one had in force, where it died or made room; else what the files say. Somebody may have
+// changed them since, or be in the midst of it: that is for a reload to apply. `remarks` are for the log, once there is
+// one.
+LoadedConfig LoadConfigInForce(const DaemonOptions& options, std::vector<std::string>& remarks) {
+  constexpr size_t kMostApplied = size_t{128} << 20;
+  LoadedConfig from_files = LoadConfig(options.config_file);
+  if (options.socket.empty()) {
+    return from_files;
+  }
+  const std::string file = GetRuntimePaths(options.socket).applied_config;
+  const absl::StatusOr<std::string> text = ReadWholeFile(file, kMostApplied);
+  if (!text.ok()) {
+    return from_files;
+  }
+  absl::StatusOr<std::vector<ConfigText>> texts = ParseAppliedConfig(*text);
+  if (!texts.ok()) {
+    remarks.push_back(
+        fmt::format("the configuration that was in force is damaged, so the files are read as they are: {}: {}", file,
+                    std::string(texts.status().message())));
+    return from_files;
+  }
+  if (from_files.texts == *texts) {
+    return from_files;
+  }
+  LoadedConfig in_force = LoadConfig(*std::move(texts));
+  if (!in_force.config) {
+    for (const ConfigError& error : in_force.errors) {
+      remarks.push_back(
+          fmt::format("the configuration that was in force is not accepted any more: {}", error.ToString()));
+    }
+    return from_files;
+  }
+  remarks.push_back(
+      "the configuration's files have changed since they were applied: supervisorctl reload --dry-run shows what would "
+      "come of it");
+  return in_force;
+}
+
 absl::Status MakePrivateDirectory(const std::string& path, mode_t mode) {
   if (mkdir(path.c_str(), mode) != 0 && errno != EEXIST) {
     return ErrnoToStatus(errno, fmt::format("directory {}", path));
@@ -149,7 +189,8 @@ class DaemonProcess {
       : options_(options), descriptor_limit_(descriptor_limit) {}
 
   // Makes everything; what fails is the message for whoever started us.
-  absl::Status Start(Config config);
+  // `texts`: what `config` was read from.
+  absl::Status Start(Config config, std::vector<ConfigText> texts);
   int Run();
   void Announce(const absl::Status& status);
   void RemoveDirectories();
@@ -164,6 +205,9 @@ class DaemonProcess {
   void OnGuardianGone();
   std::map<pid_t, WaitStatus> TakeReaped();
   void BeginShutdown(const Cause& cause, int exit_code, ActionsDone done);
+  void KeepAppliedConfig(std::vector<ConfigText> texts);
+  void BeginUpgrade(const Cause& cause, std::function<void(absl::Status)> done);
+  [[noreturn]] void MakeRoom();
 
   const DaemonOptions& options_;
   rlimit descriptor_limit_;
@@ -183,6 +227,8 @@ class DaemonProcess {
   std::unique_ptr<CgroupRoot> cgroups_;
   std::unique_ptr<Supervisor> supervisor_;
   std::unique_ptr<Reloader> reloader_;
+  std::unique_ptr<UpgradeTrial> trial_;
+  std::unique_ptr<Loop::Timer> leave_timer_;
   std::unique_ptr<RpcServer> rpc_;
   UniqueFd signal_fd_;
   std::unique_ptr<Loop::Watch> signal_watch_;
@@ -257,7 +303,9 @@ absl::Status DaemonProcess::ServeControl(const Config& config) {
       .guardian_pid = options_.guardian_pid,
       .supervisor_started = absl::FromUnixMillis(options_.supervisor_started_unix_ms),
       .daemon_started = started_,
-      .shutdown = [this](const Cause& cause, ActionsDone done) { BeginShutdown(cause, 0, std::move(done)); }};
+      .shutdown = [this](const Cause& cause, ActionsDone done) { BeginShutdown(cause, 0, std::move(done)); },
+      .upgrade = [this](const Cause& cause,
+                        std::function<void(absl::Status)> done) { BeginUpgrade(cause, std::move(done)); }};
   absl::StatusOr<std::unique_ptr<RpcServer>> server =
       RpcServer::Start(context, paths_.socket, config.global.socket_mode, paths_.state_directory + "/private");
   if (!server.ok()) {
@@ -267,7 +315,7 @@ absl::Status DaemonProcess::ServeControl(const Config& config) {
   return absl::OkStatus();
 }
 
-absl::Status DaemonProcess::Start(Config config) {
+absl::Status DaemonProcess::Start(Config config, std::vector<ConfigText> texts) {
   if (absl::Status status = ChildProcess::Prepare(); !status.ok()) {
     return status;
   }
@@ -305,7 +353,11 @@ absl::Status DaemonProcess::Start(Config config) {
                                               [](const std::vector<ActionOutcome>&) {});
                               }},
       std::move(config));
-  reloader_ = std::make_unique<Reloader>(loop_, config_reader_, *supervisor_, options_.config_file);
+  reloader_ = std::make_unique<Reloader>(loop_, config_reader_, *supervisor_, options_.config_file,
+                                         [this](std::vector<ConfigText> now) { KeepAppliedConfig(std::move(now)); });
+  KeepAppliedConfig(std::move(texts));
+  trial_ = std::make_unique<UpgradeTrial>(loop_, OwnProgram(), options_.config_file, paths_.applied_config);
+  leave_timer_ = loop_.NewTimer([this] { MakeRoom(); });
   loop_.SetTurnEnd([this] {
     supervisor_->TurnEnded();
     files_.Wake();
@@ -376,7 +428,7 @@ void DaemonProcess::OnSignal(int signal) {
       return;
     }
     case SIGUSR2:
-      LogWarning("SIGUSR2: replacing the daemon's binary in place is not part of this version");
+      BeginUpgrade({.actor = "signal SIGUSR2", .reason = {}}, [](const absl::Status&) {});
       return;
     default:
       BeginShutdown({.actor = fmt::format("signal {}", signal == SIGTERM ? "SIGTERM" : "SIGINT"), .reason = {}}, 0,
@@ -399,12 +451,65 @@ void DaemonProcess::BeginShutdown(const Cause& cause, int exit_code, ActionsDone
   });
 }
 
+// For the next daemon of this guardian.
+void DaemonProcess::KeepAppliedConfig(std::vector<ConfigText> texts) {
+  const GlobalConfig& global = supervisor_->config().global;
+  ConfigureDiagLog(global.log_file, LevelOf(global.log_level), options_.started_fd < 0).IgnoreError();
+  files_.Post([file = paths_.applied_config, texts = std::move(texts)] {
+    if (const absl::Status status = WriteFileAtomically(file, FormatAppliedConfig(texts), 0600); !status.ok()) {
+      LogError(
+          "cannot keep the configuration in force: should the daemon die, the next one reads the files as they are",
+          {{"error", std::string(status.message())}});
+    }
+  });
+}
+
+// The same path as a crash, taken on purpose: the guardian execs the new program, and its daemon adopts what runs.
+void DaemonProcess::BeginUpgrade(const Cause& cause, std::function<void(absl::Status)> done) {
+  if (options_.guardian_pid == 0 || guardian_watch_ == nullptr) {
+    const absl::Status status = absl::FailedPreconditionError(
+        "there is no guardian to start the new program (--no-guardian): stop and start supervisord instead");
+    LogError("not upgraded", {{"error", std::string(status.message())}, {"actor", cause.actor}});
+    done(status);
+    return;
+  }
+  if (ending_) {
+    done(absl::UnavailableError("the daemon is stopping all services and will end"));
+    return;
+  }
+  trial_->Run([this, cause, done = std::move(done)](const absl::Status& status) {
+    if (!status.ok()) {
+      LogError("not upgraded", {{"error", std::string(status.message())}, {"actor", cause.actor}});
+      done(status);
+      return;
+    }
+    supervisor_->RecordOwnEvent(
+        "supervisor_stopped",
+        fmt::format("supervisord {}, pid {}, makes room for {}; its services go on", kVersion, getpid(), OwnProgram()),
+        cause);
+    done(absl::OkStatus());
+    constexpr absl::Duration kAnswerIsThrough = absl::Milliseconds(5);
+    leave_timer_->ArmAfter(kAnswerIsThrough);
+  });
+}
+
+// Everything that a new daemon needs is on disk once the queues are written. Nothing is taken down: no destructor may
+// touch what the services use.
+void DaemonProcess::MakeRoom() {
+  files_.Finish();
+  store_.reset();
+  ShutdownDiagLog();
+  _exit(kExitForUpgrade);
+}
+
 int DaemonProcess::Run() {
   loop_.Run();
   rpc_->Shutdown();
   rpc_.reset();
   supervisor_->ForgetAll();
+  files_.Post([file = paths_.applied_config] { unlink(file.c_str()); });
   reloader_.reset();
+  trial_.reset();
   supervisor_.reset();
   checker_.reset();
   logs_.reset();
@@ -445,7 +550,8 @@ void DaemonProcess::Announce(const absl::Status& status) {
 
 int RunDaemonProcess(const DaemonOptions& options) {
   TidyProcess();
-  LoadedConfig loaded = LoadConfig(options.config_file);
+  std::vector<std::string> remarks;
+  LoadedConfig loaded = LoadConfigInForce(options, remarks);
   if (!loaded.config) {
     for (const ConfigError& error : loaded.errors) {
       LogError("configuration", {{"error", error.ToString()}});
@@ -455,8 +561,11 @@ int RunDaemonProcess(const DaemonOptions& options) {
   const rlimit descriptor_limit = RaiseDescriptorLimit();
   ReserveDescriptors(*loaded.config);
   DaemonProcess process(options, descriptor_limit);
-  const absl::Status status = process.Start(*std::move(loaded.config));
+  const absl::Status status = process.Start(*std::move(loaded.config), std::move(loaded.texts));
   process.Announce(status);
+  for (const std::string& remark : remarks) {
+    LogWarning(remark, {{"file", options.config_file}});
+  }
   if (!status.ok()) {
     LogError("not started", {{"error", std::string(status.message())}});
     process.RemoveDirectories();

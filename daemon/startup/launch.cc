@@ -19,16 +19,10 @@
 #include "daemon/guardian/guardian.h"
 #include "daemon/startup/daemon_process.h"
 #include "daemon/startup/lock.h"
+#include "daemon/startup/upgrade.h"
 
 namespace supervisor {
 namespace {
-
-// The path, and not /proc/self/exe: after an upgrade the path has the new program, the link the old one.
-std::string OwnProgram() {
-  char path[PATH_MAX];
-  const ssize_t size = readlink("/proc/self/exe", path, sizeof(path));
-  return size > 0 ? std::string(path, static_cast<size_t>(size)) : "/proc/self/exe";
-}
 
 void KeepOverExec(int fd) { fcntl(fd, F_SETFD, 0); }
 
@@ -87,6 +81,22 @@ void DetachFromTerminal() {
   }
 }
 
+// For a guardian or a daemon (`role`): what both are told.
+std::vector<std::string> InternalArguments(const char* role, const DaemonOptions& options) {
+  return {"supervisord",
+          role,
+          "--config",
+          options.config_file,
+          fmt::format("--internal-protocol={}", kInternalProtocol),
+          fmt::format("--internal-socket={}", options.socket),
+          fmt::format("--internal-lock-fd={}", options.lock_fd),
+          fmt::format("--internal-started-fd={}", options.started_fd),
+          fmt::format("--internal-supervisor-started={}", options.supervisor_started_unix_ms),
+          fmt::format("--internal-reaped-read-fd={}", options.reaped_read_fd),
+          fmt::format("--internal-reaped-write-fd={}", options.reaped_write_fd),
+          fmt::format("--internal-ready-fd={}", options.ready_fd)};
+}
+
 }  // namespace
 
 int LaunchSupervisor(const DaemonOptions& given) {
@@ -104,6 +114,8 @@ int LaunchSupervisor(const DaemonOptions& given) {
   if (!lock.ok()) {
     return Fail(std::string(lock.status().message()));
   }
+  // What an earlier supervisor had in force is not what this one is asked for.
+  unlink(paths.applied_config.c_str());
   DaemonOptions options = given;
   options.lock_fd = lock->get();
   options.supervisor_started_unix_ms = absl::ToUnixMillis(WallNow());
@@ -134,15 +146,8 @@ int LaunchSupervisor(const DaemonOptions& given) {
     RemoveFiles(paths);
     return exit_code;
   }
-  std::vector<std::string> arguments = {
-      "supervisord",
-      "--internal-guardian",
-      fmt::format("--internal-socket={}", paths.socket),
-      "--config",
-      options.config_file,
-      fmt::format("--internal-lock-fd={}", options.lock_fd),
-      fmt::format("--internal-started-fd={}", options.started_fd),
-      fmt::format("--internal-supervisor-started={}", options.supervisor_started_unix_ms)};
+  options.socket = paths.socket;
+  std::vector<std::string> arguments = InternalArguments("--internal-guardian", options);
   KeepOverExec(options.lock_fd);
   if (options.started_fd >= 0) {
     KeepOverExec(options.started_fd);
@@ -152,34 +157,56 @@ int LaunchSupervisor(const DaemonOptions& given) {
   return Fail(fmt::format("{}: {}", program, ErrnoText(errno)));
 }
 
-int RunAsGuardian(const DaemonOptions& options) {
-  int reaped[2];
-  const int ready = eventfd(0, EFD_NONBLOCK);
-  // Not close-on-exec: every daemon inherits them. Large, for exit codes wait in it while no daemon is there.
-  if (pipe2(reaped, O_NONBLOCK) != 0 || ready < 0) {
-    return Fail(ErrnoText(errno));
+namespace {
+
+// What every daemon and the next guardian inherit: the pipe for exit codes and the eventfd of readiness.
+bool OpenGuardianDescriptors(DaemonOptions& options) {
+  if (options.reaped_write_fd >= 0) {
+    return true;  // it takes the place of another
   }
+  int reaped[2];
+  options.ready_fd = eventfd(0, EFD_NONBLOCK);  // style-ok(cloexec): every daemon inherits it
+  // Not close-on-exec: every daemon inherits them. Large, for exit codes wait in it while no daemon is there.
+  if (options.ready_fd < 0 || pipe2(reaped, O_NONBLOCK) != 0) {
+    return false;
+  }
+  options.reaped_read_fd = reaped[0];
+  options.reaped_write_fd = reaped[1];
   constexpr int kPipeSize = 1 << 20;
   fcntl(reaped[1], F_SETPIPE_SZ, kPipeSize);
-  std::vector<std::string> arguments = {
-      "supervisord",
-      "--internal-daemon",
-      "--config",
-      options.config_file,
-      fmt::format("--internal-lock-fd={}", options.lock_fd),
-      fmt::format("--internal-started-fd={}", options.started_fd),
-      fmt::format("--internal-supervisor-started={}", options.supervisor_started_unix_ms),
-      fmt::format("--internal-reaped-read-fd={}", reaped[0]),
-      fmt::format("--internal-reaped-write-fd={}", reaped[1]),
-      fmt::format("--internal-ready-fd={}", ready),
-      fmt::format("--internal-guardian-pid={}", getpid())};
+  return true;
+}
+
+}  // namespace
+
+int RunAsGuardian(const DaemonOptions& given) {
+  DaemonOptions options = given;
+  bool has_served = options.reaped_write_fd >= 0;
+  if (!OpenGuardianDescriptors(options)) {
+    return Fail(ErrnoText(errno));
+  }
+  std::vector<std::string> for_daemon = InternalArguments("--internal-daemon", options);
+  for_daemon.push_back(fmt::format("--internal-guardian-pid={}", getpid()));
+  std::vector<std::string> for_guardian = InternalArguments("--internal-guardian", options);
   const std::string program = OwnProgram();
-  std::vector<char*> daemon_argv = AsArgv(arguments);
+  const std::vector<char*> daemon_argv = AsArgv(for_daemon);
+  const std::vector<char*> guardian_argv = AsArgv(for_guardian);
   const RuntimePaths paths = GetRuntimePaths(options.socket);
-  const int exit_code = RunGuardian(
-      {.program = program.c_str(), .daemon_argv = daemon_argv.data(), .reaped_write_fd = reaped[1], .ready_fd = ready});
-  RemoveFiles(paths);
-  return exit_code;
+  for (;;) {
+    const int exit_code = RunGuardian({.program = program.c_str(),
+                                       .daemon_argv = daemon_argv.data(),
+                                       .reaped_write_fd = options.reaped_write_fd,
+                                       .ready_fd = options.ready_fd,
+                                       .has_served = has_served});
+    if (exit_code != kReplaceGuardian) {
+      RemoveFiles(paths);
+      return exit_code;
+    }
+    execv(program.c_str(), guardian_argv.data());
+    // The program has gone since it was tried. This one goes on, and with it the services.
+    fmt::print(stderr, "supervisord: {}: {}; the guardian was not replaced\n", program, ErrnoText(errno));
+    has_served = true;
+  }
 }
 
 }  // namespace supervisor

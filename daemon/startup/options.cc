@@ -12,6 +12,7 @@
 
 #include "common/near_miss.h"
 #include "common/paths.h"
+#include "common/version.h"
 
 namespace supervisor {
 
@@ -34,7 +35,8 @@ Without a command it runs in the foreground until SIGTERM or Ctrl-C, then stops 
   -V, --version
   -h, --help
 
-Signals: SIGTERM, SIGINT stop everything; SIGHUP reloads the configuration; SIGUSR1 reopens log files.
+Signals: SIGTERM, SIGINT stop everything; SIGHUP reloads the configuration; SIGUSR1 reopens log files; SIGUSR2 replaces
+the daemon by the program that lies in its place now, its services untouched.
 Exit codes: 0 done, 1 failed, 2 usage or configuration error, 3 not running.
 Services are looked at and controlled with supervisorctl.
 )";
@@ -57,9 +59,11 @@ enum Option : int {
   kGuardianPid,
   kSocket,
   kSupervisorStarted,
+  kAppliedConfig,
+  kProtocol,
 };
 
-constexpr std::array<option, 20> kOptions = {{
+constexpr std::array<option, 22> kOptions = {{
     {"config", required_argument, nullptr, 'c'},
     {"daemon", no_argument, nullptr, 'd'},
     {"stop", no_argument, nullptr, kStop},
@@ -80,6 +84,8 @@ constexpr std::array<option, 20> kOptions = {{
     {"internal-guardian-pid", required_argument, nullptr, kGuardianPid},
     {"internal-socket", required_argument, nullptr, kSocket},
     {"internal-supervisor-started", required_argument, nullptr, kSupervisorStarted},
+    {"internal-applied-config", required_argument, nullptr, kAppliedConfig},
+    {"internal-protocol", required_argument, nullptr, kProtocol},
     {nullptr, 0, nullptr, 0},
 }};
 
@@ -135,6 +141,12 @@ bool TakeInternal(int choice, DaemonOptions& options) {
       return true;
     case kSupervisorStarted:
       options.supervisor_started_unix_ms = std::strtoll(optarg, nullptr, 10);
+      return true;
+    case kAppliedConfig:
+      options.applied_config = optarg;
+      return true;
+    case kProtocol:
+      options.protocol = Number(optarg);
       return true;
     default:
       return false;
@@ -218,6 +230,10 @@ absl::StatusOr<DaemonOptions> ParseDaemonOptions(int argc, char** argv) {
   }
   if (options.background && options.command != Command::kRun) {
     return UsageError(fmt::format("--daemon and {} exclude each other", command_option));
+  }
+  if (options.protocol != kInternalProtocol) {
+    return UsageError(fmt::format("supervisord {} can't take over from one that speaks protocol {} (it speaks {})",
+                                  kVersion, options.protocol, kInternalProtocol));
   }
   if (!options.config_given) {
     options.config_file = GetDefaultPaths().config_file;

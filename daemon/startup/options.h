@@ -6,6 +6,9 @@
 
 namespace supervisor {
 
+// The version of what guardian and daemon, old and new, say to each other: the options below, the descriptors, records.
+inline constexpr int kInternalProtocol = 1;
+
 // supervisord's command line.
 struct DaemonOptions {
   enum class Command { kRun, kStop, kStatus, kCheck, kInitDb, kShowVersion, kShowHelp, kGuardian, kDaemonProcess };
@@ -20,7 +23,10 @@ struct DaemonOptions {
   int reaped_write_fd = -1;
   int ready_fd = -1;    // eventfd, to the guardian
   int started_fd = -1;  // pipe, to whoever waits for --daemon; "ok" or the error
-  std::string socket;   // to the guardian, which tidies up beside it
+  std::string socket;   // to the guardian, which tidies up beside it, and to the daemon, whose state lies there
+  std::string
+      applied_config;  // to --check, instead of the file: the configuration in force, see config/applied_config.h
+  int protocol = kInternalProtocol;  // of these options; a program that does not know it must not take over
   int guardian_pid = 0;
   long long supervisor_started_unix_ms = 0;
 };

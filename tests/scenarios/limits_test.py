@@ -339,7 +339,7 @@ class Delegation(Scenario):
                 self.assertEqual(daemon.ctl_json("explain", "web")["service"]["limits_enforcement"], "watch")
                 self.assertIn(f"holds other processes too (pid {stranger})", daemon.daemon_log.read_text())
                 self.assertEqual(cgroup_of(stranger), daemon.cgroup)
-                self.assertEqual((daemon.cgroup / "cgroup.subtree_control").read_text(encoding="utf-8"), "\n")
+                self.assertEqual((daemon.cgroup / "cgroup.subtree_control").read_text(encoding="utf-8").strip(), "")
 
             self.beside_a_stranger(daemon, act)
 

@@ -495,6 +495,28 @@ TEST(Machine, ARestartStormOfAllServicesIsHeldBackAndSaysSo) {
   EXPECT_GT(machine.state.storm_allowance, machine.now + absl::Minutes(1)) << "and it has taken its own";
 }
 
+TEST(Machine, ADeferredStopOfOneThatIsStartingWaitsForItsTurnToo) {
+  MachineHarness machine;
+  machine.config.readiness.type = ReadinessType::kNotify;
+  machine.RunUntilReady().Stop(true);
+  ASSERT_EQ(machine.Of<AttemptEnded>().size(), 1u) << "who waits for the start is told";
+  EXPECT_EQ(machine.state.phase, Phase::kBecomingReady);
+  machine.Send(Notified{.ready = true, .watchdog = {}, .extend = {}});
+  EXPECT_EQ(machine.state.phase, Phase::kRunning);
+  machine.Stop();
+  EXPECT_EQ(machine.state.phase, Phase::kTerminating);
+}
+
+TEST(Machine, AStartTakesADeferredStopBackWhileItIsStarting) {
+  MachineHarness machine;
+  machine.config.readiness.type = ReadinessType::kNotify;
+  machine.RunUntilReady().Stop(true).Start();
+  EXPECT_TRUE(machine.state.desired_up);
+  machine.Send(Notified{.ready = true, .watchdog = {}, .extend = {}});
+  ASSERT_EQ(machine.Of<AttemptEnded>().size(), 1u);
+  EXPECT_TRUE(machine.Of<AttemptEnded>().front().success);
+}
+
 TEST(Machine, AStopTimeoutOfZeroIsNoLimit) {
   MachineHarness machine;
   machine.config.stop_timeout = absl::ZeroDuration();

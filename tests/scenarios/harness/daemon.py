@@ -164,6 +164,7 @@ class Daemon(Workspace):
             self.cgroup = pathlib.Path(os.environ["SCENARIO_CGROUP"], self.dir.name)
             self.cgroup.mkdir()
         self.stderr_file = self.dir / "stderr"
+        self.arguments = []  # more of them for supervisord
         self.process = None  # the foreground process
         self.streams = []
 
@@ -210,7 +211,7 @@ class Daemon(Workspace):
         if self._background:
             with open(self.stderr_file, "ab") as log:
                 done = subprocess.run(
-                    [self.program, "-c", self.config_file, "--daemon"],
+                    [self.program, "-c", self.config_file, "--daemon", *self.arguments],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
@@ -224,7 +225,7 @@ class Daemon(Workspace):
             return self
         with open(self.stderr_file, "ab") as log:
             self.process = subprocess.Popen(
-                [self.program, "-c", self.config_file],
+                [self.program, "-c", self.config_file, *self.arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

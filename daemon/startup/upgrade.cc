@@ -1,0 +1,50 @@
+#include "daemon/startup/upgrade.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <climits>
+#include <utility>
+
+#include "daemon/service/environment.h"
+#include "daemon/startup/options.h"
+
+namespace supervisor {
+namespace {
+
+constexpr absl::Duration kTrialPatience = absl::Seconds(20);
+
+}  // namespace
+
+std::string OwnProgram() {
+  constexpr std::string_view kDeleted = " (deleted)";  // proc(5): what the link says once the file was replaced
+  char path[PATH_MAX];
+  const ssize_t size = readlink("/proc/self/exe", path, sizeof(path));
+  std::string program = size > 0 ? std::string(path, static_cast<size_t>(size)) : "/proc/self/exe";
+  if (program.ends_with(kDeleted)) {
+    program.resize(program.size() - kDeleted.size());
+  }
+  return program;
+}
+
+void UpgradeTrial::Run(std::function<void(absl::Status)> done) {
+  if (trial_ != nullptr) {
+    done(absl::AbortedError("another upgrade is under way"));
+    return;
+  }
+  SpawnRequest request;
+  request.command = program_;
+  request.args = {"--check", "--config", config_file_, fmt::format("--internal-applied-config={}", applied_config_),
+                  fmt::format("--internal-protocol={}", kInternalProtocol)};
+  request.environment = InheritedEnvironment();
+  trial_ = std::make_unique<HelperCommand>(
+      loop_, std::move(request), nullptr, "supervisord#upgrade", kTrialPatience,
+      [this, done = std::move(done)](const HelperCommand::Result& result) {
+        loop_.DestroyLater(std::move(trial_));
+        done(result.success ? absl::OkStatus()
+                            : absl::FailedPreconditionError(fmt::format(
+                                  "{} can't take over, so nothing was changed: {}", program_, result.message)));
+      });
+}
+
+}  // namespace supervisor

@@ -1,0 +1,170 @@
+"""A new program takes the daemon's place while the services run on; one that can't is refused."""
+
+import os
+import re
+import shutil
+import signal
+import stat
+
+from harness import FAILED, SUPERVISORD, Daemon, Scenario, is_alive, kill, main, shell, sleeper, wait_until
+
+
+class Upgradable(Daemon):
+    """A daemon whose program lies in its workspace, to be replaced there."""
+
+    def __enter__(self):
+        self.program = str(self.dir / "supervisord")
+        shutil.copy2(SUPERVISORD, self.program)
+        return super().__enter__()
+
+    def put(self, path_or_text):
+        """Another program in the place of the present one, as a package manager does it."""
+        fresh = self.dir / "supervisord.new"
+        if isinstance(path_or_text, bytes):
+            fresh.write_bytes(path_or_text)
+            fresh.chmod(0o755)
+        else:
+            shutil.copy2(path_or_text, fresh)
+        fresh.rename(self.program)
+
+    def __exit__(self, *error):
+        self.put(SUPERVISORD)  # --stop needs a program that can
+        return super().__exit__(*error)
+
+    def wait_other(self, old):
+        return wait_until(lambda: self.version()["pid"] != old and self.version()["pid"], "the next daemon", timeout=20)
+
+
+class Upgrade(Scenario):
+    def pids(self, daemon):
+        return {name: row["pid"] for name, row in daemon.status().items()}
+
+    def test_services_notice_nothing(self):
+        services = {
+            "web": sleeper(),
+            "lines": shell("i=0; while :; do i=$((i+1)); echo line $i; sleep 0.001; done"),
+            "once": shell("exit 0", restart_policy={"mode": "on-failure"}),
+            "off": sleeper(),
+        }
+        with Upgradable(services) as daemon:
+            daemon.wait_state("once", "exited")
+            daemon.wait_log("lines", "line 20\n")
+            daemon.ctl("stop", "off")
+            before = self.pids(daemon)
+            version = daemon.version()
+            daemon.put(SUPERVISORD)
+            result = daemon.ctl("upgrade", "--reason", "security update")
+            self.assertIn("was replaced by", result.stdout)
+            after = daemon.version()
+            self.assertNotEqual(after["pid"], version["pid"])
+            self.assertEqual(after["guardian_pid"], version["guardian_pid"], "the guardian is replaced in place")
+            self.assertEqual(os.readlink(f"/proc/{after['guardian_pid']}/exe"), daemon.program)
+            self.assertEqual(self.pids(daemon), before)
+            rows = daemon.status()
+            self.assertEqual({row["restart_count"] for row in rows.values()}, {0})
+            self.assertEqual(rows["off"]["state"], "stopped")
+            daemon.ctl("stop", "lines")
+            numbers = [int(n) for n in re.findall(rb"line (\d+)\n", daemon.log("lines"))]
+            self.assertEqual(numbers, list(range(1, len(numbers) + 1)), "not a line lost, doubled or torn")
+            own = [event["message"] + event["actor"] for event in daemon.events("supervisor")]
+            self.assertTrue(any("makes room" in message for message in own), own)
+
+    def test_sigusr2_does_the_same_and_exits_are_still_known(self):
+        with Upgradable({"web": sleeper()}) as daemon:
+            pid = daemon.pid("web")
+            old = daemon.version()["pid"]
+            kill(int(daemon.socket.with_suffix(".pid").read_text()), signal.SIGUSR2)
+            daemon.wait_other(old)
+            self.assertEqual(daemon.wait_state("web", "running")["pid"], pid)
+            kill(pid, signal.SIGTERM)
+            self.assertIn("SIGTERM", daemon.wait_event("web", "exited")["message"])
+            daemon.wait_for("web", lambda row: row["state"] == "running" and row["pid"] != pid, "the next instance")
+
+    def refused(self, daemon, expected):
+        version = daemon.version()
+        pid = daemon.pid("web")
+        result = daemon.ctl("upgrade", expect=FAILED)
+        self.assertIn("can't take over, so nothing was changed", result.stderr)
+        self.assertIn(expected, result.stderr)
+        self.assertEqual(daemon.version()["pid"], version["pid"])
+        self.assertEqual(daemon.pid("web"), pid)
+
+    def test_a_program_that_does_not_run_is_refused(self):
+        with Upgradable({"web": sleeper()}) as daemon:
+            daemon.put(b"not a program")
+            self.refused(daemon, "ENOEXEC")
+            os.unlink(daemon.program)
+            self.refused(daemon, "No such file or directory")
+            daemon.put(SUPERVISORD)
+            os.chmod(daemon.program, stat.S_IRUSR)
+            self.refused(daemon, "Permission denied")
+            daemon.put(SUPERVISORD)
+            daemon.ctl("upgrade")
+
+    def test_a_program_that_refuses_the_configuration_is_refused_with_its_reason(self):
+        with Upgradable({"web": sleeper()}) as daemon:
+            daemon.put(b"#!/bin/sh\necho \"$*\" >&2\necho 'services.web: no longer known' >&2\nexit 2\n")
+            self.refused(daemon, "services.web: no longer known")
+
+    def test_a_program_of_before_upgrades_is_refused(self):
+        with Upgradable({"web": sleeper()}) as daemon:
+            daemon.put(b'#!/bin/sh\ncase "$*" in *--internal-protocol*) echo "unknown option" >&2; exit 2;; esac\nexit 0\n')
+            self.refused(daemon, "unknown option")
+
+    def test_it_goes_on_with_the_configuration_in_force_whatever_became_of_the_files(self):
+        with Upgradable({"web": sleeper(), "extra": sleeper()}) as daemon:
+            before = self.pids(daemon)
+            daemon.write_config({"web": sleeper()})
+            daemon.ctl("upgrade")
+            self.assertEqual(self.pids(daemon), before, "a changed file is for a reload to apply")
+            daemon.write_text("{ nonsense")
+            daemon.ctl("upgrade")
+            self.assertEqual(self.pids(daemon), before)
+            self.assertIn("have changed since they were applied", daemon.daemon_log.read_text())
+            daemon.write_config({"web": sleeper()})
+            daemon.ctl("reload")
+            self.assertEqual(list(daemon.status()), ["web"])
+            wait_until(lambda: not is_alive(before["extra"]), "the removed service to be gone")
+
+    def test_a_crash_goes_on_with_the_configuration_in_force_too(self):
+        with Upgradable({"web": sleeper(), "extra": sleeper()}) as daemon:
+            before = self.pids(daemon)
+            daemon.write_text("{ nonsense")
+            old = daemon.version()["pid"]
+            kill(old)
+            daemon.wait_other(old)
+            self.assertEqual(self.pids(daemon), before)
+            result = daemon.supervisord("--status", expect=3)
+            self.assertIn("has errors, so a daemon that it started may have another socket", result.stderr)
+            daemon.write_config()
+
+    def test_a_follower_goes_on_without_a_gap(self):
+        service = shell("i=0; while :; do i=$((i+1)); echo line $i; sleep 0.005; done")
+        with Upgradable({"lines": service}) as daemon:
+            stream = daemon.stream("logs", "lines", "-f", "-n", "100000")
+            stream.wait_for(lambda line: line == "line 10")
+            for _ in range(3):
+                daemon.ctl("upgrade")
+            last = int(re.findall(rb"line (\d+)\n", daemon.log("lines"))[-1])
+            stream.wait_for(lambda line: line == f"line {last}")
+            numbers = [int(line.split()[1]) for line in stream.seen if line.startswith("line ")]
+            self.assertEqual(numbers[:last], list(range(1, last + 1)))
+
+    def test_two_at_once(self):
+        with Upgradable({"web": sleeper()}) as daemon:
+            pid = daemon.pid("web")
+            first, second = daemon.stream("upgrade"), daemon.stream("upgrade")
+            codes = sorted([first.wait(), second.wait()])
+            self.assertEqual(codes[0], 0)
+            self.assertEqual(daemon.wait_state("web", "running")["pid"], pid)
+
+    def test_without_a_guardian_it_says_what_to_do_instead(self):
+        with Daemon({"web": sleeper()}, started=False) as daemon:
+            daemon.arguments = ["--no-guardian"]
+            daemon.start()
+            result = daemon.ctl("upgrade", expect=FAILED)
+            self.assertIn("--no-guardian", result.stderr)
+
+
+if __name__ == "__main__":
+    main()
