@@ -88,6 +88,17 @@ class LogPump::Impl {
     }
   }
 
+  void CloseAll() {
+    const MonoTime deadline = MonotonicNow() + kDrainAtClose;
+    for (const auto& [unused, stream] : streams_) {
+      stream->Drain(deadline);
+      stream->RemoveFifo();
+    }
+    streams_.clear();
+    const std::lock_guard lock(mutex_);
+    stats_.clear();
+  }
+
   void Flush(const std::string& name, absl::Duration timeout, std::function<void()> done) {
     const auto found = streams_.find(name);
     if (found == streams_.end()) {
@@ -180,6 +191,10 @@ void LogPump::Flush(const std::string& stream, absl::Duration timeout, std::func
 
 void LogPump::Close(const std::string& stream) {
   impl_->Post([impl = impl_.get(), stream] { impl->Close(stream); });
+}
+
+void LogPump::CloseAll() {
+  impl_->Post([impl = impl_.get()] { impl->CloseAll(); });
 }
 
 void LogPump::ReopenAll() {

@@ -71,6 +71,7 @@ class LogPump {
 
   // Any thread. Drains, stops capturing and removes the FIFO: the service is gone from the configuration.
   void Close(const std::string& stream);
+  void CloseAll();
 
   // Any thread. Closes and opens all files again (SIGUSR1, for logrotate).
   void ReopenAll();

@@ -264,6 +264,9 @@ std::string CgroupRoot::TakeControllers(pid_t guardian) {
 }
 
 CgroupRoot::~CgroupRoot() {
+  for (const std::string& id : prepared_) {
+    rmdir(fmt::format("{}/{}", path_, id).c_str());
+  }
   if (rmdir(path_.c_str()) == 0) {
     PutBack();
   }
@@ -287,7 +290,13 @@ void CgroupRoot::PutBack() const {
 
 absl::StatusOr<std::unique_ptr<Cgroup>> CgroupRoot::Create(const std::string& instance_id) const {
   const std::string path = fmt::format("{}/{}", path_, instance_id);
-  bool is_new = mkdir(path.c_str(), 0755) == 0;
+  bool is_new = false;
+  {
+    const std::lock_guard lock(mutex_);
+    is_new = prepared_.erase(instance_id) > 0;
+    created_.insert(instance_id);
+  }
+  is_new = is_new || mkdir(path.c_str(), 0755) == 0;
   if (!is_new && errno == EEXIST) {
     RemoveCgroupTree(path);
     is_new = mkdir(path.c_str(), 0755) == 0;
@@ -296,6 +305,15 @@ absl::StatusOr<std::unique_ptr<Cgroup>> CgroupRoot::Create(const std::string& in
     return ErrnoToStatus(errno, fmt::format("cgroup {}", path));
   }
   return std::make_unique<Cgroup>(path, controllers_, is_new);
+}
+
+void CgroupRoot::Prepare(const std::vector<std::string>& instance_ids) {
+  for (const std::string& id : instance_ids) {
+    const std::lock_guard lock(mutex_);
+    if (!created_.contains(id) && mkdir(fmt::format("{}/{}", path_, id).c_str(), 0755) == 0) {
+      prepared_.insert(id);
+    }
+  }
 }
 
 std::unique_ptr<Cgroup> CgroupRoot::Find(const std::string& instance_id) const {

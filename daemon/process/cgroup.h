@@ -3,6 +3,8 @@
 #include <sys/types.h>
 
 #include <memory>
+#include <mutex>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -76,11 +78,16 @@ class CgroupRoot {
   // To be called once, before Create. Says, for the log, which way limits will be in force and why.
   std::string TakeControllers(pid_t guardian);
 
+  // Makes those of many, ahead of Create, on another thread than the loop's: at boot, while that is busy with other
+  // things. What it comes too late for it leaves alone. After TakeControllers.
+  void Prepare(const std::vector<std::string>& instance_ids);
   // In place of one that is left of that name; that one itself where something still lives in it.
   absl::StatusOr<std::unique_ptr<Cgroup>> Create(const std::string& instance_id) const;
   // The one of that name that an earlier daemon has left, with or without processes in it, and with what the kernel has
   // counted; null where there is none.
   std::unique_ptr<Cgroup> Find(const std::string& instance_id) const;
+  // There is no such cgroup for certain: nothing was here before this daemon.
+  bool WasEmpty() const { return !was_there_; }
   const std::string& path() const { return path_; }
   const CgroupControllers& controllers() const { return controllers_; }
 
@@ -100,6 +107,9 @@ class CgroupRoot {
   std::string own_;  // the cgroup that this process was found in
   bool was_there_;   // path_, before this daemon
   CgroupControllers controllers_;
+  mutable std::mutex mutex_;                             // over the two sets
+  mutable std::set<std::string, std::less<>> prepared_;  // made, and not asked for yet
+  mutable std::set<std::string, std::less<>> created_;   // asked for
 };
 
 // BASE for a daemon `name` that was found in the cgroup `own` ("/a/b", "/"): "" for the hierarchy's root. A daemon that

@@ -94,26 +94,34 @@ class Stacks {
     if (!free_.empty()) {
       void* stack = free_.back();
       free_.pop_back();
+      ++out_;
       return stack;
     }
     void* stack = mmap(nullptr, kStackSize, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
-    return stack == MAP_FAILED ? nullptr : stack;
+    if (stack == MAP_FAILED) {
+      return nullptr;
+    }
+    ++out_;
+    return stack;
   }
   void GiveBack(void* stack) {
     if (stack == nullptr) {
       return;
     }
-    if (free_.size() < kKept) {
-      free_.push_back(stack);
-    } else {
-      munmap(stack, kStackSize);
+    free_.push_back(stack);
+    if (--out_ > 0) {
+      return;
+    }
+    for (; free_.size() > kKept; free_.pop_back()) {
+      munmap(free_.back(), kStackSize);
     }
   }
 
  private:
-  static constexpr size_t kKept = 32;
+  static constexpr size_t kKept = 8;  // while none is in use
   std::vector<void*> free_;
+  size_t out_ = 0;
 };
 
 Stacks& TheStacks() {
@@ -202,8 +210,9 @@ struct Launch::Plan {
 
   // As raw pointers and numbers, for the child must not call into instrumented code.
   struct {
-    uint32_t alone;    // a futex(2): 1 when the child has a descriptor table of its own
-    int unshare_from;  // 0: it was cloned with one
+    uint32_t alone;          // a futex(2): 1 when the child has a descriptor table of its own
+    int unshare_from;        // 0: it was cloned with one
+    uint64_t reset_signals;  // bit N-1: signal N
     int descriptors[3];
     int report_fd;
     const char* cgroup_procs;  // to be written to; null: it is where it is to be
@@ -234,6 +243,7 @@ struct Launch::Plan {
 };
 
 void Launch::Plan::Freeze(const Doorway& door) {
+  raw.reset_signals = ~uint64_t{0};
   raw.unshare_from = door.shared_table ? door.end : 0;
   raw.descriptors[0] = door.in;
   raw.descriptors[1] = door.out;
@@ -261,18 +271,39 @@ void Launch::Plan::Freeze(const Doorway& door) {
   raw.envp = envp.data();
 }
 
+namespace {
+
+// Those that this process ignores, by its own will or from birth; looked up once, for it never changes them.
+uint64_t IgnoredSignals() {
+  static const uint64_t ignored = [] {
+    uint64_t set = 0;
+    for (int signal = 1; signal <= kLastSignal; ++signal) {
+      KernelSigaction action;
+      if (RawCall(SYS_rt_sigaction, signal, 0, reinterpret_cast<long>(&action), sizeof(action.mask)) == 0 &&
+          action.handler == reinterpret_cast<void*>(SIG_IGN)) {
+        set |= uint64_t{1} << (signal - 1);
+      }
+    }
+    return set;
+  }();
+  return ignored;
+}
+
+}  // namespace
+
 long Launch::Plan::Clone(const Doorway& door, int* pid_fd) {
   const int flags = CLONE_VM | CLONE_PIDFD | (door.shared_table ? CLONE_FILES : 0);
   if (!request.cgroup.empty()) {
     // Born in its cgroup it needs no migration, for which the kernel makes everybody's fork and exit wait.
     const UniqueFd directory(open(request.cgroup.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     clone_args args{};
-    args.flags = static_cast<uint64_t>(flags) | CLONE_INTO_CGROUP;
+    args.flags = static_cast<uint64_t>(flags) | CLONE_INTO_CGROUP | CLONE_CLEAR_SIGHAND;
     args.pidfd = reinterpret_cast<uint64_t>(pid_fd);
     args.exit_signal = SIGCHLD;
     args.stack = reinterpret_cast<uint64_t>(stack);
     args.stack_size = kStackSize;
     args.cgroup = static_cast<uint64_t>(directory.get());
+    raw.reset_signals = IgnoredSignals();
     const long pid = directory && request.born_in_cgroup ? RawClone3(&args, &Child, this) : -ENOENT;
     if (pid > 0 || pid == -EAGAIN || pid == -ENOMEM) {
       return pid;
@@ -280,6 +311,7 @@ long Launch::Plan::Clone(const Doorway& door, int* pid_fd) {
     // Not to be, Linux before 5.7, a container's filter, or no such cgroup: moved there, or the child says why not.
     cgroup_procs = request.cgroup + "/cgroup.procs";
     raw.cgroup_procs = cgroup_procs.c_str();
+    raw.reset_signals = ~uint64_t{0};
   }
   const int pid = __clone(&Child, static_cast<char*>(stack) + kStackSize, flags | SIGCHLD, this, pid_fd);
   return pid < 0 ? -errno : pid;
@@ -295,10 +327,13 @@ namespace {
   }
 }
 
-SUPERVISOR_IN_CHILD void ResetSignals() {
+// Handlers the kernel has dropped where it was asked to (CLONE_CLEAR_SIGHAND); then what is left are the ignored ones.
+SUPERVISOR_IN_CHILD void ResetSignals(uint64_t which) {
   const KernelSigaction standard{};
   for (int signal = 1; signal <= kLastSignal; ++signal) {
-    RawCall(SYS_rt_sigaction, signal, AsArgument(&standard), 0, sizeof(standard.mask));
+    if ((which >> (signal - 1) & 1) != 0) {
+      RawCall(SYS_rt_sigaction, signal, AsArgument(&standard), 0, sizeof(standard.mask));
+    }
   }
 }
 
@@ -319,7 +354,7 @@ SUPERVISOR_IN_CHILD int Launch::Plan::Child(void* argument) {
   __atomic_store_n(&plan.alone, 1, __ATOMIC_RELEASE);
   RawCall(SYS_futex, AsArgument(&plan.alone), FUTEX_WAKE_PRIVATE, 1);
   // Signals stay blocked until the handlers of this process, which the child has inherited, are gone.
-  ResetSignals();
+  ResetSignals(plan.reset_signals);
   if ((result = RawCall(SYS_setsid)) < 0) {
     FailInChild(plan.report_fd, Step::kSession, result);
   }

@@ -144,6 +144,11 @@ void Listener::WatchDirectory() {
   });
 }
 
+UniqueFd Listener::StopLookingAfter() {
+  directory_watch_.reset();
+  return std::move(directory_fd_);
+}
+
 void Listener::LookAfter() {
   struct stat info {};
   const bool there = lstat(options_.path.c_str(), &info) == 0;

@@ -30,6 +30,10 @@ class Listener {
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
 
+  // From now on a socket that somebody removes comes back only at the next regular look. What is returned may be closed
+  // on another thread: the kernel lets the closer of an inotify instance wait for a grace period.
+  UniqueFd StopLookingAfter();
+
  private:
   Listener(Loop& loop, Options options, std::function<void(UniqueFd)> on_connection);
   absl::Status Bind();

@@ -51,6 +51,8 @@ class RpcServerImpl final : public RpcServer {
     return absl::OkStatus();
   }
 
+  UniqueFd PrepareShutdown() override { return listener_->StopLookingAfter(); }
+
   void Shutdown() override {
     listener_.reset();
     service_.EndStreams();

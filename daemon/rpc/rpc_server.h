@@ -6,6 +6,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "common/unique_fd.h"
 #include "daemon/loop/worker.h"
 #include "daemon/service/event_hub.h"
 #include "daemon/service/reloader.h"
@@ -38,6 +39,8 @@ struct RpcContext {
 class RpcServer {
  public:
   virtual ~RpcServer() = default;
+  // Loop thread. The end is near: see Listener::StopLookingAfter.
+  virtual UniqueFd PrepareShutdown() = 0;
   // Loop thread. Streams are ended, answers under way are sent, for at most a second; then it is closed.
   virtual void Shutdown() = 0;
 

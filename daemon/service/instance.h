@@ -48,7 +48,7 @@ class InstanceObserver {
 struct InstanceContext {
   Loop& loop;
   Worker& files;    // small files, in order
-  Worker& lookups;  // users and groups: may hang with a directory server
+  Worker& lookups;  // what may take long: users and groups of a directory server, cgroups that go
   LogPump& logs;
   Checker& checker;
   const CgroupRoot* cgroups;  // null: no cgroup v2 that we may use
@@ -107,8 +107,9 @@ class Instance {
   absl::Status SendSignal(int signal, const Cause& cause);
   // Measures its tree, and tells when that is over one of resource_limits, or what the kernel did for their sake.
   void SampleUsage(MonoTime now);
-  // Removes FIFOs and the record: it is gone from the configuration, or everything stops for good.
+  // Removes FIFOs and the record: it is gone from the configuration.
   void Forget();
+  std::string RecordPath() const;
 
   std::string log_path() const;
   std::string stderr_log_path() const;
@@ -164,7 +165,6 @@ class Instance {
   void WritePidFile();
   void RemovePidFile();
   void WriteRecord();
-  std::string RecordPath() const;
 
   const InstanceContext& context_;
   std::string id_;
@@ -193,7 +193,7 @@ class Instance {
   absl::Duration watchdog_;          // WATCHDOG_USEC of the environment that it is started with
   bool strangers_told_ = false;      // of this socket: that somebody else spoke
   bool execed_ = false;              // child_ has made it through execve(2)
-  // A cgroup that the files worker is to remove, unless it is taken back before: whoever has it owns what becomes of
+  // A cgroup that a worker is to remove, unless it is taken back before: whoever has it owns what becomes of
   // it.
   struct LeavingCgroup {
     std::mutex mutex;

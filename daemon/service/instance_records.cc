@@ -57,7 +57,8 @@ void Instance::LeaveCgroup() {
   }
   leaving_ = std::make_shared<LeavingCgroup>();
   leaving_->cgroup = tree_.TakeCgroup();
-  context_.files.Post([leaving = leaving_] {
+  // Not in line with the files: who waits for those does not wait for this.
+  context_.lookups.Post([leaving = leaving_] {
     const std::lock_guard lock(leaving->mutex);
     leaving->cgroup.reset();
   });

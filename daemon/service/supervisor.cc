@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <utility>
 
 #include "common/diag_log.h"
@@ -31,6 +32,21 @@ OrderView ViewOf(const Instance& instance) {
           .desired_up = machine.desired_up,
           .is_restart = machine.is_restart,
           .reason = machine.reason};
+}
+
+// The ids of which an earlier daemon has left a record.
+std::set<std::string> RecordedInstances(const std::string& directory) {
+  constexpr std::string_view kSuffix = ".record";
+  std::set<std::string> ids;
+  std::error_code error;
+  for (std::filesystem::directory_iterator entry(directory, error), end; !error && entry != end;
+       entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    if (name.ends_with(kSuffix)) {
+      ids.insert(name.substr(0, name.size() - kSuffix.size()));
+    }
+  }
+  return ids;
 }
 
 }  // namespace
@@ -76,6 +92,17 @@ void Supervisor::AddInstances(const ServiceConfig& service) {
   }
 }
 
+// An earlier daemon, with another configuration, has left it running: it goes the way of one that a reload removes.
+void Supervisor::AddOrphan(const std::string& id) {
+  ServiceConfig config;
+  config.id = id;
+  config.name = id;
+  config.enabled = false;
+  instances_.emplace(id, std::make_unique<Instance>(context_, id, std::move(config)));
+  removed_.insert(id);
+  Enqueue(*Find(id), StopRequested{{.actor = kOwnId, .reason = "it is not in the configuration any more"}, false});
+}
+
 void Supervisor::Boot(const std::map<pid_t, WaitStatus>& reaped) {
   std::vector<std::string> ids{kOwnId};
   for (const auto& [id, service] : config_.services) {
@@ -83,10 +110,20 @@ void Supervisor::Boot(const std::map<pid_t, WaitStatus>& reaped) {
   }
   for (const auto& [id, instance] : instances_) {
     ids.push_back(id);
-    store_.UpdateService(RowOf(*instance));
-    instance->Adopt(reaped);
   }
   store_.RemoveServicesExcept(std::move(ids));
+  const std::set<std::string> recorded = RecordedInstances(options_.state_directory);
+  for (const std::string& id : recorded) {
+    if (Find(id) == nullptr) {
+      AddOrphan(id);
+    }
+  }
+  for (const auto& [id, instance] : instances_) {
+    if (recorded.contains(id) || (options_.cgroups != nullptr && !options_.cgroups->WasEmpty())) {
+      store_.UpdateService(RowOf(*instance));  // before the events that refer to it
+      instance->Adopt(reaped);
+    }
+  }
   DrainEvents();
   for (const auto& [id, instance] : instances_) {
     const bool wanted = instance->config().enabled && !instance->stopped_by_request();

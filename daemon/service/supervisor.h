@@ -95,6 +95,7 @@ class Supervisor final : private InstanceObserver {
   };
 
   void AddInstances(const ServiceConfig& service);
+  void AddOrphan(const std::string& id);
   bool DrainEvents();
   bool AskOrder();
   bool AdvanceStopJobs(const std::vector<OrderView>& views);

@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <set>
@@ -286,9 +287,16 @@ void Supervisor::Shutdown(const Cause& cause, ActionsDone done) {
 }
 
 void Supervisor::ForgetAll() {
+  std::vector<std::string> records;
   for (const auto& [id, instance] : instances_) {
-    instance->Forget();
+    records.push_back(instance->RecordPath());
   }
+  context_.logs.CloseAll();
+  files_.Post([records = std::move(records)] {
+    for (const std::string& record : records) {
+      unlink(record.c_str());
+    }
+  });
 }
 
 ReloadPlan Supervisor::Plan(const Config& wanted) const { return PlanReload(config_, wanted); }

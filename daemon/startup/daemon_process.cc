@@ -27,6 +27,7 @@
 #include "common/paths.h"
 #include "common/version.h"
 #include "daemon/config/applied_config.h"
+#include "daemon/config/expand.h"
 #include "daemon/config/load.h"
 #include "daemon/guardian/guardian.h"
 #include "daemon/rpc/rpc_server.h"
@@ -156,6 +157,17 @@ LoadedConfig LoadConfigInForce(const DaemonOptions& options, std::vector<std::st
   return in_force;
 }
 
+std::vector<std::string> EnabledInstances(const Config& config) {
+  std::vector<std::string> ids;
+  for (const auto& [id, service] : config.services) {
+    if (service.enabled) {
+      const std::vector<std::string> instances = InstanceIds(service);
+      ids.insert(ids.end(), instances.begin(), instances.end());
+    }
+  }
+  return ids;
+}
+
 absl::Status MakePrivateDirectory(const std::string& path, mode_t mode) {
   if (mkdir(path.c_str(), mode) != 0 && errno != EEXIST) {
     return ErrnoToStatus(errno, fmt::format("directory {}", path));
@@ -220,11 +232,11 @@ class DaemonProcess {
   Loop loop_;
   EventHub events_;
   std::unique_ptr<Store> store_;
+  std::unique_ptr<CgroupRoot> cgroups_;
   Worker files_{Worker::Waking::kWhenTold};
   Worker config_reader_;
   std::unique_ptr<LogPump> logs_;
   std::unique_ptr<Checker> checker_;
-  std::unique_ptr<CgroupRoot> cgroups_;
   std::unique_ptr<Supervisor> supervisor_;
   std::unique_ptr<Reloader> reloader_;
   std::unique_ptr<UpgradeTrial> trial_;
@@ -342,6 +354,9 @@ absl::Status DaemonProcess::Start(Config config, std::vector<ConfigText> texts) 
   LogInfo("cgroup", {{"path", cgroups_ != nullptr ? cgroups_->path() : "none"},
                      {"limits", cgroups_ != nullptr ? cgroups_->TakeControllers(options_.guardian_pid)
                                                     : "resource limits are watched: no cgroup v2 that we may use"}});
+  if (cgroups_ != nullptr && cgroups_->WasEmpty()) {
+    config_reader_.Post([root = cgroups_.get(), ids = EnabledInstances(config)] { root->Prepare(ids); });
+  }
   supervisor_ = std::make_unique<Supervisor>(
       loop_, files_, *logs_, *checker_, *store_,
       Supervisor::Options{.state_directory = paths_.state_directory,
@@ -443,6 +458,7 @@ void DaemonProcess::BeginShutdown(const Cause& cause, int exit_code, ActionsDone
     return;
   }
   exit_code_ = exit_code;
+  config_reader_.Post([last = std::make_shared<UniqueFd>(rpc_->PrepareShutdown())] { last->Reset(); });
   LogInfo("stopping all services", {{"actor", cause.actor}, {"reason", cause.reason}});
   supervisor_->Shutdown(cause, [this, cause, done = std::move(done)](std::vector<ActionOutcome> outcomes) {
     supervisor_->RecordOwnEvent("supervisor_stopped", fmt::format("supervisord stopped, pid {}", getpid()), cause);
