@@ -3,9 +3,12 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include <memory>
+#include <mutex>
 #include <utility>
 
 #include "common/errno_status.h"
+#include "daemon/loop/worker.h"
 #include "daemon/process/launch.h"
 #include "daemon/process/proc_fs.h"
 #include "daemon/process/spawn.h"
@@ -15,6 +18,32 @@ namespace {
 
 // How long after an adopted process has gone the guardian's report of its exit code is waited for.
 constexpr absl::Duration kReportWait = absl::Milliseconds(500);
+
+// Reaping costs the kernel most of what an end costs (what /proc had cached of the process goes then), and hundreds can
+// end at once: it is done beside the loop, in the order in which the ends were seen.
+Worker& Reaper() {
+  static auto* const worker = new Worker();  // NOLINT(cppcoreguidelines-owning-memory): lives as long as the process
+  return *worker;
+}
+
+struct Reaped {
+  enum class Kind { kEnded, kNotYet, kNotOurs };
+  Kind kind = Kind::kNotYet;
+  WaitStatus status = WaitStatus::Unknown();  // kEnded
+};
+
+Reaped Reap(int pid_fd) {
+  siginfo_t info{};
+  if (waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pid_fd), &info, WEXITED | WNOHANG) != 0) {
+    return {.kind = Reaped::Kind::kNotOurs};
+  }
+  if (info.si_pid == 0) {
+    return {.kind = Reaped::Kind::kNotYet};
+  }
+  return {.kind = Reaped::Kind::kEnded,
+          .status = info.si_code == CLD_EXITED ? WaitStatus::Exited(info.si_status)
+                                               : WaitStatus::Signaled(info.si_status, info.si_code == CLD_DUMPED)};
+}
 
 absl::Status SendSignal(int pid_fd, pid_t pid, int signal) {
   if (syscall(SYS_pidfd_send_signal, pid_fd, signal, nullptr, 0) != 0) {
@@ -26,9 +55,17 @@ absl::Status SendSignal(int pid_fd, pid_t pid, int signal) {
 class ChildProcessImpl final : public ChildProcess {
  public:
   ChildProcessImpl(Loop& loop, pid_t pid, UniqueFd pid_fd, uint64_t start_ticks, Observer observer)
-      : loop_(loop), pid_(pid), pid_fd_(std::move(pid_fd)), start_ticks_(start_ticks), observer_(std::move(observer)) {}
+      : loop_(loop),
+        pid_(pid),
+        pid_fd_(std::make_shared<UniqueFd>(std::move(pid_fd))),
+        start_ticks_(start_ticks),
+        observer_(std::move(observer)) {}
 
   ~ChildProcessImpl() override {
+    if (hand_over_ != nullptr) {
+      const std::lock_guard lock(hand_over_->mutex);
+      hand_over_->child = nullptr;
+    }
     if (launch_ != nullptr) {
       // The child may still be reading its plan from our memory: the plan stays behind.
       static_cast<void>(launch_.release());
@@ -39,7 +76,7 @@ class ChildProcessImpl final : public ChildProcess {
 
   absl::Status Watch(std::unique_ptr<Launch> launch) {
     launch_ = std::move(launch);
-    exit_watch_ = loop_.WatchFd(pid_fd_.get(), Loop::Interest::kRead, [this](Loop::Ready) { OnPidFd(); });
+    WatchExit();
     if (launch_ != nullptr) {
       report_watch_ = loop_.WatchFd(launch_->report_fd(), Loop::Interest::kRead, [this](Loop::Ready) { OnReport(); });
     }
@@ -51,7 +88,7 @@ class ChildProcessImpl final : public ChildProcess {
 
   pid_t pid() const override { return pid_; }
   uint64_t start_ticks() const override { return start_ticks_; }
-  absl::Status Signal(int signal) override { return SendSignal(pid_fd_.get(), pid_, signal); }
+  absl::Status Signal(int signal) override { return SendSignal(pid_fd_->get(), pid_, signal); }
 
   void ReportExit(WaitStatus status) override {
     reported_ = status;
@@ -61,6 +98,10 @@ class ChildProcessImpl final : public ChildProcess {
   }
 
  private:
+  void WatchExit() {
+    exit_watch_ = loop_.WatchFd(pid_fd_->get(), Loop::Interest::kRead, [this](Loop::Ready) { OnPidFd(); });
+  }
+
   void OnReport() {
     const std::optional<Launch::Result> result = launch_->Finished();
     if (!result) {
@@ -75,18 +116,34 @@ class ChildProcessImpl final : public ChildProcess {
     if (launch_ != nullptr) {
       OnReport();  // the process is gone, so its report is complete: told first
     }
-    siginfo_t info{};
-    if (waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pid_fd_.get()), &info, WEXITED | WNOHANG) == 0) {
-      if (info.si_pid == 0) {
-        return;
-      }
-      exit_watch_.reset();
-      Exited(info.si_code == CLD_EXITED ? WaitStatus::Exited(info.si_status)
-                                        : WaitStatus::Signaled(info.si_status, info.si_code == CLD_DUMPED));
-      return;
-    }
-    // Not our child: an earlier daemon's, which the guardian has reaped or will.
     exit_watch_.reset();
+    hand_over_ = std::make_shared<HandOver>();
+    hand_over_->child = this;
+    Reaper().Post([fd = pid_fd_, hand_over = hand_over_] {
+      const Reaped reaped = Reap(fd->get());
+      const std::lock_guard lock(hand_over->mutex);
+      if (hand_over->child != nullptr) {
+        hand_over->child->loop_.Post([hand_over, reaped] {
+          if (hand_over->child != nullptr) {  // set to null on this thread alone
+            hand_over->child->OnReaped(reaped);
+          }
+        });
+      }
+    });
+  }
+
+  void OnReaped(const Reaped& reaped) {
+    switch (reaped.kind) {
+      case Reaped::Kind::kEnded:
+        Exited(reaped.status);
+        return;
+      case Reaped::Kind::kNotYet:
+        WatchExit();
+        return;
+      case Reaped::Kind::kNotOurs:
+        break;
+    }
+    // An earlier daemon's child, which the guardian has reaped or will.
     gone_ = true;
     if (reported_) {
       Exited(*reported_);
@@ -105,9 +162,16 @@ class ChildProcessImpl final : public ChildProcess {
     }
   }
 
+  // Between the loop's thread and the reaper's.
+  struct HandOver {
+    std::mutex mutex;
+    ChildProcessImpl* child = nullptr;  // null: it was destroyed meanwhile
+  };
+
   Loop& loop_;
   pid_t pid_;
-  UniqueFd pid_fd_;
+  std::shared_ptr<UniqueFd> pid_fd_;  // with the reaper, while that has it
+  std::shared_ptr<HandOver> hand_over_;
   uint64_t start_ticks_;
   Observer observer_;
   std::unique_ptr<Launch> launch_;

@@ -34,9 +34,9 @@ struct TokenBucket {
 // The floor under `delay: 0`: a service that dies at once must not turn the machine into a fork bomb, whatever its
 // configuration says.
 inline constexpr TokenBucket kSpawnBucket{20, absl::Milliseconds(10)};
-// And the one of all services together, against a storm: a thousand killed at once come back at once, but a thousand
-// that keep dying share what one core can start without being busy with nothing else.
-inline constexpr TokenBucket kStormBucket{1000, absl::Milliseconds(5)};
+// And the one of all services together, against a storm: a thousand killed at once come back at once, a few times
+// in a row, but a thousand that keep dying share what one core can start without being busy with nothing else.
+inline constexpr TokenBucket kStormBucket{4000, absl::Microseconds(2500)};
 
 // Takes one token. The bucket's state is one time stamp (the generic cell rate algorithm): when it would be full again.
 // Returns how long the restart must wait.

@@ -283,7 +283,7 @@ void Supervisor::Shutdown(const Cause& cause, ActionsDone done) {
   stop_jobs_.push_back(std::move(job));
   order_changed_ = true;
   unsettled_ = true;
-  operations_.Add(Operations::Wanted::kDown, std::move(items), absl::ZeroDuration(), AfterFiles(std::move(done)));
+  operations_.Add(Operations::Wanted::kDown, std::move(items), absl::ZeroDuration(), std::move(done));
 }
 
 void Supervisor::ForgetAll() {

@@ -520,10 +520,12 @@ void DaemonProcess::MakeRoom() {
 
 int DaemonProcess::Run() {
   loop_.Run();
-  rpc_->Shutdown();
-  rpc_.reset();
+  // The log pump and the files worker tidy up while gRPC's threads end.
   supervisor_->ForgetAll();
   files_.Post([file = paths_.applied_config] { unlink(file.c_str()); });
+  files_.Wake();
+  rpc_->Shutdown();
+  rpc_.reset();
   reloader_.reset();
   trial_.reset();
   supervisor_.reset();
@@ -564,14 +566,20 @@ void DaemonProcess::Announce(const absl::Status& status) {
 
 }  // namespace
 
+void PrintConfigErrors(const std::vector<ConfigError>& errors) {
+  for (const ConfigError& error : errors) {
+    fmt::print(stderr, "{}\n", error.ToString());
+  }
+  fmt::print(stderr, "supervisord: not started: {} error{} in the configuration\n", errors.size(),
+             errors.size() == 1 ? "" : "s");
+}
+
 int RunDaemonProcess(const DaemonOptions& options) {
   TidyProcess();
   std::vector<std::string> remarks;
   LoadedConfig loaded = LoadConfigInForce(options, remarks);
   if (!loaded.config) {
-    for (const ConfigError& error : loaded.errors) {
-      LogError("configuration", {{"error", error.ToString()}});
-    }
+    PrintConfigErrors(loaded.errors);
     return 2;
   }
   const rlimit descriptor_limit = RaiseDescriptorLimit();

@@ -8,6 +8,7 @@
 
 #include <climits>
 #include <cstdio>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -100,16 +101,18 @@ std::vector<std::string> InternalArguments(const char* role, const DaemonOptions
 }  // namespace
 
 int LaunchSupervisor(const DaemonOptions& given) {
-  const LoadedConfig loaded = LoadConfig(given.config_file);
-  for (const ConfigError& error : loaded.errors) {
-    fmt::print(stderr, "{}\n", error.ToString());
+  // In the foreground the daemon itself tells what is wrong with the configuration: to read all of it twice would cost
+  // a large one's start some time. Where the socket is not named plainly, only all of it tells.
+  std::optional<std::string> socket = given.background ? std::nullopt : LoadSocketPath(given.config_file);
+  if (!socket) {
+    LoadedConfig loaded = LoadConfig(given.config_file);
+    if (!loaded.config) {
+      PrintConfigErrors(loaded.errors);
+      return 2;
+    }
+    socket = std::move(loaded.config->global.socket);
   }
-  if (!loaded.config) {
-    fmt::print(stderr, "supervisord: not started: {} error{} in the configuration\n", loaded.errors.size(),
-               loaded.errors.size() == 1 ? "" : "s");
-    return 2;
-  }
-  const RuntimePaths paths = GetRuntimePaths(loaded.config->global.socket);
+  const RuntimePaths paths = GetRuntimePaths(*socket);
   absl::StatusOr<UniqueFd> lock = AcquireLock(paths);
   if (!lock.ok()) {
     return Fail(std::string(lock.status().message()));
