@@ -31,6 +31,7 @@
 #include "daemon/config/load.h"
 #include "daemon/guardian/guardian.h"
 #include "daemon/rpc/rpc_server.h"
+#include "daemon/startup/config_in_force.h"
 #include "daemon/startup/upgrade.h"
 
 namespace supervisor {
@@ -117,44 +118,6 @@ void ReserveDescriptors(const Config& config) {
   getrlimit(RLIMIT_NOFILE, &limit);
   const UniqueFd null(open("/dev/null", O_RDONLY | O_CLOEXEC));
   const UniqueFd last(fcntl(null.get(), F_DUPFD_CLOEXEC, static_cast<int>(std::min(wanted, limit.rlim_cur) - 1)));
-}
-
-// What the daemon before this one had in force, where it died or made room; else what the files say. Somebody may have
-// changed them since, or be in the midst of it: that is for a reload to apply. `remarks` are for the log, once there is
-// one.
-LoadedConfig LoadConfigInForce(const DaemonOptions& options, std::vector<std::string>& remarks) {
-  constexpr size_t kMostApplied = size_t{128} << 20;
-  LoadedConfig from_files = LoadConfig(options.config_file);
-  if (options.socket.empty()) {
-    return from_files;
-  }
-  const std::string file = GetRuntimePaths(options.socket).applied_config;
-  const absl::StatusOr<std::string> text = ReadWholeFile(file, kMostApplied);
-  if (!text.ok()) {
-    return from_files;
-  }
-  absl::StatusOr<std::vector<ConfigText>> texts = ParseAppliedConfig(*text);
-  if (!texts.ok()) {
-    remarks.push_back(
-        fmt::format("the configuration that was in force is damaged, so the files are read as they are: {}: {}", file,
-                    std::string(texts.status().message())));
-    return from_files;
-  }
-  if (from_files.texts == *texts) {
-    return from_files;
-  }
-  LoadedConfig in_force = LoadConfig(*std::move(texts));
-  if (!in_force.config) {
-    for (const ConfigError& error : in_force.errors) {
-      remarks.push_back(
-          fmt::format("the configuration that was in force is not accepted any more: {}", error.ToString()));
-    }
-    return from_files;
-  }
-  remarks.push_back(
-      "the configuration's files have changed since they were applied: supervisorctl reload --dry-run shows what would "
-      "come of it");
-  return in_force;
 }
 
 std::vector<std::string> EnabledInstances(const Config& config) {
