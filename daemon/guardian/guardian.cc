@@ -46,6 +46,7 @@ class Guardian {
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     pthread_sigmask(SIG_BLOCK, &signals_, nullptr);  // the daemon inherits the mask and reads them with signalfd(2)
     StartDaemon();
+    Reap();  // a guardian whose place this one took may have left some behind
     while (!ended_) {
       HandleSignal(WaitForSignal());
     }

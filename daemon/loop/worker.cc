@@ -1,5 +1,6 @@
 #include "daemon/loop/worker.h"
 
+#include <system_error>
 #include <utility>
 
 namespace supervisor {
@@ -15,6 +16,9 @@ void Worker::Finish() {
   if (thread_.joinable()) {
     thread_.join();
   }
+  for (std::function<void()>& work : std::exchange(queue_, {})) {
+    work();
+  }
 }
 
 void Worker::Post(std::function<void()> work) {
@@ -22,7 +26,11 @@ void Worker::Post(std::function<void()> work) {
     const std::lock_guard lock(mutex_);
     queue_.push_back(std::move(work));
     if (!thread_.joinable() && !stopping_) {
-      thread_ = std::thread([this] { Run(); });
+      try {
+        thread_ = std::thread([this] { Run(); });
+      } catch (const std::system_error&) {
+        return;  // no thread to be had now: the next post tries again, and Finish does what is left
+      }
     }
   }
   if (waking_ == Waking::kAtOnce) {

@@ -4,7 +4,6 @@
 #include <sys/wait.h>
 
 #include <memory>
-#include <mutex>
 #include <utility>
 
 #include "common/errno_status.h"
@@ -20,29 +19,11 @@ namespace {
 constexpr absl::Duration kReportWait = absl::Milliseconds(500);
 
 // Reaping costs the kernel most of what an end costs (what /proc had cached of the process goes then), and hundreds can
-// end at once: it is done beside the loop, in the order in which the ends were seen.
+// end at once: it is done beside the loop, which has looked at the wait status before. Should the daemon die in
+// between, the guardian inherits the zombie, and its exit code with it.
 Worker& Reaper() {
   static auto* const worker = new Worker();  // NOLINT(cppcoreguidelines-owning-memory): lives as long as the process
   return *worker;
-}
-
-struct Reaped {
-  enum class Kind { kEnded, kNotYet, kNotOurs };
-  Kind kind = Kind::kNotYet;
-  WaitStatus status = WaitStatus::Unknown();  // kEnded
-};
-
-Reaped Reap(int pid_fd) {
-  siginfo_t info{};
-  if (waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pid_fd), &info, WEXITED | WNOHANG) != 0) {
-    return {.kind = Reaped::Kind::kNotOurs};
-  }
-  if (info.si_pid == 0) {
-    return {.kind = Reaped::Kind::kNotYet};
-  }
-  return {.kind = Reaped::Kind::kEnded,
-          .status = info.si_code == CLD_EXITED ? WaitStatus::Exited(info.si_status)
-                                               : WaitStatus::Signaled(info.si_status, info.si_code == CLD_DUMPED)};
 }
 
 absl::Status SendSignal(int pid_fd, pid_t pid, int signal) {
@@ -62,10 +43,6 @@ class ChildProcessImpl final : public ChildProcess {
         observer_(std::move(observer)) {}
 
   ~ChildProcessImpl() override {
-    if (hand_over_ != nullptr) {
-      const std::lock_guard lock(hand_over_->mutex);
-      hand_over_->child = nullptr;
-    }
     if (launch_ != nullptr) {
       // The child may still be reading its plan from our memory: the plan stays behind.
       static_cast<void>(launch_.release());
@@ -76,7 +53,7 @@ class ChildProcessImpl final : public ChildProcess {
 
   absl::Status Watch(std::unique_ptr<Launch> launch) {
     launch_ = std::move(launch);
-    WatchExit();
+    exit_watch_ = loop_.WatchFd(pid_fd_->get(), Loop::Interest::kRead, [this](Loop::Ready) { OnPidFd(); });
     if (launch_ != nullptr) {
       report_watch_ = loop_.WatchFd(launch_->report_fd(), Loop::Interest::kRead, [this](Loop::Ready) { OnReport(); });
     }
@@ -98,10 +75,6 @@ class ChildProcessImpl final : public ChildProcess {
   }
 
  private:
-  void WatchExit() {
-    exit_watch_ = loop_.WatchFd(pid_fd_->get(), Loop::Interest::kRead, [this](Loop::Ready) { OnPidFd(); });
-  }
-
   void OnReport() {
     const std::optional<Launch::Result> result = launch_->Finished();
     if (!result) {
@@ -109,6 +82,9 @@ class ChildProcessImpl final : public ChildProcess {
     }
     report_watch_.reset();
     launch_.reset();
+    if (result->must_kill) {
+      static_cast<void>(Signal(SIGKILL));
+    }
     observer_.on_started(result->failure);
   }
 
@@ -116,34 +92,23 @@ class ChildProcessImpl final : public ChildProcess {
     if (launch_ != nullptr) {
       OnReport();  // the process is gone, so its report is complete: told first
     }
-    exit_watch_.reset();
-    hand_over_ = std::make_shared<HandOver>();
-    hand_over_->child = this;
-    Reaper().Post([fd = pid_fd_, hand_over = hand_over_] {
-      const Reaped reaped = Reap(fd->get());
-      const std::lock_guard lock(hand_over->mutex);
-      if (hand_over->child != nullptr) {
-        hand_over->child->loop_.Post([hand_over, reaped] {
-          if (hand_over->child != nullptr) {  // set to null on this thread alone
-            hand_over->child->OnReaped(reaped);
-          }
-        });
+    siginfo_t info{};
+    if (waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pid_fd_->get()), &info, WEXITED | WNOHANG | WNOWAIT) ==
+        0) {
+      if (info.si_pid == 0) {
+        return;
       }
-    });
-  }
-
-  void OnReaped(const Reaped& reaped) {
-    switch (reaped.kind) {
-      case Reaped::Kind::kEnded:
-        Exited(reaped.status);
-        return;
-      case Reaped::Kind::kNotYet:
-        WatchExit();
-        return;
-      case Reaped::Kind::kNotOurs:
-        break;
+      exit_watch_.reset();
+      Reaper().Post([fd = pid_fd_] {
+        siginfo_t reaped{};
+        waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(fd->get()), &reaped, WEXITED | WNOHANG);
+      });
+      Exited(info.si_code == CLD_EXITED ? WaitStatus::Exited(info.si_status)
+                                        : WaitStatus::Signaled(info.si_status, info.si_code == CLD_DUMPED));
+      return;
     }
-    // An earlier daemon's child, which the guardian has reaped or will.
+    // Not our child: an earlier daemon's, which the guardian has reaped or will.
+    exit_watch_.reset();
     gone_ = true;
     if (reported_) {
       Exited(*reported_);
@@ -162,16 +127,9 @@ class ChildProcessImpl final : public ChildProcess {
     }
   }
 
-  // Between the loop's thread and the reaper's.
-  struct HandOver {
-    std::mutex mutex;
-    ChildProcessImpl* child = nullptr;  // null: it was destroyed meanwhile
-  };
-
   Loop& loop_;
   pid_t pid_;
   std::shared_ptr<UniqueFd> pid_fd_;  // with the reaper, while that has it
-  std::shared_ptr<HandOver> hand_over_;
   uint64_t start_ticks_;
   Observer observer_;
   std::unique_ptr<Launch> launch_;

@@ -169,9 +169,6 @@ struct Launch::Plan {
     for (const std::string& candidate : candidates) {
       paths.push_back(candidate.c_str());
     }
-    if (request.oom_score_adj) {
-      oom_score = fmt::format("{}", *request.oom_score_adj);
-    }
     working_directory = request.working_directory.empty() ? "/" : request.working_directory.c_str();
     // Without the privilege setgroups(2) fails even where it would change nothing.
     set_groups = request.credentials && geteuid() == 0;
@@ -202,11 +199,11 @@ struct Launch::Plan {
   std::vector<char*> argv;
   std::vector<char*> envp;
   std::vector<const char*> paths;
-  std::string oom_score;
   std::string cgroup_procs;
   const char* working_directory = nullptr;
   bool set_groups = false;
   void* stack = nullptr;
+  std::optional<Report> report;  // of a failure
 
   // As raw pointers and numbers, for the child must not call into instrumented code.
   struct {
@@ -216,8 +213,6 @@ struct Launch::Plan {
     int descriptors[3];
     int report_fd;
     const char* cgroup_procs;  // to be written to; null: it is where it is to be
-    const char* oom_score;
-    size_t oom_score_size;
     const SpawnRequest::Limit* limits;
     size_t limit_count;
     int nice;
@@ -249,8 +244,6 @@ void Launch::Plan::Freeze(const Doorway& door) {
   raw.descriptors[1] = door.out;
   raw.descriptors[2] = door.err;
   raw.report_fd = door.report;
-  raw.oom_score = request.oom_score_adj ? oom_score.c_str() : nullptr;
-  raw.oom_score_size = oom_score.size();
   raw.limits = request.limits.data();
   raw.limit_count = request.limits.size();
   raw.nice = request.nice;
@@ -361,10 +354,6 @@ SUPERVISOR_IN_CHILD int Launch::Plan::Child(void* argument) {
   if (plan.cgroup_procs != nullptr && (result = WriteFile(plan.cgroup_procs, "0", 1)) < 0) {
     FailInChild(plan.report_fd, Step::kCgroup, result);
   }
-  if (plan.oom_score != nullptr &&
-      (result = WriteFile("/proc/self/oom_score_adj", plan.oom_score, plan.oom_score_size)) < 0) {
-    FailInChild(plan.report_fd, Step::kOomScore, result);
-  }
   for (size_t i = 0; i < plan.limit_count; ++i) {
     if ((result = RawCall(SYS_prlimit64, 0, plan.limits[i].resource, AsArgument(&plan.limits[i].value), 0)) < 0) {
       FailInChild(plan.report_fd, Step::kLimits, result);
@@ -441,19 +430,25 @@ uint64_t ClockTicks(absl::Duration time) {
 }
 
 // Until the child has a descriptor table of its own: its first system call, so this takes as long as it takes to be
-// scheduled. A child that was killed before that never says so; then its pidfd does.
-void AwaitAlone(uint32_t* alone, int pid_fd) {
+// scheduled. A child that was killed before that never says so; then its pidfd does. One that is not scheduled at all
+// (its cgroup is frozen, or out of its CPU quota) must not hold up everybody: it is killed. False: it is gone.
+bool AwaitAlone(uint32_t* alone, int pid_fd) {
   constexpr timespec kLook = {.tv_sec = 0, .tv_nsec = 20'000'000};
-  while (__atomic_load_n(alone, __ATOMIC_ACQUIRE) == 0) {
+  constexpr int kPatience = 15;  // looks
+  for (int look = 0; __atomic_load_n(alone, __ATOMIC_ACQUIRE) == 0;) {
     if (syscall(SYS_futex, alone, FUTEX_WAIT_PRIVATE, 0, &kLook) == 0 || errno != ETIMEDOUT) {
       continue;
     }
     siginfo_t info{};
     if (waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pid_fd), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
         info.si_pid != 0) {
-      return;
+      return __atomic_load_n(alone, __ATOMIC_ACQUIRE) != 0;
+    }
+    if (++look == kPatience) {
+      syscall(SYS_pidfd_send_signal, pid_fd, SIGKILL, nullptr, 0);
     }
   }
+  return true;
 }
 
 }  // namespace
@@ -490,15 +485,19 @@ absl::StatusOr<std::unique_ptr<Launch>> Launch::Start(SpawnRequest request) {
   const long pid = plan.Clone(door, &pid_fd);
   const uint64_t ticks_after = ClockTicks(SinceBoot());
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  if (pid > 0) {
-    AwaitAlone(&plan.raw.alone, pid_fd);
-  }
+  const bool is_alone = pid > 0 && AwaitAlone(&plan.raw.alone, pid_fd);
   EmptyDoorway(door);
   if (pid < 0) {
     return ErrnoToStatus(static_cast<int>(-pid), "clone");
   }
   launch->pid_ = static_cast<pid_t>(pid);
   launch->pid_fd_.Reset(pid_fd);
+  if (!is_alone) {
+    siginfo_t info{};
+    waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED);
+    return absl::UnavailableError(
+        "the new process did not get to run within 0.3 s (is its cgroup frozen, or out of its CPU quota?)");
+  }
   // It was born between the two looks at the clock: mostly they agree. A look into /proc costs more, then and when the
   // process ends, and waits where it is in the midst of its execve(2).
   if (ticks_before == ticks_after) {
@@ -514,15 +513,40 @@ absl::Status Launch::Prepare() {
   return door.error == 0 ? absl::OkStatus() : ErrnoToStatus(door.error, "descriptors for new processes");
 }
 
+// From here, when it has a memory of its own: for all who share one the kernel sets one score (proc(5)), and the child
+// shares ours until it execs.
+Launch::Result Launch::SetOomScore() const {
+  const std::optional<int> score = plan_->request.oom_score_adj;
+  if (!score) {
+    return {};
+  }
+  const std::string text = fmt::format("{}", *score);
+  const UniqueFd fd(open(fmt::format("/proc/{}/oom_score_adj", pid_).c_str(), O_WRONLY | O_CLOEXEC));
+  // Who has ended already needs none.
+  if ((fd && write(fd.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size())) || errno == ESRCH ||
+      errno == ENOENT) {
+    return {};
+  }
+  return {.failure = SpawnFailure{.step = Step::kOomScore,
+                                  .error = errno,
+                                  .what = fmt::format("resource_limits.oom_score_adj {}", *score)},
+          .must_kill = true};
+}
+
 std::optional<Launch::Result> Launch::Finished() {
-  Report report{};
-  const ssize_t got = read(report_fd_.get(), &report, sizeof(report));
+  // Not before the pipe ends: until then the child still runs on our memory, be it only to end.
+  Report read_now{};
+  ssize_t got = 0;
+  while ((got = read(report_fd_.get(), &read_now, sizeof(read_now))) == static_cast<ssize_t>(sizeof(read_now))) {
+    plan_->report = read_now;
+  }
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
     return std::nullopt;
   }
-  if (got != static_cast<ssize_t>(sizeof(report))) {
-    return Result{};
+  if (!plan_->report) {
+    return SetOomScore();
   }
+  const Report report = *plan_->report;
   const SpawnRequest& request = plan_->request;
   std::string what;
   switch (report.step) {

@@ -40,6 +40,7 @@ class Launch {
 
   struct Result {
     std::optional<SpawnFailure> failure;  // none: exec'd
+    bool must_kill = false;               // exec'd, and failed all the same
   };
   // Nothing while the child is still on its way. Never blocks.
   std::optional<Result> Finished();
@@ -47,6 +48,7 @@ class Launch {
  private:
   struct Plan;
   explicit Launch(std::unique_ptr<Plan> plan);
+  Result SetOomScore() const;
 
   std::unique_ptr<Plan> plan_;
   UniqueFd report_fd_;

@@ -102,6 +102,8 @@ class Instance {
   // The guardian has reaped the adopted process.
   void ReportExit(pid_t pid, WaitStatus status);
   bool stopped_by_request() const { return stopped_by_request_; }
+  // An earlier daemon was to have it up, enabled or not.
+  bool was_wanted() const { return was_wanted_; }
 
   // On behalf of a caller: an end that comes of it is told as his doing.
   absl::Status SendSignal(int signal, const Cause& cause);
@@ -154,6 +156,7 @@ class Instance {
   std::unique_ptr<Cgroup> MakeCgroup(const std::string& name) const;
   void EnterCgroup();
   void LeaveCgroup();
+  void KillLeftHooks() const;
   CgroupControllers OfferedControllers() const {
     return context_.cgroups != nullptr ? context_.cgroups->controllers() : CgroupControllers{};
   }
@@ -212,6 +215,7 @@ class Instance {
   absl::Time last_restart_ = absl::InfinitePast();
   bool changed_ = true;
   bool stopped_by_request_ = false;
+  bool was_wanted_ = false;
   bool spawning_ = false;  // asked to spawn, no child yet
   uint64_t spawn_ = 0;
   InstanceRecord written_;       // what the record file says

@@ -90,6 +90,10 @@ void Instance::WriteRecord() {
                         .restart_count = machine_.restart_count,
                         .started_unix_ms = started_ == absl::InfinitePast() ? 0 : absl::ToUnixMillis(started_),
                         .watchdog_us = absl::ToInt64Microseconds(machine_.watchdog),
+                        .desired_up = machine_.desired_up,
+                        .restarting = machine_.desired_up && StateOf(machine_.phase) == ServiceState::kStopping,
+                        .exited = machine_.phase == Phase::kExited,
+                        .failed = machine_.phase == Phase::kFailed,
                         .oom_events = limits_.counters().memory.oom,
                         .oom_kills = limits_.counters().memory.oom_kill,
                         .refused_forks = limits_.counters().refused_forks};
@@ -103,6 +107,20 @@ void Instance::WriteRecord() {
                {{"service", id}, {"error", std::string(status.message())}});
     }
   });
+}
+
+// A hook of the daemon before this one would run on beside the next of its kind. Known by its cgroup; without cgroups
+// it is not found.
+void Instance::KillLeftHooks() const {
+  if (context_.cgroups == nullptr || context_.cgroups->WasEmpty()) {
+    return;
+  }
+  for (const char* what : {"pre_start", "post_start", "pre_stop", "post_stop", "stop"}) {
+    const std::unique_ptr<Cgroup> left = context_.cgroups->Find(fmt::format("{}#{}", id_, what));
+    for (int round = 0; left != nullptr && round < 1000 && left->Populated(); ++round) {
+      left->Kill();
+    }
+  }
 }
 
 void Instance::Adopt(const std::map<pid_t, WaitStatus>& reaped) {
@@ -123,6 +141,7 @@ void Instance::Adopt(const std::map<pid_t, WaitStatus>& reaped) {
   if (record.ok() && record->boot_id == context_.boot_id) {
     written_ = *record;
     stopped_by_request_ = record->stopped_by_request;
+    was_wanted_ = record->desired_up;
     limits_.ResumeRun(
         {.memory = {.oom = record->oom_events, .oom_kill = record->oom_kills}, .refused_forks = record->refused_forks});
     if (record->pid != 0) {
@@ -140,9 +159,13 @@ void Instance::Adopt(const std::map<pid_t, WaitStatus>& reaped) {
           tree_.AddSession(stat->session);  // another than its own where the service has named its main process
         }
         ReopenLogs();
+        KillLeftHooks();
         Enqueue(adopted);
         BeginHealth(!record->ready && config_.readiness.type == ReadinessType::kHealthCheck);
-        if (record->stopped_by_request) {
+        if (record->restarting) {
+          Enqueue(
+              RestartRequested{{.actor = "supervisor", .reason = "its restart was under way when the daemon died"}});
+        } else if (record->stopped_by_request) {
           Enqueue(StopRequested{{.actor = "supervisor", .reason = "it was being stopped when the daemon died"}, false});
         }
         return;
@@ -153,12 +176,20 @@ void Instance::Adopt(const std::map<pid_t, WaitStatus>& reaped) {
       if (!record->stopped_by_request) {
         // It ended while no daemon was there to see it.
         Enqueue(adopted);
+        if (record->restarting) {
+          Enqueue(
+              RestartRequested{{.actor = "supervisor", .reason = "its restart was under way when the daemon died"}});
+        }
         const auto exit = reaped.find(record->pid);
         const WaitStatus status = exit == reaped.end() ? WaitStatus::Unknown() : exit->second;
         Enqueue(ProcessExited{status, true, WhyItEnded(status)});
       }
     }
   }
+  if (record.ok() && record->boot_id == context_.boot_id && record->pid == 0 && (record->exited || record->failed)) {
+    Enqueue(FoundAtRest{record->failed, record->attempts, record->restart_count});
+  }
+  KillLeftHooks();
   // Whatever is left without a record that accounts for it would be a second one beside what we start.
   for (int round = 0; round < 1000 && !tree_.Empty(); ++round) {
     tree_.Kill();

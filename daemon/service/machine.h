@@ -189,9 +189,16 @@ struct Adopted {
   absl::Duration watchdog;
 };
 
+// An earlier daemon has seen it come to rest, and nobody has asked for it since.
+struct FoundAtRest {
+  bool failed = false;  // else it ended as it should
+  int attempts = 0;
+  int restart_count = 0;
+};
+
 using ServiceEvent = std::variant<StartRequested, StopRequested, RestartRequested, GateOpened, GateBlocked, HookEnded,
                                   ExecSucceeded, StartFailed, BecameReady, Notified, ProcessExited, TreeEmptied,
-                                  CheckFailed, LimitExceeded, DeadlineReached, Adopted>;
+                                  CheckFailed, LimitExceeded, DeadlineReached, Adopted, FoundAtRest>;
 
 // ----------------------------------------------------------------------------------------------------------- actions
 // Answered by HookEnded, but for kPostStart, whose failure is only told.

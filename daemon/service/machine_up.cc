@@ -283,6 +283,19 @@ void Stepper::operator()(const StartFailed& event) {
   AllGone();  // it was being stopped before it had come to be
 }
 
+void Stepper::operator()(const FoundAtRest& event) {
+  if (state_.phase != Phase::kStopped) {
+    return;
+  }
+  state_.desired_up = true;
+  state_.attempts = event.attempts;
+  state_.restart_count = event.restart_count;
+  state_.cause = {.actor = "supervisor", .reason = {}};
+  Enter(event.failed ? Phase::kFailed : Phase::kExited);
+  state_.reason = event.failed ? "it had failed before this daemon was started; its events say how"
+                               : "it had ended as it should before this daemon was started";
+}
+
 void Stepper::operator()(const Adopted& event) {
   if (state_.phase != Phase::kStopped) {
     return;

@@ -36,6 +36,14 @@ void TakeField(std::string_view key, std::string_view value, InstanceRecord& rec
     TakeNumber(value, record.started_unix_ms);
   } else if (key == "watchdog_us") {
     TakeNumber(value, record.watchdog_us);
+  } else if (key == "desired_up") {
+    record.desired_up = value == "1";
+  } else if (key == "restarting") {
+    record.restarting = value == "1";
+  } else if (key == "exited") {
+    record.exited = value == "1";
+  } else if (key == "failed") {
+    record.failed = value == "1";
   } else if (key == "oom_events") {
     TakeNumber(value, record.oom_events);
   } else if (key == "oom_kills") {
@@ -54,6 +62,8 @@ std::string FormatRecord(const InstanceRecord& record) {
       kHeader, record.boot_id, record.stopped_by_request, record.pid, record.start_ticks, record.ready, record.attempts,
       record.restart_count, record.started_unix_ms, record.watchdog_us, record.oom_events, record.oom_kills,
       record.refused_forks);
+  text += fmt::format("desired_up {:d}\nrestarting {:d}\nexited {:d}\nfailed {:d}\n", record.desired_up,
+                      record.restarting, record.exited, record.failed);
   text += fmt::format("checksum {:016x}\n", Checksum(text));
   return text;
 }

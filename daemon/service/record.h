@@ -24,6 +24,10 @@ struct InstanceRecord {
   int restart_count = 0;
   int64_t started_unix_ms = 0;
   int64_t watchdog_us = 0;  // the sd_notify watchdog in force
+  bool desired_up = false;  // it was wanted, whatever it was doing
+  bool restarting = false;  // it was being stopped, to be started again
+  bool exited = false;      // at rest: it has ended as it should
+  bool failed = false;      // at rest: the policy has given up
   // What the kernel had counted in its cgroup, and is told: see LimitKeeper::Counters.
   uint64_t oom_events = 0;
   uint64_t oom_kills = 0;

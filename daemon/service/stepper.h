@@ -36,6 +36,7 @@ class Stepper {
   void operator()(const LimitExceeded& event);
   void operator()(const DeadlineReached& event);
   void operator()(const Adopted& event);
+  void operator()(const FoundAtRest& event);
 
  private:
   void Enter(Phase phase, MonoTime deadline = kNoDeadline) {

@@ -100,7 +100,6 @@ void Supervisor::AddOrphan(const std::string& id) {
   config.enabled = false;
   instances_.emplace(id, std::make_unique<Instance>(context_, id, std::move(config)));
   removed_.insert(id);
-  Enqueue(*Find(id), StopRequested{{.actor = kOwnId, .reason = "it is not in the configuration any more"}, false});
 }
 
 void Supervisor::Boot(const std::map<pid_t, WaitStatus>& reaped) {
@@ -124,10 +123,13 @@ void Supervisor::Boot(const std::map<pid_t, WaitStatus>& reaped) {
       instance->Adopt(reaped);
     }
   }
+  for (const std::string& id : removed_) {
+    Enqueue(*Find(id), StopRequested{{.actor = kOwnId, .reason = "it is not in the configuration any more"}, false});
+  }
   DrainEvents();
   for (const auto& [id, instance] : instances_) {
-    const bool wanted = instance->config().enabled && !instance->stopped_by_request();
-    if (wanted && instance->machine().phase == Phase::kStopped) {
+    const bool wanted = instance->config().enabled || instance->was_wanted();
+    if (wanted && !instance->stopped_by_request() && instance->machine().phase == Phase::kStopped) {
       Enqueue(*instance, StartRequested{{.actor = kOwnId, .reason = {}}});
     }
   }

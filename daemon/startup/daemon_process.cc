@@ -545,6 +545,10 @@ int RunDaemonProcess(const DaemonOptions& options) {
     PrintConfigErrors(loaded.errors);
     return 2;
   }
+  if (!options.socket.empty()) {
+    // Where this supervisor lives is settled for its life; another socket waits for the next start.
+    loaded.config->global.socket = options.socket;
+  }
   const rlimit descriptor_limit = RaiseDescriptorLimit();
   ReserveDescriptors(*loaded.config);
   DaemonProcess process(options, descriptor_limit);

@@ -176,6 +176,8 @@ class ChildHygiene(Scenario):
             self.assertEqual(resource.prlimit(pid, resource.RLIMIT_NOFILE), (123, 123))
             self.assertEqual(os.getpriority(os.PRIO_PROCESS, pid), 5)
             self.assertEqual(int(read_proc(pid, "oom_score_adj")), 321)
+            own = int(read_proc("self", "oom_score_adj"))
+            self.assertEqual(int(read_proc(daemon.version()["pid"], "oom_score_adj")), own, "it is the service's alone")
 
     def test_limits_that_the_daemon_raised_for_itself_are_not_passed_on(self):
         def prepare():

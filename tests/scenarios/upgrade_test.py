@@ -43,11 +43,15 @@ class Upgrade(Scenario):
         services = {
             "web": sleeper(),
             "lines": shell("i=0; while :; do i=$((i+1)); echo line $i; sleep 0.001; done"),
-            "once": shell("exit 0", restart_policy={"mode": "on-failure"}),
+            "once": shell("echo ran", restart_policy={"mode": "on-failure"}),
+            "broken": shell("echo tried; exit 3", restart_policy={"mode": "never"}),
+            "by-hand": sleeper(enabled=False),
             "off": sleeper(),
         }
         with Upgradable(services) as daemon:
             daemon.wait_state("once", "exited")
+            daemon.wait_state("broken", "failed")
+            daemon.ctl("start", "by-hand")
             daemon.wait_log("lines", "line 20\n")
             daemon.ctl("stop", "off")
             before = self.pids(daemon)
@@ -62,7 +66,11 @@ class Upgrade(Scenario):
             self.assertEqual(self.pids(daemon), before)
             rows = daemon.status()
             self.assertEqual({row["restart_count"] for row in rows.values()}, {0})
-            self.assertEqual(rows["off"]["state"], "stopped")
+            states = {name: row["state"] for name, row in rows.items() if name not in ("web", "lines")}
+            self.assertEqual(
+                states, {"off": "stopped", "once": "exited", "broken": "failed", "by-hand": "running"}, "all stay as they were"
+            )
+            self.assertEqual((daemon.log("once"), daemon.log("broken")), (b"ran\n", b"tried\n"))
             daemon.ctl("stop", "lines")
             numbers = [int(n) for n in re.findall(rb"line (\d+)\n", daemon.log("lines"))]
             self.assertEqual(numbers, list(range(1, len(numbers) + 1)), "not a line lost, doubled or torn")
@@ -137,6 +145,44 @@ class Upgrade(Scenario):
             result = daemon.supervisord("--status", expect=3)
             self.assertIn("has errors, so a daemon that it started may have another socket", result.stderr)
             daemon.write_config()
+
+    def test_a_restart_under_way_is_carried_out(self):
+        slow = shell("trap 'echo asked' TERM; echo up; while :; do sleep 0.01; done", graceful_shutdown={"timeout": 1})
+        with Upgradable({"slow": slow, "idle": sleeper(enabled=False, restart_policy={"delay": 600})}) as daemon:
+            daemon.wait_log("slow", "up")
+            pid = daemon.pid("slow")
+            daemon.ctl("start", "idle")
+            kill(daemon.pid("idle"))
+            daemon.wait_state("idle", "backoff")
+            daemon.ctl("restart", "slow", "--no-wait")
+            daemon.wait_log("slow", "asked")
+            daemon.ctl("upgrade")
+            daemon.wait_for("slow", lambda row: row["state"] == "running" and row["pid"] != pid, "the next instance")
+            daemon.wait_state("idle", "running")
+
+    def test_another_socket_waits_for_the_next_start(self):
+        with Upgradable({"web": sleeper()}) as daemon:
+            pid = daemon.pid("web")
+            daemon.config["global"]["socket"] = str(daemon.dir / "other.sock")
+            daemon.write_config()
+            daemon.ctl("reload")
+            old = daemon.version()["pid"]
+            kill(old)
+            daemon.wait_other(old)
+            self.assertEqual(daemon.pid("web"), pid)
+            self.assertEqual(len(daemon.service_processes()), 1, "one instance of each")
+            daemon.config["global"]["socket"] = str(daemon.socket)
+            daemon.write_config()
+
+    def test_what_another_configuration_left_running_is_stopped(self):
+        with Upgradable({"web": sleeper(), "extra": sleeper()}) as daemon:
+            pids = self.pids(daemon)
+            daemon.kill_daemon()
+            daemon.write_config({"web": sleeper()})
+            daemon.start()
+            wait_until(lambda: not is_alive(pids["extra"]), "the service that is not configured any more to be gone")
+            wait_until(lambda: list(daemon.status()) == ["web"], "it to be forgotten")
+            self.assertEqual(daemon.pid("web"), pids["web"])
 
     def test_a_follower_goes_on_without_a_gap(self):
         service = shell("i=0; while :; do i=$((i+1)); echo line $i; sleep 0.005; done")

@@ -55,6 +55,8 @@ const std::vector<Column>& Columns() {
       {"limit", LimitExceeded{"too much"}},
       {"deadline", DeadlineReached{}},
       {"adopt", Adopted{42, true, 0, 0, {}}},
+      {"at rest", FoundAtRest{false, 0, 0}},
+      {"at rest!", FoundAtRest{true, 0, 0}},
   };
   return columns;
 }
@@ -78,6 +80,8 @@ const std::map<std::tuple<Phase, std::string>, Phase>& Expected() {
       {{Phase::kStopped, "start"}, Phase::kWaiting},
       {{Phase::kStopped, "restart"}, Phase::kWaiting},
       {{Phase::kStopped, "adopt"}, Phase::kRunning},
+      {{Phase::kStopped, "at rest"}, Phase::kExited},
+      {{Phase::kStopped, "at rest!"}, Phase::kFailed},
       {{Phase::kWaiting, "stop"}, Phase::kStopped},
       {{Phase::kWaiting, "defer"}, Phase::kStopped},
       {{Phase::kWaiting, "gate"}, Phase::kPreStart},

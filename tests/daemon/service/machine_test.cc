@@ -334,6 +334,16 @@ TEST(Machine, AnAdoptedProcessGoesOn) {
   EXPECT_EQ(machine.state.attempts, 2);
 }
 
+TEST(Machine, WhatHadComeToRestStaysAtRest) {
+  MachineHarness machine;
+  machine.Send(FoundAtRest{.failed = false, .attempts = 0, .restart_count = 2});
+  EXPECT_EQ(StateOf(machine.state.phase), ServiceState::kExited);
+  EXPECT_EQ(machine.state.restart_count, 2);
+  EXPECT_TRUE(machine.actions.empty());
+  machine.Start().Send(GateOpened{});
+  EXPECT_EQ(machine.state.phase, Phase::kSpawning);
+}
+
 TEST(Machine, ARestartDuringAStartGivesTheOldAttemptItsOutcome) {
   MachineHarness machine;
   machine.config.readiness.type = ReadinessType::kNotify;

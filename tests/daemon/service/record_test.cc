@@ -15,6 +15,10 @@ InstanceRecord Sample() {
           .restart_count = 7,
           .started_unix_ms = 1'790'000'000'123,
           .watchdog_us = 5'000'000,
+          .desired_up = true,
+          .restarting = true,
+          .exited = true,
+          .failed = true,
           .oom_events = 3,
           .oom_kills = 4,
           .refused_forks = 5};
