@@ -26,11 +26,11 @@ struct ReapedRecord {
 };
 
 struct GuardianOptions {
-  const char* program;       // what to exec: the path, so that a replaced binary is taken up
-  char* const* daemon_argv;  // its arguments; the guardian fills nothing in
-  int reaped_write_fd;       // non-blocking
-  int ready_fd;              // an eventfd; the daemon has written to it once it served
-  bool has_served = false;   // a daemon of the guardian whose place this one has taken
+  const char* program = nullptr;       // what to exec: the path, so that a replaced binary is taken up
+  char* const* daemon_argv = nullptr;  // its arguments; the guardian fills nothing in
+  int reaped_write_fd = -1;            // non-blocking
+  int ready_fd = -1;                   // an eventfd; the daemon has written to it once it served
+  bool has_served = false;             // a daemon of the guardian whose place this one has taken
 };
 
 // Returned in place of an exit code: the guardian is to be exec'd anew, with the same descriptors.

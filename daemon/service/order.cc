@@ -105,8 +105,8 @@ class Graph {
 
 // What a dependency's instance says to those that wait for it.
 GateDecision AskDependency(const OrderView& dependency) {
-  const GateDecision open{.id = {}, .gate = Gate::kOpen, .waits_for = {}, .message = {}};
-  const GateDecision closed{.id = {}, .gate = Gate::kClosed, .waits_for = dependency.id, .message = {}};
+  GateDecision open{.id = {}, .gate = Gate::kOpen, .waits_for = {}, .message = {}};
+  GateDecision closed{.id = {}, .gate = Gate::kClosed, .waits_for = dependency.id, .message = {}};
   const auto blocked = [&](const char* how) {
     return GateDecision{.id = {},
                         .gate = Gate::kBlocked,
