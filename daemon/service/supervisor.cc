@@ -34,6 +34,13 @@ OrderView ViewOf(const Instance& instance) {
           .reason = machine.reason};
 }
 
+// Told to stop, but not asked yet: what depends on it goes first.
+bool AwaitsItsStop(const Instance& instance) {
+  const MachineState& machine = instance.machine();
+  return !machine.desired_up && (machine.phase == Phase::kRunning || machine.phase == Phase::kBecomingReady ||
+                                 machine.phase == Phase::kSpawning);
+}
+
 // The ids of which an earlier daemon has left a record.
 std::set<std::string> RecordedInstances(const std::string& directory) {
   constexpr std::string_view kSuffix = ".record";
@@ -203,7 +210,8 @@ bool Supervisor::AskOrder() {
     const Phase phase = entry.second->machine().phase;
     return phase == Phase::kWaiting || phase == Phase::kBlocked;
   });
-  if (!someone_waits && stop_jobs_.empty()) {
+  // Most turns of a large stop bring ends alone, and nobody whose turn could come by them.
+  if (!PruneStopJobs() && !someone_waits) {
     return false;
   }
   const std::vector<OrderView> views = Views();
@@ -229,23 +237,32 @@ bool Supervisor::AskOrder() {
   return moved;
 }
 
+// Lets go of those that are down or wanted again. True: somebody still waits for its turn.
+bool Supervisor::PruneStopJobs() {
+  bool someone_waits = false;
+  for (StopJob& job : stop_jobs_) {
+    std::erase_if(job.members, [&](const std::string& id) {
+      const Instance* instance = Find(id);
+      const bool is_done = instance == nullptr || instance->machine().desired_up || !IsAlive(instance->machine().phase);
+      someone_waits = someone_waits || (!is_done && AwaitsItsStop(*instance));
+      return is_done;
+    });
+  }
+  std::erase_if(stop_jobs_, [](const StopJob& job) { return job.members.empty(); });
+  return someone_waits;
+}
+
 bool Supervisor::AdvanceStopJobs(const std::vector<OrderView>& views) {
   bool moved = false;
-  for (StopJob& job : stop_jobs_) {
-    std::erase_if(job.members, [this](const std::string& id) {
-      const Instance* instance = Find(id);
-      return instance == nullptr || instance->machine().desired_up || !IsAlive(instance->machine().phase);
-    });
+  for (const StopJob& job : stop_jobs_) {
     for (const std::string& id : DecideStops(views, job.members)) {
       Instance* instance = Find(id);
-      const Phase phase = instance->machine().phase;
-      if (phase == Phase::kRunning || phase == Phase::kBecomingReady || phase == Phase::kSpawning) {
+      if (AwaitsItsStop(*instance)) {
         Enqueue(*instance, StopRequested{job.cause, false});
         moved = true;
       }
     }
   }
-  std::erase_if(stop_jobs_, [](const StopJob& job) { return job.members.empty(); });
   return moved;
 }
 

@@ -98,6 +98,7 @@ class Supervisor final : private InstanceObserver {
   void AddOrphan(const std::string& id);
   bool DrainEvents();
   bool AskOrder();
+  bool PruneStopJobs();
   bool AdvanceStopJobs(const std::vector<OrderView>& views);
   void EraseRemoved();
   void PublishChanges();
