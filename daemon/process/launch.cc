@@ -21,6 +21,7 @@
 
 #include "common/clock.h"
 #include "common/errno_status.h"
+#include "daemon/process/child_stacks.h"
 #include "daemon/process/proc_fs.h"
 #include "daemon/process/raw_calls.h"
 
@@ -32,7 +33,6 @@ extern "C" int __clone(int (*function)(void*), void* stack, int flags, void* arg
 namespace supervisor {
 namespace {
 
-constexpr size_t kStackSize = 65536;
 constexpr int kLastSignal = 64;
 constexpr const char* kDefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -86,49 +86,6 @@ const Doorway& TheDoorway() {
   return door;
 }
 
-// Stacks for children. A few are kept: to unmap one while other children run on other processors in the same memory
-// makes the kernel interrupt those. One thread.
-class Stacks {
- public:
-  void* Take() {
-    if (!free_.empty()) {
-      void* stack = free_.back();
-      free_.pop_back();
-      ++out_;
-      return stack;
-    }
-    void* stack = mmap(nullptr, kStackSize, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
-    if (stack == MAP_FAILED) {
-      return nullptr;
-    }
-    ++out_;
-    return stack;
-  }
-  void GiveBack(void* stack) {
-    if (stack == nullptr) {
-      return;
-    }
-    free_.push_back(stack);
-    if (--out_ > 0) {
-      return;
-    }
-    for (; free_.size() > kKept; free_.pop_back()) {
-      munmap(free_.back(), kStackSize);
-    }
-  }
-
- private:
-  static constexpr size_t kKept = 8;  // while none is in use
-  std::vector<void*> free_;
-  size_t out_ = 0;
-};
-
-Stacks& TheStacks() {
-  static Stacks stacks;
-  return stacks;
-}
-
 std::string PathOf(const SpawnRequest& request) {
   for (const auto& [name, value] : request.environment) {
     if (name == "PATH" && !value.empty()) {
@@ -172,11 +129,11 @@ struct Launch::Plan {
     working_directory = request.working_directory.empty() ? "/" : request.working_directory.c_str();
     // Without the privilege setgroups(2) fails even where it would change nothing.
     set_groups = request.credentials && geteuid() == 0;
-    stack = TheStacks().Take();
+    stack = ChildStacks::Get().Take();
   }
   Plan(const Plan&) = delete;
   Plan& operator=(const Plan&) = delete;
-  ~Plan() { TheStacks().GiveBack(stack); }
+  ~Plan() { ChildStacks::Get().GiveBack(stack); }
 
   // One block for all of it: a daemon's environment times a thousand services is not little.
   void FlattenEnvironment() {
@@ -294,7 +251,7 @@ long Launch::Plan::Clone(const Doorway& door, int* pid_fd) {
     args.pidfd = reinterpret_cast<uint64_t>(pid_fd);
     args.exit_signal = SIGCHLD;
     args.stack = reinterpret_cast<uint64_t>(stack);
-    args.stack_size = kStackSize;
+    args.stack_size = ChildStacks::kSize;
     args.cgroup = static_cast<uint64_t>(directory.get());
     raw.reset_signals = IgnoredSignals();
     const long pid = directory && request.born_in_cgroup ? RawClone3(&args, &Child, this) : -ENOENT;
@@ -306,7 +263,7 @@ long Launch::Plan::Clone(const Doorway& door, int* pid_fd) {
     raw.cgroup_procs = cgroup_procs.c_str();
     raw.reset_signals = ~uint64_t{0};
   }
-  const int pid = __clone(&Child, static_cast<char*>(stack) + kStackSize, flags | SIGCHLD, this, pid_fd);
+  const int pid = __clone(&Child, static_cast<char*>(stack) + ChildStacks::kSize, flags | SIGCHLD, this, pid_fd);
   return pid < 0 ? -errno : pid;
 }
 
