@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
@@ -18,6 +19,7 @@ namespace supervisor {
 namespace {
 
 constexpr size_t kMaxQueued = 4096;
+constexpr std::chrono::milliseconds kGather(2);
 
 std::string_view LevelName(LogLevel level) {
   switch (level) {
@@ -110,8 +112,12 @@ class Writer {
       return;
     }
     queue_.push_back(std::move(line));
+    urgent_ = urgent_ || level >= LogLevel::kWarning;
+    const bool is_awake = gathering_ && !urgent_;
     lock.unlock();
-    wake_.notify_one();
+    if (!is_awake) {
+      wake_.notify_one();
+    }
   }
 
   uint64_t dropped() {
@@ -142,6 +148,12 @@ class Writer {
       if (queue_.empty()) {
         return;
       }
+      // Hundreds of services that end at once have as many lines to tell: what comes right after the first goes with
+      // it, so that each costs those who tell it no wake-up.
+      gathering_ = true;
+      wake_.wait_for(lock, kGather, [this] { return stopping_ || urgent_; });
+      gathering_ = false;
+      urgent_ = false;
       std::deque<std::string> batch;
       batch.swap(queue_);
       const bool to_stderr = to_stderr_;
@@ -170,6 +182,8 @@ class Writer {
   uint64_t dropped_ = 0;
   bool to_stderr_ = true;
   bool stopping_ = false;
+  bool gathering_ = false;  // the thread waits a moment for more
+  bool urgent_ = false;     // a warning or an error is in the queue
 };
 
 }  // namespace
