@@ -37,7 +37,7 @@
 namespace supervisor {
 namespace {
 
-constexpr absl::Duration kSettled = absl::Seconds(3);
+constexpr absl::Duration kSettled = absl::Seconds(1);
 
 Cause OwnCause() { return {.actor = "supervisor", .reason = {}}; }
 
