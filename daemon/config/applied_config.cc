@@ -5,6 +5,7 @@
 #include <charconv>
 #include <optional>
 
+#include "common/atomic_file.h"
 #include "common/checksum.h"
 
 namespace supervisor {
@@ -67,6 +68,12 @@ absl::StatusOr<std::vector<ConfigText>> ParseAppliedConfig(std::string_view text
     rest.remove_prefix(sizes->path + sizes->text + 1);
   }
   return texts;
+}
+
+absl::StatusOr<std::vector<ConfigText>> ReadAppliedConfig(const std::string& path) {
+  constexpr size_t kMost = size_t{128} << 20;
+  const absl::StatusOr<std::string> text = ReadWholeFile(path, kMost);
+  return text.ok() ? ParseAppliedConfig(*text) : text.status();
 }
 
 }  // namespace supervisor

@@ -15,5 +15,7 @@ namespace supervisor {
 std::string FormatAppliedConfig(const std::vector<ConfigText>& texts);
 // DataLoss for what is torn or is none.
 absl::StatusOr<std::vector<ConfigText>> ParseAppliedConfig(std::string_view text);
+// The same of a file; NotFound where there is none.
+absl::StatusOr<std::vector<ConfigText>> ReadAppliedConfig(const std::string& path);
 
 }  // namespace supervisor

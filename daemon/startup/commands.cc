@@ -9,7 +9,6 @@
 #include <cstdio>
 #include <future>
 
-#include "common/atomic_file.h"
 #include "common/errno_status.h"
 #include "common/paths.h"
 #include "common/unique_fd.h"
@@ -32,9 +31,7 @@ LoadedConfig LoadFor(const DaemonOptions& options) {
   if (options.applied_config.empty()) {
     return LoadConfig(options.config_file);
   }
-  constexpr size_t kMostApplied = size_t{128} << 20;
-  const absl::StatusOr<std::string> text = ReadWholeFile(options.applied_config, kMostApplied);
-  absl::StatusOr<std::vector<ConfigText>> texts = text.ok() ? ParseAppliedConfig(*text) : text.status();
+  absl::StatusOr<std::vector<ConfigText>> texts = ReadAppliedConfig(options.applied_config);
   if (!texts.ok()) {
     ConfigError error{.file = options.applied_config,
                       .line = 0,

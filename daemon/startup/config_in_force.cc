@@ -4,27 +4,24 @@
 
 #include <utility>
 
-#include "common/atomic_file.h"
 #include "common/paths.h"
 #include "daemon/config/applied_config.h"
 
 namespace supervisor {
 
 LoadedConfig LoadConfigInForce(const DaemonOptions& options, std::vector<std::string>& remarks) {
-  constexpr size_t kMostApplied = size_t{128} << 20;
   LoadedConfig from_files = LoadConfig(options.config_file);
   if (options.socket.empty()) {
     return from_files;
   }
   const std::string file = GetRuntimePaths(options.socket).applied_config;
-  const absl::StatusOr<std::string> text = ReadWholeFile(file, kMostApplied);
-  if (!text.ok()) {
+  absl::StatusOr<std::vector<ConfigText>> texts = ReadAppliedConfig(file);
+  if (absl::IsNotFound(texts.status())) {
     return from_files;
   }
-  absl::StatusOr<std::vector<ConfigText>> texts = ParseAppliedConfig(*text);
   if (!texts.ok()) {
     remarks.push_back(
-        fmt::format("the configuration that was in force is damaged, so the files are read as they are: {}: {}", file,
+        fmt::format("the configuration that was in force is unusable, so the files are read as they are: {}: {}", file,
                     std::string(texts.status().message())));
     return from_files;
   }
