@@ -78,6 +78,7 @@ MachineConfig Instance::MachineConfigNow() const {
   return {.restart = config_.restart_policy,
           .readiness = config_.readiness,
           .stop_timeout = config_.graceful_shutdown.timeout,
+          .is_unhealthy = health_.health() == Health::kUnhealthy,
           .has_pre_start = !config_.hooks.pre_start.run.command.empty(),
           .has_post_start = !config_.hooks.post_start.run.command.empty(),
           .has_pre_stop = !config_.hooks.pre_stop.run.command.empty(),

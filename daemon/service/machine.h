@@ -80,6 +80,7 @@ struct MachineConfig {
   RestartPolicyConfig restart;
   ReadinessConfig readiness;
   absl::Duration stop_timeout = absl::Seconds(10);  // zero: no limit, it is never killed
+  bool is_unhealthy = false;                        // by its checks, where they only alert
   bool has_pre_start = false;
   bool has_post_start = false;
   bool has_pre_stop = false;

@@ -366,6 +366,10 @@ void Stepper::operator()(const DeadlineReached&) {
       BeginStop();  // whoever waits for the start is answered when nothing of it is left
       return;
     case Phase::kRunning:
+      if (config_.is_unhealthy) {
+        state_.deadline = After(config_.restart.reset_after);  // it has not proved itself
+        return;
+      }
       state_.attempts = 0;
       return;
     case Phase::kTerminating:

@@ -527,6 +527,18 @@ TEST(Machine, AStartTakesADeferredStopBackWhileItIsStarting) {
   EXPECT_TRUE(machine.Of<AttemptEnded>().front().success);
 }
 
+TEST(Machine, AttemptsAreNotForgottenWhileItIsUnhealthy) {
+  MachineHarness machine;
+  machine.RunUntilReady().Exit(WaitStatus::Exited(1)).Elapse().Send(GateOpened{}).Send(ExecSucceeded{43, {}});
+  ASSERT_EQ(machine.state.attempts, 1);
+  machine.config.is_unhealthy = true;
+  machine.Elapse();
+  EXPECT_EQ(machine.state.attempts, 1);
+  machine.config.is_unhealthy = false;
+  machine.Elapse();
+  EXPECT_EQ(machine.state.attempts, 0);
+}
+
 TEST(Machine, AStopTimeoutOfZeroIsNoLimit) {
   MachineHarness machine;
   machine.config.stop_timeout = absl::ZeroDuration();
