@@ -7,6 +7,7 @@
 #include <atomic>
 
 #include "common/errno_status.h"
+#include "common/fail_point.h"
 #include "common/unique_fd.h"
 
 namespace supervisor {
@@ -37,9 +38,13 @@ absl::Status WriteFileAtomically(const std::string& path, std::string_view conte
   if (status.ok() && fchmod(fd.get(), mode) != 0) {
     status = ErrnoToStatus(errno, path);
   }
+  if (const int error = FailPoint(FailPointId::kFileWritten); error != 0 && status.ok()) {
+    status = ErrnoToStatus(error, path);
+  }
   if (status.ok() && rename(temporary.c_str(), path.c_str()) != 0) {
     status = ErrnoToStatus(errno, path);
   }
+  FailPoint(FailPointId::kFileRenamed);
   if (!status.ok()) {
     unlink(temporary.c_str());
   }

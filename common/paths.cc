@@ -52,6 +52,7 @@ RuntimePaths GetRuntimePaths(const std::string& socket) {
           .pid_file = fmt::format("{}.pid", stem),
           .lock_file = fmt::format("{}.lock", stem),
           .state_directory = fmt::format("{}.state", stem),
+          .births = fmt::format("{}.state/births", stem),
           .applied_config = fmt::format("{}.state/applied.config", stem)};
 }
 

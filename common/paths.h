@@ -22,6 +22,7 @@ struct RuntimePaths {
   std::string pid_file;         // the pid to signal: the guardian, or the daemon where there is none
   std::string lock_file;        // held (flock) by guardian and daemon while either lives
   std::string state_directory;  // FIFOs and records of running services
+  std::string births;           // in there: see daemon/process/birth_journal.h
   std::string applied_config;   // in there: the configuration in force, for the next daemon
 };
 RuntimePaths GetRuntimePaths(const std::string& socket);

@@ -2,6 +2,7 @@
 
 #include <cstdio>
 
+#include "common/fail_point.h"
 #include "common/version.h"
 #include "daemon/startup/commands.h"
 #include "daemon/startup/daemon_process.h"
@@ -25,6 +26,9 @@ int main(int argc, char** argv) {
       return 0;
     case DaemonOptions::Command::kShowHelp:
       fmt::print("{}", supervisor::kDaemonHelp);
+      return 0;
+    case DaemonOptions::Command::kListFailPoints:
+      fmt::print("{}", supervisor::FailPointNames());
       return 0;
     case DaemonOptions::Command::kCheck:
       return supervisor::CheckConfiguration(*options);

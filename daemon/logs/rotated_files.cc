@@ -9,6 +9,7 @@
 #include <cstdio>
 
 #include "common/errno_status.h"
+#include "common/fail_point.h"
 
 namespace supervisor {
 namespace {
@@ -45,6 +46,9 @@ absl::Status ShiftRotatedFiles(int dir_fd, const std::string& dir_path, const st
   const auto failed = [&](int error, const std::string& name) {
     return ErrnoToStatus(error, fmt::format("cannot rotate log file {}/{}: {}", dir_path, base, name));
   };
+  if (const int error = FailPoint(FailPointId::kLogRotating); error != 0) {
+    return failed(error, RotatedName(base, 1));
+  }
   if (max_files <= 0) {
     const int error = Remove(dir_fd, base);
     return error == 0 ? absl::OkStatus() : failed(error, base);
@@ -69,7 +73,9 @@ absl::Status ShiftRotatedFiles(int dir_fd, const std::string& dir_path, const st
       return failed(error, RotatedGzipName(base, index));
     }
   }
+  FailPoint(FailPointId::kLogShifted);
   const int error = Rename(dir_fd, base, RotatedName(base, 1));
+  FailPoint(FailPointId::kLogRenamed);
   return error == 0 ? absl::OkStatus() : failed(error, RotatedName(base, 1));
 }
 

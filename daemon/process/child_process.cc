@@ -1,4 +1,6 @@
 #include <fmt/format.h>
+#include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/pidfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -6,7 +8,9 @@
 #include <memory>
 #include <utility>
 
+#include "common/clock.h"
 #include "common/errno_status.h"
+#include "common/fail_point.h"
 #include "daemon/loop/worker.h"
 #include "daemon/process/launch.h"
 #include "daemon/process/proc_fs.h"
@@ -17,13 +21,35 @@ namespace {
 
 // How long after an adopted process has gone the guardian's report of its exit code is waited for.
 constexpr absl::Duration kReportWait = absl::Milliseconds(500);
+constexpr absl::Duration kReportPoll = absl::Milliseconds(5);
 
 // Reaping costs the kernel most of what an end costs (what /proc had cached of the process goes then), and hundreds can
 // end at once: it is done beside the loop, which has looked at the wait status before. Should the daemon die in
-// between, the guardian inherits the zombie, and its exit code with it.
+// between, the guardian inherits the zombie, and its exit code with it; so whoever keeps a record of ends takes this
+// over and has it done when that is written.
 Worker& Reaper() {
   static auto* const worker = new Worker();  // NOLINT(cppcoreguidelines-owning-memory): lives as long as the process
   return *worker;
+}
+
+// Linux's include/uapi/linux/pidfd.h, which Debian 12's headers are older than.
+struct PidfdInfo {
+  uint64_t mask;
+  uint64_t cgroup_id;
+  uint32_t pid, tgid, ppid;
+  uint32_t ruid, rgid, euid, egid, suid, sgid, fsuid, fsgid;
+  int32_t exit_code;  // of wait(2)
+};
+constexpr uint64_t kPidfdInfoExit = 1 << 3;
+constexpr unsigned long kPidfdGetInfo = _IOWR(0xff, 11, PidfdInfo);
+
+std::optional<WaitStatus> ExitOfReaped(int pid_fd) {
+  PidfdInfo info{};
+  info.mask = kPidfdInfoExit;
+  if (ioctl(pid_fd, kPidfdGetInfo, &info) != 0 || (info.mask & kPidfdInfoExit) == 0) {
+    return std::nullopt;
+  }
+  return WaitStatus::FromRaw(info.exit_code);
 }
 
 absl::Status SendSignal(int pid_fd, pid_t pid, int signal) {
@@ -47,6 +73,9 @@ class ChildProcessImpl final : public ChildProcess {
       // The child may still be reading its plan from our memory: the plan stays behind.
       static_cast<void>(launch_.release());
     }
+    if (is_zombie_) {
+      TakeReaping()();
+    }
   }
   ChildProcessImpl(const ChildProcessImpl&) = delete;
   ChildProcessImpl& operator=(const ChildProcessImpl&) = delete;
@@ -68,10 +97,27 @@ class ChildProcessImpl final : public ChildProcess {
   absl::Status Signal(int signal) override { return SendSignal(pid_fd_->get(), pid_, signal); }
 
   void ReportExit(WaitStatus status) override {
+    pollfd ended{.fd = pid_fd_->get(), .events = POLLIN, .revents = 0};
+    if (poll(&ended, 1, 0) == 0) {
+      return;
+    }
     reported_ = status;
     if (gone_) {
       Exited(status);
     }
+  }
+
+  std::function<void()> TakeReaping() override {
+    if (!std::exchange(is_zombie_, false)) {
+      return [] {};
+    }
+    return [fd = pid_fd_] {
+      Reaper().Post([fd] {
+        siginfo_t reaped{};
+        waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(fd->get()), &reaped, WEXITED | WNOHANG);
+        FailPoint(FailPointId::kExitReaped);
+      });
+    };
   }
 
  private:
@@ -99,10 +145,8 @@ class ChildProcessImpl final : public ChildProcess {
         return;
       }
       exit_watch_.reset();
-      Reaper().Post([fd = pid_fd_] {
-        siginfo_t reaped{};
-        waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(fd->get()), &reaped, WEXITED | WNOHANG);
-      });
+      is_zombie_ = true;
+      FailPoint(FailPointId::kExitSeen);
       Exited(info.si_code == CLD_EXITED ? WaitStatus::Exited(info.si_status)
                                         : WaitStatus::Signaled(info.si_status, info.si_code == CLD_DUMPED));
       return;
@@ -114,8 +158,21 @@ class ChildProcessImpl final : public ChildProcess {
       Exited(*reported_);
       return;
     }
-    report_timer_ = loop_.NewTimer([this] { Exited(WaitStatus::Unknown()); });
-    report_timer_->ArmAfter(kReportWait);
+    report_until_ = MonotonicNow() + kReportWait;
+    report_timer_ = loop_.NewTimer([this] { AskKernel(); });
+    AskKernel();
+  }
+
+  // Who has neither a parent of ours nor a guardian that tells: the kernel itself keeps the wait status as long as the
+  // pidfd, once the process was reaped (PIDFD_GET_INFO, Linux 6.15).
+  void AskKernel() {
+    if (const std::optional<WaitStatus> status = ExitOfReaped(pid_fd_->get())) {
+      Exited(*status);
+    } else if (MonotonicNow() >= report_until_) {
+      Exited(WaitStatus::Unknown());
+    } else {
+      report_timer_->ArmAfter(kReportPoll);
+    }
   }
 
   void Exited(WaitStatus status) {
@@ -136,8 +193,10 @@ class ChildProcessImpl final : public ChildProcess {
   std::unique_ptr<Loop::Watch> exit_watch_;
   std::unique_ptr<Loop::Watch> report_watch_;
   std::unique_ptr<Loop::Timer> report_timer_;
+  MonoTime report_until_;
   std::optional<WaitStatus> reported_;
   bool gone_ = false;
+  bool is_zombie_ = false;  // ended, not reaped, and nobody has taken that over
 };
 
 }  // namespace

@@ -51,6 +51,12 @@ struct Report {
   int error;
 };
 
+// Where a child says that it cannot become what it should.
+struct FailurePath {
+  int report_fd = -1;
+  BirthNote* birth = nullptr;
+};
+
 // The few low descriptors through which a child is handed what it keeps. It starts in this process's descriptor table
 // and at once takes a copy of that up to `end` alone (CLOSE_RANGE_UNSHARE, close_range(2)): with a thousand services
 // this process holds thousands, which would otherwise be copied for each child, and closed again by its execve(2).
@@ -168,7 +174,7 @@ struct Launch::Plan {
     int unshare_from;        // 0: it was cloned with one
     uint64_t reset_signals;  // bit N-1: signal N
     int descriptors[3];
-    int report_fd;
+    FailurePath failure;
     const char* cgroup_procs;  // to be written to; null: it is where it is to be
     const SpawnRequest::Limit* limits;
     size_t limit_count;
@@ -189,6 +195,7 @@ struct Launch::Plan {
   } raw{};
 
   void Freeze(const Doorway& door);
+  void MoveToCgroup();
   // The pid, or a negated error number.
   long Clone(const Doorway& door, int* pid_fd);
   static int Child(void* argument);
@@ -200,7 +207,7 @@ void Launch::Plan::Freeze(const Doorway& door) {
   raw.descriptors[0] = door.in;
   raw.descriptors[1] = door.out;
   raw.descriptors[2] = door.err;
-  raw.report_fd = door.report;
+  raw.failure = {.report_fd = door.report, .birth = request.birth};
   raw.limits = request.limits.data();
   raw.limit_count = request.limits.size();
   raw.nice = request.nice;
@@ -243,35 +250,54 @@ uint64_t IgnoredSignals() {
 
 long Launch::Plan::Clone(const Doorway& door, int* pid_fd) {
   const int flags = CLONE_VM | CLONE_PIDFD | (door.shared_table ? CLONE_FILES : 0);
-  if (!request.cgroup.empty()) {
+  clone_args args{};
+  args.flags = static_cast<uint64_t>(flags) | CLONE_CLEAR_SIGHAND;
+  args.pidfd = reinterpret_cast<uint64_t>(pid_fd);
+  args.exit_signal = SIGCHLD;
+  args.stack = reinterpret_cast<uint64_t>(stack);
+  args.stack_size = ChildStacks::kSize;
+  if (request.birth != nullptr) {
+    args.flags |= CLONE_PARENT_SETTID;  // written before the child runs, whatever becomes of us meanwhile
+    args.parent_tid = reinterpret_cast<uint64_t>(&request.birth->pid);
+  }
+  UniqueFd directory;
+  if (request.born_in_cgroup && !request.cgroup.empty()) {
     // Born in its cgroup it needs no migration, for which the kernel makes everybody's fork and exit wait.
-    const UniqueFd directory(open(request.cgroup.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-    clone_args args{};
-    args.flags = static_cast<uint64_t>(flags) | CLONE_INTO_CGROUP | CLONE_CLEAR_SIGHAND;
-    args.pidfd = reinterpret_cast<uint64_t>(pid_fd);
-    args.exit_signal = SIGCHLD;
-    args.stack = reinterpret_cast<uint64_t>(stack);
-    args.stack_size = ChildStacks::kSize;
+    directory.Reset(open(request.cgroup.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    args.flags |= CLONE_INTO_CGROUP;
     args.cgroup = static_cast<uint64_t>(directory.get());
     raw.reset_signals = IgnoredSignals();
-    const long pid = directory && request.born_in_cgroup ? RawClone3(&args, &Child, this) : -ENOENT;
-    if (pid > 0 || pid == -EAGAIN || pid == -ENOMEM) {
-      return pid;
-    }
-    // Not to be, Linux before 5.7, a container's filter, or no such cgroup: moved there, or the child says why not.
+  } else {
+    MoveToCgroup();
+  }
+  const long pid = directory || !request.born_in_cgroup ? RawClone3(&args, &Child, this) : -ENOENT;
+  if (pid > 0 || pid == -EAGAIN || pid == -ENOMEM) {
+    return pid;
+  }
+  // Linux before 5.7, a container's filter, or no such cgroup: moved there, or the child says why not. And the child
+  // writes its pid itself.
+  MoveToCgroup();
+  raw.reset_signals = ~uint64_t{0};
+  const int cloned = __clone(&Child, static_cast<char*>(stack) + ChildStacks::kSize, flags | SIGCHLD, this, pid_fd);
+  return cloned < 0 ? -errno : cloned;
+}
+
+void Launch::Plan::MoveToCgroup() {
+  if (!request.cgroup.empty()) {
     cgroup_procs = request.cgroup + "/cgroup.procs";
     raw.cgroup_procs = cgroup_procs.c_str();
-    raw.reset_signals = ~uint64_t{0};
   }
-  const int pid = __clone(&Child, static_cast<char*>(stack) + ChildStacks::kSize, flags | SIGCHLD, this, pid_fd);
-  return pid < 0 ? -errno : pid;
 }
 
 namespace {
 
-[[noreturn]] SUPERVISOR_IN_CHILD void FailInChild(int report_fd, Step step, long error) {
+[[noreturn]] SUPERVISOR_IN_CHILD void FailInChild(const FailurePath& path, Step step, long error) {
   const Report report{step, static_cast<int>(-error)};
-  RawCall(SYS_write, report_fd, AsArgument(&report), sizeof(report));
+  if (path.birth != nullptr) {
+    path.birth->error = report.error;
+    __atomic_store_n(&path.birth->failed_step, static_cast<int32_t>(step) + 1, __ATOMIC_RELEASE);
+  }
+  RawCall(SYS_write, path.report_fd, AsArgument(&report), sizeof(report));
   for (;;) {
     RawCall(SYS_exit_group, 127);
   }
@@ -297,32 +323,35 @@ SUPERVISOR_IN_CHILD long WriteFile(const char* path, const char* text, size_t si
 SUPERVISOR_IN_CHILD int Launch::Plan::Child(void* argument) {
   auto& plan = static_cast<Plan*>(argument)->raw;
   long result = 0;
+  if (plan.failure.birth != nullptr) {
+    __atomic_store_n(&plan.failure.birth->pid, static_cast<int32_t>(RawCall(SYS_getpid)), __ATOMIC_RELEASE);
+  }
   if (plan.unshare_from > 0 &&
       (result = RawCall(SYS_close_range, plan.unshare_from, static_cast<long>(UINT_MAX), CLOSE_RANGE_UNSHARE)) < 0) {
-    FailInChild(plan.report_fd, Step::kDescriptors, result);
+    FailInChild(plan.failure, Step::kDescriptors, result);
   }
   __atomic_store_n(&plan.alone, 1, __ATOMIC_RELEASE);
   RawCall(SYS_futex, AsArgument(&plan.alone), FUTEX_WAKE_PRIVATE, 1);
   // Signals stay blocked until the handlers of this process, which the child has inherited, are gone.
   ResetSignals(plan.reset_signals);
   if ((result = RawCall(SYS_setsid)) < 0) {
-    FailInChild(plan.report_fd, Step::kSession, result);
+    FailInChild(plan.failure, Step::kSession, result);
   }
   if (plan.cgroup_procs != nullptr && (result = WriteFile(plan.cgroup_procs, "0", 1)) < 0) {
-    FailInChild(plan.report_fd, Step::kCgroup, result);
+    FailInChild(plan.failure, Step::kCgroup, result);
   }
   for (size_t i = 0; i < plan.limit_count; ++i) {
     if ((result = RawCall(SYS_prlimit64, 0, plan.limits[i].resource, AsArgument(&plan.limits[i].value), 0)) < 0) {
-      FailInChild(plan.report_fd, Step::kLimits, result);
+      FailInChild(plan.failure, Step::kLimits, result);
     }
   }
   if (plan.nice != 0 && (result = RawCall(SYS_setpriority, PRIO_PROCESS, 0, plan.nice)) < 0) {
-    FailInChild(plan.report_fd, Step::kNice, result);
+    FailInChild(plan.failure, Step::kNice, result);
   }
   RawCall(SYS_umask, static_cast<long>(plan.umask));
   for (int i = 0; i < 3; ++i) {
     if ((result = RawCall(SYS_dup3, plan.descriptors[i], i, 0)) < 0) {
-      FailInChild(plan.report_fd, Step::kDescriptors, result);
+      FailInChild(plan.failure, Step::kDescriptors, result);
     }
   }
   // Kernels before 5.11 refuse; then what this process itself opened still has O_CLOEXEC.
@@ -330,22 +359,22 @@ SUPERVISOR_IN_CHILD int Launch::Plan::Child(void* argument) {
   if (plan.has_credentials) {
     if (plan.set_groups &&
         (result = RawCall(SYS_setgroups, static_cast<long>(plan.group_count), AsArgument(plan.groups))) < 0) {
-      FailInChild(plan.report_fd, Step::kGroups, result);
+      FailInChild(plan.failure, Step::kGroups, result);
     }
     const long gid = static_cast<long>(plan.gid);
     if ((result = RawCall(SYS_setresgid, gid, gid, gid)) < 0) {
-      FailInChild(plan.report_fd, Step::kGroup, result);
+      FailInChild(plan.failure, Step::kGroup, result);
     }
     const long uid = static_cast<long>(plan.uid);
     if ((result = RawCall(SYS_setresuid, uid, uid, uid)) < 0) {
-      FailInChild(plan.report_fd, Step::kUser, result);
+      FailInChild(plan.failure, Step::kUser, result);
     }
   }
   if (plan.no_new_privileges && (result = RawCall(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0)) < 0) {
-    FailInChild(plan.report_fd, Step::kNoNewPrivileges, result);
+    FailInChild(plan.failure, Step::kNoNewPrivileges, result);
   }
   if ((result = RawCall(SYS_chdir, AsArgument(plan.working_directory))) < 0) {
-    FailInChild(plan.report_fd, Step::kWorkingDirectory, result);
+    FailInChild(plan.failure, Step::kWorkingDirectory, result);
   }
   const unsigned long no_signals = 0;
   RawCall(SYS_rt_sigprocmask, SIG_SETMASK, AsArgument(&no_signals), 0, sizeof(no_signals));
@@ -360,7 +389,7 @@ SUPERVISOR_IN_CHILD int Launch::Plan::Child(void* argument) {
       break;
     }
   }
-  FailInChild(plan.report_fd, Step::kExec, failure);
+  FailInChild(plan.failure, Step::kExec, failure);
 }
 
 namespace {
@@ -378,12 +407,6 @@ void EmptyDoorway(const Doorway& door) {
   for (const int slot : {door.in, door.out, door.err, door.report}) {
     dup3(door.null, slot, O_CLOEXEC);
   }
-}
-
-// As /proc/PID/stat counts it.
-uint64_t ClockTicks(absl::Duration time) {
-  static const int64_t per_second = sysconf(_SC_CLK_TCK);
-  return static_cast<uint64_t>(time / absl::Nanoseconds(1'000'000'000 / per_second));
 }
 
 // Until the child has a descriptor table of its own: its first system call, so this takes as long as it takes to be

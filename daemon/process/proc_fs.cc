@@ -198,4 +198,9 @@ std::optional<std::string> EnvironmentValue(pid_t pid, std::string_view name) {
   return std::nullopt;
 }
 
+uint64_t ClockTicks(absl::Duration time) {
+  static const int64_t per_second = sysconf(_SC_CLK_TCK);
+  return static_cast<uint64_t>(time / absl::Nanoseconds(1'000'000'000 / per_second));
+}
+
 }  // namespace supervisor

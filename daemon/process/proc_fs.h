@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/time/time.h"
+
 namespace supervisor {
 
 // What /proc tells of processes. Any thread; none of these files makes its reader wait for the process it describes,
@@ -32,6 +34,9 @@ std::optional<ProcStat> ParseProcStat(std::string_view text);
 
 // Nothing when there is no such process.
 std::optional<ProcStat> ReadProcStat(pid_t pid);
+
+// A time since boot as start_ticks counts it.
+uint64_t ClockTicks(absl::Duration time);
 
 // Every process that this one can see.
 std::vector<ProcStat> ReadAllProcesses();

@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 #include <sys/types.h>
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -17,6 +18,14 @@
 #include "daemon/process/wait_status.h"
 
 namespace supervisor {
+
+// What becomes known of a child before this process can look at it: written by the kernel and by the child itself, so
+// where it lies in shared memory it is there for the next daemon too. See birth_journal.h.
+struct BirthNote {
+  int32_t pid;          // 0: not cloned
+  int32_t failed_step;  // 0: none; else SpawnFailure::Step + 1: it has ended without execve(2)
+  int32_t error;        // errno of that step
+};
 
 // What to run and as whom, with all looked up and allocated: between clone and exec nothing more can be.
 struct SpawnRequest {
@@ -46,6 +55,7 @@ struct SpawnRequest {
   int stdin_fd = -1;
   int stdout_fd = -1;
   int stderr_fd = -1;
+  BirthNote* birth = nullptr;   // to be written to; stays valid until the child has exec'd or is gone
   std::string cgroup;           // directory of a cgroup v2 to be in; empty: stay
   bool born_in_cgroup = false;  // rather than moved there: cheaper, where Cgroup::TakesBirths
 };
@@ -106,8 +116,13 @@ class ChildProcess {
   virtual uint64_t start_ticks() const = 0;
   // NotFound where the process is gone.
   virtual absl::Status Signal(int signal) = 0;
-  // For an adopted one: the wait status that the guardian reaped. Before or after the pidfd tells of the end.
+  // For an adopted one: the wait status that the guardian has reaped. Ignored while the process lives: it is about an
+  // earlier one of that pid then.
   virtual void ReportExit(WaitStatus status) = 0;
+  // After on_exit: what ends the zombie, to be called once, on any thread, when its exit is on record. Until then its
+  // wait status is the kernel's to keep, and the guardian's to inherit. Whoever does not take it has the process reaped
+  // when this is destroyed.
+  virtual std::function<void()> TakeReaping() = 0;
 };
 
 // Looks up a user and group in the system's databases (NSS may block: not on the loop thread when it can be helped).

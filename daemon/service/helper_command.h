@@ -3,6 +3,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/time/time.h"
 #include "daemon/loop/loop.h"
@@ -29,6 +30,8 @@ class HelperCommand {
   HelperCommand& operator=(const HelperCommand&) = delete;
 
   void Cancel();
+  // Something to be kept as long as this lives: its entry among the births.
+  void Hold(std::shared_ptr<void> held) { held_ = std::move(held); }
 
  private:
   void Start(SpawnRequest request);
@@ -37,6 +40,7 @@ class HelperCommand {
   void KillRest();
   void Finish();
 
+  std::shared_ptr<void> held_;
   Loop& loop_;
   ProcessTree tree_;
   absl::Duration timeout_;

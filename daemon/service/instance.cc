@@ -9,6 +9,7 @@
 
 #include "common/atomic_file.h"
 #include "common/diag_log.h"
+#include "common/fail_point.h"
 #include "daemon/process/proc_fs.h"
 
 namespace supervisor {
@@ -67,7 +68,8 @@ Instance::Instance(const InstanceContext& context, std::string id, ServiceConfig
       tree_(nullptr, fmt::format("{}/{}", context.state_directory, id_)),
       timer_(context.loop.NewTimer([this] { OnTimer(); })),
       sweep_timer_(context.loop.NewTimer([this] { CheckTreeEmpty(); })),
-      alive_(std::make_shared<bool>(true)) {
+      alive_(std::make_shared<bool>(true)),
+      on_disk_(std::make_shared<OnDisk>()) {
   machine_.random = SeedOf(id_);
   limits_.Foresee(config_.resource_limits, OfferedControllers());
 }
@@ -108,6 +110,14 @@ void Instance::Perform(const ServiceAction& action) { std::visit(ActionPerformer
 void Instance::Settle() {
   timer_->ArmAt(NextDeadline(machine_));
   WriteRecord();
+  if (!reapings_.empty()) {
+    context_.files.Post([reapings = std::exchange(reapings_, {})] {
+      FailPoint(FailPointId::kExitRecorded);
+      for (const std::function<void()>& reap : reapings) {
+        reap();
+      }
+    });
+  }
 }
 
 bool Instance::TakeChanged() { return std::exchange(changed_, false); }
@@ -281,9 +291,14 @@ void Instance::Launch(uint64_t spawn) {
   EnterCgroup();
   tree_.PlaceIn(request);
   limits_.BeginRun(tree_.cgroup());
+  FailPoint(FailPointId::kSpawnDecided);
+  ++launches_;
+  birth_ = BeginBirth(id_, request);
   absl::StatusOr<std::unique_ptr<ChildProcess>> child =
       ChildProcess::Spawn(context_.loop, std::move(request), ObserveChild());
+  FailPoint(FailPointId::kSpawnCloned);
   if (!child.ok()) {
+    birth_.reset();
     FailStart(std::string(child.status().message()));
     return;
   }
@@ -311,11 +326,18 @@ ChildProcess::Observer Instance::ObserveChild() {
 }
 
 void Instance::OnStarted(const std::optional<SpawnFailure>& failure) {
+  // It writes there no more, and the record is on its way.
+  context_.files.Post([birth = std::exchange(birth_, nullptr), on_disk = on_disk_]() mutable {
+    if (birth != nullptr && !on_disk->is_current) {
+      on_disk->births.push_back(std::move(birth));
+    }
+  });
   if (failure) {
     exec_failure_ = failure->ToString();
     return;
   }
   execed_ = true;
+  FailPoint(FailPointId::kSpawnStarted);
   WritePidFile();
   Enqueue(ExecSucceeded{child_->pid(), watchdog_});
   for (const Notification& notification : std::exchange(early_, {})) {
@@ -345,7 +367,9 @@ void Instance::OnExit(uint64_t child, WaitStatus status) {
   notify_.reset();
   early_.clear();
   // What it wrote last must be in its log when its exit is told; a restart does not wait for that.
-  tree_.Reaped(child_->pid());
+  ended_pid_ = child_->pid();
+  tree_.Reaped(ended_pid_);
+  reapings_.push_back(child_->TakeReaping());
   child_.reset();
   RemovePidFile();
   FinishExit(status);
@@ -385,6 +409,7 @@ void Instance::operator()(const TerminateTree& action) {
   }
   const GracefulShutdownConfig& shutdown = config_.graceful_shutdown;
   const pid_t main = pid();
+  FailPoint(FailPointId::kStopDecided);
   if (action.hung && child_ != nullptr) {
     static_cast<void>(child_->Signal(SIGABRT));
     static_cast<void>(child_->Signal(SIGCONT));
@@ -394,6 +419,7 @@ void Instance::operator()(const TerminateTree& action) {
     SpawnRequest request = BaseRequest(shutdown.run);
     SetVariable(request.environment, "MAINPID", fmt::format("{}", main));
     stop_command_.reset();
+    std::shared_ptr<void> birth = BeginBirth(id_ + "#stop", request);
     stop_command_ = std::make_unique<HelperCommand>(
         context_.loop, std::move(request), MakeCgroup(id_ + "#stop"), tree_.mark() + "#stop", shutdown.timeout,
         [this](const HelperCommand::Result& result) {
@@ -402,9 +428,11 @@ void Instance::operator()(const TerminateTree& action) {
           }
           context_.loop.DestroyLater(std::move(stop_command_));
         });
+    stop_command_->Hold(std::move(birth));
   } else {
     AskToGo();
   }
+  FailPoint(FailPointId::kStopSignalled);
   if (child_ == nullptr) {
     CheckTreeEmpty();
   }
@@ -428,6 +456,7 @@ void Instance::operator()(const KillTree&) {
     static_cast<void>(child_->Signal(SIGKILL));
   }
   tree_.Kill();
+  FailPoint(FailPointId::kTreeKilled);
   if (child_ == nullptr) {
     CheckTreeEmpty();
   }
@@ -486,6 +515,7 @@ void Instance::operator()(const RunHook& action) {
     }
     std::unique_ptr<HelperCommand>& slot = is_post_start ? post_start_hook_ : hook_;
     slot.reset();  // before the next makes its cgroup at the same place
+    std::shared_ptr<void> birth = BeginBirth(fmt::format("{}#{}", id_, name), request);
     slot = std::make_unique<HelperCommand>(
         context_.loop, std::move(request), MakeCgroup(fmt::format("{}#{}", id_, name)),
         fmt::format("{}#{}", tree_.mark(), name), hook.timeout,
@@ -496,6 +526,8 @@ void Instance::operator()(const RunHook& action) {
           }
           Enqueue(HookEnded{kind, result.success, result.message});
         });
+    slot->Hold(std::move(birth));
+    FailPoint(FailPointId::kHookStarted);
   });
 }
 

@@ -16,6 +16,7 @@
 #include "daemon/logs/log_pump.h"
 #include "daemon/loop/loop.h"
 #include "daemon/loop/worker.h"
+#include "daemon/process/birth_journal.h"
 #include "daemon/process/cgroup.h"
 #include "daemon/process/process_tree.h"
 #include "daemon/process/spawn.h"
@@ -40,6 +41,8 @@ class InstanceObserver {
   // Something happened that the machine has to answer: queued, and stepped when the turn ends.
   virtual void Enqueue(Instance& instance, ServiceEvent event) = 0;
   virtual void OnRecord(Instance& instance, const RecordEvent& event) = 0;
+  // An event that an earlier daemon had on record, and perhaps in the database too.
+  virtual void OnUntold(Instance& instance, EventRow row) = 0;
   virtual void OnAttemptEnded(Instance& instance, const AttemptEnded& outcome) = 0;
   virtual void OnHealthResult(Instance& instance, const CheckResult& result, Health verdict) = 0;
 };
@@ -52,6 +55,7 @@ struct InstanceContext {
   LogPump& logs;
   Checker& checker;
   const CgroupRoot* cgroups;  // null: no cgroup v2 that we may use
+  BirthJournal* births;       // null: none could be made
   InstanceObserver& observer;
   std::string state_directory;
   std::string log_directory;
@@ -60,6 +64,9 @@ struct InstanceContext {
   Environment inherited_environment;
   rlimit descriptor_limit;
 };
+
+// The wait status of a process that the guardian has reaped since it last told a daemon.
+using ReapedLookup = std::function<std::optional<WaitStatus>(pid_t)>;
 
 // One instance of a service: its machine and all that the machine's actions need. Performs actions, turns what comes of
 // them into events. Loop thread.
@@ -95,10 +102,15 @@ class Instance {
   // A configuration that needs no restart, or that the next start will use.
   void SetConfig(ServiceConfig config);
 
-  // Takes over what an earlier daemon left: the process in the record, if it is still the same one, or its absence.
-  // To be called once, before any request. Kills what the record does not account for. `reaped`: what the guardian has
-  // reaped since it last told a daemon.
-  void Adopt(const std::map<pid_t, WaitStatus>& reaped);
+  // Takes over what an earlier daemon left: the process in the record or in `births` (those of this instance, by
+  // number), if it is still the same one, or its absence. To be called once, before any request. Kills what neither
+  // accounts for. Fails where it cannot be told what is there (no more descriptors): nothing may be started then.
+  absl::Status Adopt(const ReapedLookup& reaped, const std::vector<BirthJournal::Left>& births);
+  // The end of a run, which stays on record until the database has it.
+  void KeepUntilTold(EventRow row);
+  void Told(uint64_t ticket);
+  // Of the process whose end is being told.
+  pid_t ended_pid() const { return ended_pid_; }
   // The guardian has reaped the adopted process.
   void ReportExit(pid_t pid, WaitStatus status);
   bool stopped_by_request() const { return stopped_by_request_; }
@@ -156,7 +168,15 @@ class Instance {
   std::unique_ptr<Cgroup> MakeCgroup(const std::string& name) const;
   void EnterCgroup();
   void LeaveCgroup();
-  void KillLeftHooks() const;
+  void KillLeftHooks(const std::vector<BirthJournal::Left>& births) const;
+  InstanceRecord ReadRecord();
+  void FollowBirths(const ReapedLookup& reaped, const std::vector<BirthJournal::Left>& births, InstanceRecord& record);
+  void TellEnd(pid_t pid, const ReapedLookup& reaped);
+  void Resume(const InstanceRecord& record, std::unique_ptr<ChildProcess> child);
+  void GoOnAfter(const InstanceRecord& record, const WaitStatus& status);
+  void Rest(const InstanceRecord& record);
+  Adopted AdoptedOf(const InstanceRecord& record) const;
+  std::shared_ptr<BirthJournal::Birth> BeginBirth(const std::string& name, SpawnRequest& request) const;
   CgroupControllers OfferedControllers() const {
     return context_.cgroups != nullptr ? context_.cgroups->controllers() : CgroupControllers{};
   }
@@ -168,6 +188,7 @@ class Instance {
   void WritePidFile();
   void RemovePidFile();
   void WriteRecord();
+  int64_t BackoffUntil();
 
   const InstanceContext& context_;
   std::string id_;
@@ -218,8 +239,24 @@ class Instance {
   bool was_wanted_ = false;
   bool spawning_ = false;  // asked to spawn, no child yet
   uint64_t spawn_ = 0;
-  InstanceRecord written_;       // what the record file says
-  std::shared_ptr<bool> alive_;  // outlives this for answers from other threads
+  InstanceRecord written_;                      // what the record file says
+  std::shared_ptr<bool> alive_;                 // outlives this for answers from other threads
+  uint64_t launches_ = 0;                       // clones tried, over all daemons
+  std::shared_ptr<BirthJournal::Birth> birth_;  // of child_, until it has exec'd
+  // The files' thread alone.
+  struct OnDisk {
+    bool is_current = true;                                    // the record could be written
+    std::vector<std::shared_ptr<BirthJournal::Birth>> births;  // which it would have to tell of
+  };
+  std::shared_ptr<OnDisk> on_disk_;
+  std::vector<std::function<void()>> reapings_;  // of those whose end goes on record this turn
+  std::vector<EventRow> untold_;
+  pid_t ended_pid_ = 0;
+  struct BackoffEnd {
+    MonoTime deadline;
+    int64_t since_boot_ms = 0;
+  };
+  BackoffEnd backoff_end_;  // the same moment on both clocks, looked up once
 };
 
 }  // namespace supervisor

@@ -1,24 +1,19 @@
 #include <fmt/format.h>
 
-#include <map>
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <utility>
 
 #include "common/atomic_file.h"
+#include "common/clock.h"
 #include "common/diag_log.h"
 #include "daemon/process/proc_fs.h"
 #include "daemon/service/instance.h"
 
-// What an instance leaves on disk, and how a new daemon takes it over.
+// What an instance leaves on disk, for the next daemon to find: see instance_adoption.cc.
 
 namespace supervisor {
-namespace {
-
-constexpr size_t kMostRecord = 65536;
-
-}  // namespace
-
 std::unique_ptr<Cgroup> Instance::MakeCgroup(const std::string& name) const {
   if (context_.cgroups == nullptr) {
     return nullptr;
@@ -79,155 +74,90 @@ void Instance::RemovePidFile() {
 std::string Instance::RecordPath() const { return fmt::format("{}/{}.record", context_.state_directory, id_); }
 
 void Instance::WriteRecord() {
-  InstanceRecord record{.boot_id = context_.boot_id,
-                        .stopped_by_request = stopped_by_request_,
-                        .pid = pid(),
-                        .start_ticks = child_ != nullptr ? child_->start_ticks() : 0,
-                        // Who is ready once exec'd is so for the next daemon too: one write less a start.
-                        .ready = machine_.phase == Phase::kRunning ||
-                                 (child_ != nullptr && config_.readiness.type == ReadinessType::kExec),
-                        .attempts = machine_.attempts,
-                        .restart_count = machine_.restart_count,
-                        .started_unix_ms = started_ == absl::InfinitePast() ? 0 : absl::ToUnixMillis(started_),
-                        .watchdog_us = absl::ToInt64Microseconds(machine_.watchdog),
-                        .desired_up = machine_.desired_up,
-                        .restarting = machine_.desired_up && StateOf(machine_.phase) == ServiceState::kStopping,
-                        .exited = machine_.phase == Phase::kExited,
-                        .failed = machine_.phase == Phase::kFailed,
-                        .oom_events = limits_.counters().memory.oom,
-                        .oom_kills = limits_.counters().memory.oom_kill,
-                        .refused_forks = limits_.counters().refused_forks};
+  InstanceRecord record{
+      .boot_id = context_.boot_id,
+      .stopped_by_request = stopped_by_request_,
+      .pid = pid(),
+      .start_ticks = child_ != nullptr ? child_->start_ticks() : 0,
+      // Who is ready once exec'd is so for the next daemon too: one write less a start.
+      .ready =
+          machine_.phase == Phase::kRunning || (child_ != nullptr && config_.readiness.type == ReadinessType::kExec),
+      .attempts = machine_.attempts,
+      .restart_count = machine_.restart_count,
+      .started_unix_ms = started_ == absl::InfinitePast() ? 0 : absl::ToUnixMillis(started_),
+      .watchdog_us = absl::ToInt64Microseconds(machine_.watchdog),
+      .desired_up = machine_.desired_up,
+      .restarting = machine_.desired_up && StateOf(machine_.phase) == ServiceState::kStopping,
+      .exited = machine_.phase == Phase::kExited,
+      .failed = machine_.phase == Phase::kFailed,
+      .oom_events = limits_.counters().memory.oom,
+      .oom_kills = limits_.counters().memory.oom_kill,
+      .refused_forks = limits_.counters().refused_forks,
+      .spawn = launches_,
+      .last_restart_unix_ms = last_restart_ == absl::InfinitePast() ? 0 : absl::ToUnixMillis(last_restart_),
+      .last_exit = machine_.last_exit,
+      .exit_untold = machine_.last_exit && !machine_.exit_told,
+      .failure = machine_.failure,
+      .reason = IsAlive(machine_.phase) ? std::string() : machine_.reason,
+      .backoff_until_ms = BackoffUntil(),
+      .untold = untold_};
   if (record == written_) {
     return;
   }
   written_ = record;
-  context_.files.Post([path = RecordPath(), text = FormatRecord(record), id = id_] {
-    if (const absl::Status status = WriteFileAtomically(path, text, 0600); !status.ok()) {
+  context_.files.Post([path = RecordPath(), text = FormatRecord(record), id = id_, on_disk = on_disk_] {
+    const absl::Status status = WriteFileAtomically(path, text, 0600);
+    on_disk->is_current = status.ok();
+    if (status.ok()) {
+      on_disk->births.clear();
+    } else {
       LogError("cannot write the record by which a new daemon would find the running service",
                {{"service", id}, {"error", std::string(status.message())}});
     }
   });
 }
 
-// A hook of the daemon before this one would run on beside the next of its kind. Known by its cgroup; without cgroups
-// it is not found.
-void Instance::KillLeftHooks() const {
-  if (context_.cgroups == nullptr || context_.cgroups->WasEmpty()) {
-    return;
-  }
-  for (const char* what : {"pre_start", "post_start", "pre_stop", "post_stop", "stop"}) {
-    const std::unique_ptr<Cgroup> left = context_.cgroups->Find(fmt::format("{}#{}", id_, what));
-    for (int round = 0; left != nullptr && round < 1000 && left->Populated(); ++round) {
-      left->Kill();
+// Of one that is on its way up after a restart by policy the wait is over, but not the restart.
+int64_t Instance::BackoffUntil() {
+  if (machine_.phase == Phase::kBackoff) {
+    if (backoff_end_.deadline != machine_.deadline) {
+      const absl::Duration left = machine_.deadline - MonotonicNow();
+      backoff_end_ = {.deadline = machine_.deadline,
+                      .since_boot_ms = std::max<int64_t>(absl::ToInt64Milliseconds(SinceBoot() + left), 1)};
     }
+    return backoff_end_.since_boot_ms;
   }
+  return machine_.is_restart && child_ == nullptr && IsComingUp(machine_.phase) ? 1 : 0;
 }
 
-void Instance::Adopt(const std::map<pid_t, WaitStatus>& reaped) {
-  if (context_.cgroups != nullptr) {
-    tree_.SetCgroup(context_.cgroups->Find(id_));
+void Instance::KeepUntilTold(EventRow row) {
+  constexpr size_t kMost = 8;  // a database that cannot be written for long must not let records grow
+  if (untold_.size() == kMost) {
+    untold_.erase(untold_.begin());
   }
-  if (tree_.cgroup() != nullptr) {
-    ApplyLimits();
-  }
-  const absl::StatusOr<std::string> text = ReadWholeFile(RecordPath(), kMostRecord);
-  absl::StatusOr<InstanceRecord> record = text.ok() ? ParseRecord(*text) : text.status();
-  if (text.ok() && !record.ok()) {
-    const std::string aside = RecordPath() + ".damaged";
-    rename(RecordPath().c_str(), aside.c_str());
-    LogError("a record of a running service is damaged; set aside",
-             {{"service", id_}, {"file", aside}, {"error", std::string(record.status().message())}});
-  }
-  if (record.ok() && record->boot_id == context_.boot_id) {
-    written_ = *record;
-    stopped_by_request_ = record->stopped_by_request;
-    was_wanted_ = record->desired_up;
-    limits_.ResumeRun(
-        {.memory = {.oom = record->oom_events, .oom_kill = record->oom_kills}, .refused_forks = record->refused_forks});
-    if (record->pid != 0) {
-      absl::StatusOr<std::unique_ptr<ChildProcess>> child =
-          ChildProcess::Adopt(context_.loop, record->pid, record->start_ticks, ObserveChild());
-      const Adopted adopted{record->pid, record->ready, record->attempts, record->restart_count,
-                            absl::Microseconds(record->watchdog_us)};
-      if (child.ok()) {
-        child_ = *std::move(child);
-        execed_ = true;
-        watchdog_ = adopted.watchdog;
-        started_ = absl::FromUnixMillis(record->started_unix_ms);
-        tree_.SetSession(record->pid);
-        if (const std::optional<ProcStat> stat = ReadProcStat(record->pid)) {
-          tree_.AddSession(stat->session);  // another than its own where the service has named its main process
-        }
-        ReopenLogs();
-        KillLeftHooks();
-        Enqueue(adopted);
-        BeginHealth(!record->ready && config_.readiness.type == ReadinessType::kHealthCheck);
-        if (record->restarting) {
-          Enqueue(
-              RestartRequested{{.actor = "supervisor", .reason = "its restart was under way when the daemon died"}});
-        } else if (record->stopped_by_request) {
-          Enqueue(StopRequested{{.actor = "supervisor", .reason = "it was being stopped when the daemon died"}, false});
-        }
-        return;
-      }
-      // What it started may have outlived it.
-      tree_.SetSession(record->pid);
-      tree_.Reaped(record->pid);
-      if (!record->stopped_by_request) {
-        // It ended while no daemon was there to see it.
-        Enqueue(adopted);
-        if (record->restarting) {
-          Enqueue(
-              RestartRequested{{.actor = "supervisor", .reason = "its restart was under way when the daemon died"}});
-        }
-        const auto exit = reaped.find(record->pid);
-        const WaitStatus status = exit == reaped.end() ? WaitStatus::Unknown() : exit->second;
-        Enqueue(ProcessExited{status, true, WhyItEnded(status)});
-      }
-    }
-  }
-  if (record.ok() && record->boot_id == context_.boot_id && record->pid == 0 && (record->exited || record->failed)) {
-    Enqueue(FoundAtRest{record->failed, record->attempts, record->restart_count});
-  }
-  KillLeftHooks();
-  // Whatever is left without a record that accounts for it would be a second one beside what we start.
-  for (int round = 0; round < 1000 && !tree_.Empty(); ++round) {
-    tree_.Kill();
-  }
+  untold_.push_back(std::move(row));
 }
 
-void Instance::ReopenLogs() {
-  WithIdentity([this](absl::StatusOr<ServiceIdentity> identity) {
-    if (identity.ok()) {
-      identity_ = *std::move(identity);
-    }
-    if (child_ != nullptr && WantsNotifications(watchdog_)) {
-      if (const absl::Status status = OpenNotifySocket(BaseRequest(config_.run).credentials); !status.ok()) {
-        LogError("cannot hear what the adopted service says of itself",
-                 {{"service", id_}, {"error", std::string(status.message())}});
-      }
-    }
-    const auto keep = [this, alive = std::weak_ptr<bool>(alive_)](bool is_stderr) {
-      return [this, alive, is_stderr, &loop = context_.loop](absl::StatusOr<UniqueFd> fd) {
-        auto held = std::make_shared<absl::StatusOr<UniqueFd>>(std::move(fd));
-        loop.Post([this, alive, is_stderr, held] {
-          if (!alive.expired() && held->ok()) {
-            (is_stderr ? stderr_fd_ : stdout_fd_) = std::move(**held);
-          }
-        });
-      };
-    };
-    context_.logs.OpenAsync(stdout_stream(), StreamOptions(false), keep(false));
-    if (config_.logs.stderr_mode == StderrMode::kSeparate) {
-      context_.logs.OpenAsync(stderr_stream(), StreamOptions(true), keep(true));
-    }
-  });
+void Instance::Told(uint64_t ticket) {
+  std::erase_if(untold_, [ticket](const EventRow& row) { return row.ticket == ticket; });
 }
 
-void Instance::ReportExit(pid_t reaped, WaitStatus status) {
-  if (child_ != nullptr && child_->pid() == reaped) {
-    child_->ReportExit(status);
+std::shared_ptr<BirthJournal::Birth> Instance::BeginBirth(const std::string& name, SpawnRequest& request) const {
+  if (context_.births == nullptr) {
+    return nullptr;
   }
+  std::shared_ptr<BirthJournal::Birth> birth =
+      context_.births->Begin({.name = name,
+                              .number = name == id_ ? launches_ : 0,
+                              .attempts = machine_.attempts,
+                              .restart_count = machine_.restart_count,
+                              .started_unix_ms = absl::ToUnixMillis(WallNow()),
+                              .watchdog_us = absl::ToInt64Microseconds(watchdog_),
+                              .begun_ticks = ClockTicks(SinceBoot())});
+  if (birth != nullptr) {
+    request.birth = birth->note();
+  }
+  return birth;
 }
 
 absl::Status Instance::SendSignal(int signal, const Cause& cause) {

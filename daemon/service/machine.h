@@ -187,14 +187,20 @@ struct Adopted {
   bool ready = true;
   int attempts = 0;
   int restart_count = 0;
-  absl::Duration watchdog;
+  absl::Duration watchdog = {};
+  absl::Duration up_for = {};  // so long it has been up
+  bool is_alive = true;        // false: it has ended meanwhile, and ProcessExited follows
 };
 
 // An earlier daemon has seen it come to rest, and nobody has asked for it since.
 struct FoundAtRest {
-  bool failed = false;  // else it ended as it should
+  Phase phase = Phase::kStopped;  // kStopped, kExited, kFailed or kBackoff
   int attempts = 0;
   int restart_count = 0;
+  std::optional<WaitStatus> last_exit = {};
+  std::string failure = {};
+  std::string reason = {};
+  absl::Duration wait = {};  // kBackoff: what is left of it
 };
 
 using ServiceEvent = std::variant<StartRequested, StopRequested, RestartRequested, GateOpened, GateBlocked, HookEnded,

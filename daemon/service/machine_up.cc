@@ -287,13 +287,18 @@ void Stepper::operator()(const FoundAtRest& event) {
   if (state_.phase != Phase::kStopped) {
     return;
   }
+  state_.last_exit = event.last_exit;
+  state_.exit_told = true;
+  state_.reason = event.reason;
+  if (event.phase != Phase::kBackoff && event.phase != Phase::kExited && event.phase != Phase::kFailed) {
+    return;
+  }
   state_.desired_up = true;
   state_.attempts = event.attempts;
   state_.restart_count = event.restart_count;
+  state_.failure = event.failure;
   state_.cause = {.actor = "supervisor", .reason = {}};
-  Enter(event.failed ? Phase::kFailed : Phase::kExited);
-  state_.reason = event.failed ? "it had failed before this daemon was started; its events say how"
-                               : "it had ended as it should before this daemon was started";
+  Enter(event.phase, event.phase == Phase::kBackoff ? After(event.wait) : kNoDeadline);
 }
 
 void Stepper::operator()(const Adopted& event) {
@@ -307,13 +312,21 @@ void Stepper::operator()(const Adopted& event) {
   state_.restart_count = event.restart_count;
   state_.watchdog = event.watchdog;
   state_.cause = {.actor = "supervisor", .reason = {}};
-  Record("adopted", fmt::format("adopted, pid {}", event.pid), state_.cause);
+  if (event.is_alive) {
+    Record("adopted", fmt::format("adopted, pid {}", event.pid), state_.cause);
+  }
   if (event.ready) {
     EnterRunning();
     return;
   }
-  Enter(Phase::kBecomingReady,
-        config_.readiness.timeout > absl::ZeroDuration() ? After(config_.readiness.timeout) : kNoDeadline);
+  const ReadinessConfig& readiness = config_.readiness;
+  if (readiness.type == ReadinessType::kUptime) {
+    Enter(Phase::kBecomingReady, After(std::max(readiness.uptime - event.up_for, absl::ZeroDuration())));
+    return;
+  }
+  Enter(Phase::kBecomingReady, readiness.timeout > absl::ZeroDuration()
+                                   ? After(std::max(readiness.timeout - event.up_for, absl::Seconds(1)))
+                                   : kNoDeadline);
 }
 
 }  // namespace supervisor

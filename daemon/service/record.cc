@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <charconv>
+#include <utility>
 
+#include "absl/strings/escaping.h"
 #include "common/checksum.h"
 
 namespace supervisor {
@@ -15,6 +17,64 @@ constexpr std::string_view kHeader = "supervisord-record 1\n";
 template <typename Number>
 void TakeNumber(std::string_view value, Number& number) {
   std::from_chars(value.data(), value.data() + value.size(), number);
+}
+
+// One line whatever is in it.
+std::string Escape(const std::string& text) { return absl::CEscape(text); }
+
+std::string Unescape(std::string_view text) {
+  std::string plain;
+  return absl::CUnescape(absl::string_view(text.data(), text.size()), &plain) ? plain : std::string();
+}
+
+// "exited 3", "signaled 11", "dumped 11", "unknown"
+std::string FormatStatus(const WaitStatus& status) {
+  if (status.exit_code()) {
+    return fmt::format("exited {}", *status.exit_code());
+  }
+  if (status.signal()) {
+    return fmt::format("{} {}", status.core_dumped() ? "dumped" : "signaled", *status.signal());
+  }
+  return "unknown";
+}
+
+WaitStatus ParseStatus(std::string_view text) {
+  int number = 0;
+  TakeNumber(text.substr(std::min(text.size(), text.find(' ') + 1)), number);
+  if (text.starts_with("exited ")) {
+    return WaitStatus::Exited(number);
+  }
+  if (text.starts_with("signaled ") || text.starts_with("dumped ")) {
+    return WaitStatus::Signaled(number, text.starts_with("dumped "));
+  }
+  return WaitStatus::Unknown();
+}
+
+// Tab-separated; the escapes leave none in a field.
+std::string FormatUntold(const EventRow& row) {
+  return fmt::format("{}\t{}\t{}\t{}\t{}", absl::ToUnixMillis(row.timestamp), Escape(row.event_type), Escape(row.actor),
+                     Escape(row.message), Escape(row.details));
+}
+
+void TakeUntold(std::string_view value, InstanceRecord& record) {
+  constexpr size_t kFields = 5;
+  std::vector<std::string_view> fields;
+  while (fields.size() < kFields) {
+    const size_t tab = std::min(value.find('\t'), value.size());
+    fields.push_back(value.substr(0, tab));
+    value.remove_prefix(std::min(value.size(), tab + 1));
+  }
+  int64_t unix_ms = 0;
+  TakeNumber(fields[0], unix_ms);
+  EventRow row;
+  row.timestamp = absl::FromUnixMillis(unix_ms);
+  row.event_type = Unescape(fields[1]);
+  row.actor = Unescape(fields[2]);
+  row.message = Unescape(fields[3]);
+  row.details = Unescape(fields[4]);
+  if (!row.event_type.empty()) {
+    record.untold.push_back(std::move(row));
+  }
 }
 
 void TakeField(std::string_view key, std::string_view value, InstanceRecord& record) {
@@ -50,6 +110,22 @@ void TakeField(std::string_view key, std::string_view value, InstanceRecord& rec
     TakeNumber(value, record.oom_kills);
   } else if (key == "refused_forks") {
     TakeNumber(value, record.refused_forks);
+  } else if (key == "spawn") {
+    TakeNumber(value, record.spawn);
+  } else if (key == "last_restart_unix_ms") {
+    TakeNumber(value, record.last_restart_unix_ms);
+  } else if (key == "last_exit") {
+    record.last_exit = ParseStatus(value);
+  } else if (key == "exit_untold") {
+    record.exit_untold = value == "1";
+  } else if (key == "failure") {
+    record.failure = Unescape(value);
+  } else if (key == "reason") {
+    record.reason = Unescape(value);
+  } else if (key == "backoff_until_ms") {
+    TakeNumber(value, record.backoff_until_ms);
+  } else if (key == "untold") {
+    TakeUntold(value, record);
   }
 }
 
@@ -64,6 +140,20 @@ std::string FormatRecord(const InstanceRecord& record) {
       record.refused_forks);
   text += fmt::format("desired_up {:d}\nrestarting {:d}\nexited {:d}\nfailed {:d}\n", record.desired_up,
                       record.restarting, record.exited, record.failed);
+  text += fmt::format("spawn {}\nlast_restart_unix_ms {}\nexit_untold {:d}\nbackoff_until_ms {}\n", record.spawn,
+                      record.last_restart_unix_ms, record.exit_untold, record.backoff_until_ms);
+  if (record.last_exit) {
+    text += fmt::format("last_exit {}\n", FormatStatus(*record.last_exit));
+  }
+  if (!record.failure.empty()) {
+    text += fmt::format("failure {}\n", Escape(record.failure));
+  }
+  if (!record.reason.empty()) {
+    text += fmt::format("reason {}\n", Escape(record.reason));
+  }
+  for (const EventRow& row : record.untold) {
+    text += fmt::format("untold {}\n", FormatUntold(row));
+  }
   text += fmt::format("checksum {:016x}\n", Checksum(text));
   return text;
 }

@@ -3,10 +3,14 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/statusor.h"
+#include "daemon/process/wait_status.h"
+#include "daemon/store/store.h"
 
 namespace supervisor {
 
@@ -32,6 +36,17 @@ struct InstanceRecord {
   uint64_t oom_events = 0;
   uint64_t oom_kills = 0;
   uint64_t refused_forks = 0;
+  uint64_t spawn = 0;  // how often it was started, failures included: the number of the last one that is on record
+  int64_t last_restart_unix_ms = 0;
+  // How its last process ended, and whether no event tells that yet (its tree or a hook was still being waited for).
+  std::optional<WaitStatus> last_exit;
+  bool exit_untold = false;
+  std::string failure;           // of its last run, see MachineState
+  std::string reason;            // why it is at rest
+  int64_t backoff_until_ms = 0;  // since boot: then the policy starts it again. 0: it does not wait
+  // Ends of its processes that the database may not have yet. A zombie is reaped when it stands here, so that whoever
+  // dies in between, each end is told once.
+  std::vector<EventRow> untold;
   bool operator==(const InstanceRecord&) const = default;
 };
 

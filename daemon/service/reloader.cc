@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "common/diag_log.h"
+#include "common/fail_point.h"
 
 namespace supervisor {
 
@@ -22,9 +23,13 @@ void Reloader::Reload(bool dry_run, const Cause& cause, std::function<void(Reloa
         } else if (dry_run) {
           result.plan = supervisor_.Plan(*loaded->config);
         } else {
+          FailPoint(FailPointId::kReloadDecided);
           result.plan = supervisor_.Reload(*std::move(loaded->config), cause);
+          FailPoint(FailPointId::kReloadApplied);
           result.applied = true;
-          applied_(std::move(loaded->texts));
+          // Whoever hears that it is applied may rely on that, whatever becomes of this daemon.
+          applied_(std::move(loaded->texts), [done, result = std::move(result)]() mutable { done(std::move(result)); });
+          return;
         }
       }
       done(std::move(result));

@@ -20,8 +20,9 @@ struct ReloadResult {
 // Reads the configuration file again, off the loop thread, and applies what differs. One at a time, in order.
 class Reloader {
  public:
-  // `applied` is told, on the loop thread, what is in force from now on.
-  using Applied = std::function<void(std::vector<ConfigText> texts)>;
+  // `applied` is told, on the loop thread, what is in force from now on; `kept` is to be called, there too, when that
+  // is on disk.
+  using Applied = std::function<void(std::vector<ConfigText> texts, std::function<void()> kept)>;
   Reloader(Loop& loop, Worker& worker, Supervisor& supervisor, std::string config_file, Applied applied)
       : loop_(loop),
         worker_(worker),

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "common/diag_log.h"
+#include "common/fail_point.h"
 #include "common/signal_names.h"
 #include "daemon/config/expand.h"
 #include "daemon/process/proc_fs.h"
@@ -71,6 +72,7 @@ Supervisor::Supervisor(Loop& loop, Worker& files, LogPump& logs, Checker& checke
                .logs = logs,
                .checker = checker,
                .cgroups = options_.cgroups,
+               .births = options_.births,
                .observer = *this,
                .state_directory = options_.state_directory,
                .log_directory = config_.global.log_directory,
@@ -109,7 +111,7 @@ void Supervisor::AddOrphan(const std::string& id) {
   removed_.insert(id);
 }
 
-void Supervisor::Boot(const std::map<pid_t, WaitStatus>& reaped) {
+absl::Status Supervisor::Boot(const ReapedLookup& reaped) {
   std::vector<std::string> ids{kOwnId};
   for (const auto& [id, service] : config_.services) {
     AddInstances(service);
@@ -118,22 +120,17 @@ void Supervisor::Boot(const std::map<pid_t, WaitStatus>& reaped) {
     ids.push_back(id);
   }
   store_.RemoveServicesExcept(std::move(ids));
-  const std::set<std::string> recorded = RecordedInstances(options_.state_directory);
-  for (const std::string& id : recorded) {
-    if (Find(id) == nullptr) {
-      AddOrphan(id);
-    }
-  }
-  for (const auto& [id, instance] : instances_) {
-    if (recorded.contains(id) || (options_.cgroups != nullptr && !options_.cgroups->WasEmpty())) {
-      store_.UpdateService(RowOf(*instance));  // before the events that refer to it
-      instance->Adopt(reaped);
-    }
+  if (absl::Status status = AdoptAll(reaped); !status.ok()) {
+    return status;
   }
   for (const std::string& id : removed_) {
     Enqueue(*Find(id), StopRequested{{.actor = kOwnId, .reason = "it is not in the configuration any more"}, false});
   }
   DrainEvents();
+  FailPoint(FailPointId::kBootAdopted);
+  if (options_.births != nullptr) {
+    files_.Post([births = options_.births] { births->ForgetLeft(); });  // what they told of is on record by then
+  }
   for (const auto& [id, instance] : instances_) {
     const bool wanted = instance->config().enabled || instance->was_wanted();
     if (wanted && !instance->stopped_by_request() && instance->machine().phase == Phase::kStopped) {
@@ -141,6 +138,33 @@ void Supervisor::Boot(const std::map<pid_t, WaitStatus>& reaped) {
     }
   }
   usage_timer_->ArmAfter(config_.monitoring.metrics_interval);
+  return absl::OkStatus();
+}
+
+absl::Status Supervisor::AdoptAll(const ReapedLookup& reaped) {
+  std::set<std::string> known = RecordedInstances(options_.state_directory);
+  std::map<std::string, std::vector<BirthJournal::Left>> births;
+  if (options_.births != nullptr) {
+    for (const BirthJournal::Left& birth : options_.births->left()) {
+      const std::string id = birth.plan.name.substr(0, birth.plan.name.find('#'));
+      births[id].push_back(birth);
+      known.insert(id);
+    }
+  }
+  for (const std::string& id : known) {
+    if (Find(id) == nullptr) {
+      AddOrphan(id);
+    }
+  }
+  for (const auto& [id, instance] : instances_) {
+    if (known.contains(id) || (options_.cgroups != nullptr && !options_.cgroups->WasEmpty())) {
+      store_.UpdateService(RowOf(*instance));  // before the events that refer to it
+      if (absl::Status status = instance->Adopt(reaped, births[id]); !status.ok()) {
+        return status;
+      }
+    }
+  }
+  return absl::OkStatus();
 }
 
 // ----------------------------------------------------------------------------------------------------------- a turn
@@ -164,6 +188,7 @@ void Supervisor::TurnEnded() {
     EraseRemoved();
     PublishChanges();
   }
+  HandRowsOn();
 }
 
 bool Supervisor::DrainEvents() {
@@ -309,13 +334,16 @@ std::vector<OrderView> Supervisor::Views() const {
 
 void Supervisor::OnRecord(Instance& instance, const RecordEvent& event) {
   LogInfo(event.message, {{"service", instance.id()}, {"event", event.type}, {"actor", event.cause.actor}});
-  store_.LogEvent({.id = 0,
-                   .service_id = instance.id(),
-                   .event_type = event.type,
-                   .timestamp = WallNow(),
-                   .message = event.message,
-                   .details = EventDetails(event, instance.pid()),
-                   .actor = event.cause.actor});
+  const bool ends_run = event.exit && (event.type == "exited" || event.type == "stopped");
+  AddRow(instance,
+         {.id = 0,
+          .service_id = instance.id(),
+          .event_type = event.type,
+          .timestamp = WallNow(),
+          .message = event.message,
+          .details = EventDetails(event, ends_run ? instance.ended_pid() : instance.pid()),
+          .actor = event.cause.actor},
+         ends_run);
   if (event.type == "started") {
     first_usage_timer_->ArmAfter(kFirstUsage);
   }
@@ -328,10 +356,47 @@ void Supervisor::OnRecord(Instance& instance, const RecordEvent& event) {
   }
 }
 
+void Supervisor::OnUntold(Instance& instance, EventRow row) { AddRow(instance, std::move(row), true); }
+
+void Supervisor::AddRow(Instance& instance, EventRow row, bool ends_run) {
+  if (ends_run) {
+    row.ticket = ++last_ticket_;
+    tickets_.emplace(row.ticket, instance.id());
+    instance.KeepUntilTold(row);
+  }
+  rows_.push_back(std::move(row));
+}
+
+// After the turn's records, which the files' thread has in its queue by now.
+void Supervisor::HandRowsOn() {
+  if (rows_.empty()) {
+    return;
+  }
+  files_.Post([&store = store_, rows = std::exchange(rows_, {})]() mutable {
+    for (EventRow& row : rows) {
+      store.LogEvent(std::move(row));
+    }
+    FailPoint(FailPointId::kEventsHanded);
+  });
+}
+
+void Supervisor::Told(const std::vector<uint64_t>& tickets) {
+  for (const uint64_t ticket : tickets) {
+    const auto found = tickets_.find(ticket);
+    if (found == tickets_.end()) {
+      continue;
+    }
+    if (Instance* instance = Find(found->second)) {
+      instance->Told(ticket);
+    }
+    tickets_.erase(found);
+  }
+}
+
 void Supervisor::RecordOwnEvent(const std::string& type, const std::string& message, const Cause& cause) {
   LogInfo(message, {{"event", type}, {"actor", cause.actor}});
   RecordEvent event{.type = type, .message = message, .cause = cause, .exit = {}, .attempt = 0, .delay = {}};
-  store_.LogEvent({.id = 0,
+  rows_.push_back({.id = 0,
                    .service_id = kOwnId,
                    .event_type = type,
                    .timestamp = WallNow(),
@@ -430,6 +495,10 @@ SystemHealth Supervisor::system_health() const {
     }
   }
   return health;
+}
+
+bool Supervisor::HasProcess(pid_t pid) const {
+  return std::ranges::any_of(instances_, [pid](const auto& entry) { return entry.second->pid() == pid; });
 }
 
 void Supervisor::ReportExit(pid_t pid, WaitStatus status) {

@@ -41,6 +41,7 @@ class Supervisor final : private InstanceObserver {
   struct Options {
     std::string state_directory;
     const CgroupRoot* cgroups = nullptr;
+    BirthJournal* births = nullptr;
     rlimit descriptor_limit{};  // what services get where they name no max_open_files
     // A critical service has failed and the configuration wants the daemon to end.
     std::function<void(const std::string& why)> on_critical_failure;
@@ -50,8 +51,10 @@ class Supervisor final : private InstanceObserver {
   Supervisor(const Supervisor&) = delete;
   Supervisor& operator=(const Supervisor&) = delete;
 
-  // Adopts what runs, then starts what is enabled. Once.
-  void Boot(const std::map<pid_t, WaitStatus>& reaped);
+  // Adopts what runs, then starts what is enabled. Once. Fails where it cannot be told what runs.
+  absl::Status Boot(const ReapedLookup& reaped);
+  // Events that are in the database for good, by EventRow::ticket.
+  void Told(const std::vector<uint64_t>& tickets);
   // To be called when a turn of the loop ends.
   void TurnEnded();
 
@@ -75,6 +78,8 @@ class Supervisor final : private InstanceObserver {
   ReloadPlan Reload(Config wanted, const Cause& cause);
 
   void ReportExit(pid_t pid, WaitStatus status);
+  // Some instance still waits for the end of that process to be told.
+  bool HasProcess(pid_t pid) const;
   // An event of the daemon itself.
   void RecordOwnEvent(const std::string& type, const std::string& message, const Cause& cause);
 
@@ -86,6 +91,7 @@ class Supervisor final : private InstanceObserver {
  private:
   void Enqueue(Instance& instance, ServiceEvent event) override;
   void OnRecord(Instance& instance, const RecordEvent& event) override;
+  void OnUntold(Instance& instance, EventRow row) override;
   void OnAttemptEnded(Instance& instance, const AttemptEnded& outcome) override;
   void OnHealthResult(Instance& instance, const CheckResult& result, Health verdict) override;
 
@@ -96,6 +102,9 @@ class Supervisor final : private InstanceObserver {
 
   void AddInstances(const ServiceConfig& service);
   void AddOrphan(const std::string& id);
+  absl::Status AdoptAll(const ReapedLookup& reaped);
+  void AddRow(Instance& instance, EventRow row, bool ends_run);
+  void HandRowsOn();
   bool DrainEvents();
   bool AskOrder();
   bool PruneStopJobs();
@@ -132,6 +141,10 @@ class Supervisor final : private InstanceObserver {
     ServiceEvent event;
   };
   std::deque<Queued> events_;
+  // For the store, by way of the files' thread: the record of a run's end is on disk before its event can be.
+  std::vector<EventRow> rows_;
+  std::map<uint64_t, std::string> tickets_;  // whose event
+  uint64_t last_ticket_ = 0;
   std::unique_ptr<Loop::Timer> usage_timer_;
   std::unique_ptr<Loop::Timer> first_usage_timer_;
   MonoTime storm_allowance_;    // of the restarts of all: see restart_policy.h

@@ -287,6 +287,7 @@ void Supervisor::Shutdown(const Cause& cause, ActionsDone done) {
 }
 
 void Supervisor::ForgetAll() {
+  HandRowsOn();
   std::vector<std::string> records;
   for (const auto& [id, instance] : instances_) {
     records.push_back(instance->RecordPath());

@@ -2,11 +2,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <grp.h>
-#include <link.h>
-#include <linux/close_range.h>
-#include <malloc.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -24,6 +19,7 @@
 #include "common/atomic_file.h"
 #include "common/diag_log.h"
 #include "common/errno_status.h"
+#include "common/fail_point.h"
 #include "common/paths.h"
 #include "common/version.h"
 #include "daemon/config/applied_config.h"
@@ -32,6 +28,8 @@
 #include "daemon/guardian/guardian.h"
 #include "daemon/rpc/rpc_server.h"
 #include "daemon/startup/config_in_force.h"
+#include "daemon/startup/process_setup.h"
+#include "daemon/startup/reaped_exits.h"
 #include "daemon/startup/upgrade.h"
 
 namespace supervisor {
@@ -49,75 +47,6 @@ LogLevel LevelOf(const std::string& name) {
     return LogLevel::kWarning;
   }
   return name == "error" ? LogLevel::kError : LogLevel::kInfo;
-}
-
-sigset_t HandledSignals() {
-  sigset_t set;
-  sigemptyset(&set);
-  for (const int signal : {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2}) {
-    sigaddset(&set, signal);
-  }
-  return set;
-}
-
-// What we were started with (a blocked mask, an ignored signal, strange descriptors) must not be what we run with.
-void TidyProcess() {
-  mallopt(M_ARENA_MAX, 2);  // NOLINT(concurrency-mt-unsafe): there is one thread yet
-  const sigset_t handled = HandledSignals();
-  pthread_sigmask(SIG_SETMASK, &handled, nullptr);  // read by signalfd(2); every thread inherits this
-  std::signal(SIGPIPE, SIG_IGN);                    // a client that has gone is an error of write(2), no more
-  std::signal(SIGXFSZ, SIG_IGN);
-  syscall(SYS_close_range, 3, ~0u, CLOSE_RANGE_CLOEXEC);
-  umask(022);
-}
-
-// What start-up alone needed goes back to the system: the heap's free pages, and the pages of code and constants that
-// were mapped, which come back when they are needed. Only what was never written is dropped: PT_LOAD segments without
-// PF_W (elf(5)), so neither data nor relocations.
-void GiveBackMemory() {
-  malloc_trim(0);
-  dl_iterate_phdr(
-      [](dl_phdr_info* info, size_t, void*) {
-        for (int i = 0; i < info->dlpi_phnum; ++i) {
-          const ElfW(Phdr)& segment = info->dlpi_phdr[i];
-          if (segment.p_type != PT_LOAD || (segment.p_flags & PF_W) != 0) {
-            continue;
-          }
-          constexpr uintptr_t kPage = 4096;
-          const uintptr_t begin = (info->dlpi_addr + segment.p_vaddr) & ~(kPage - 1);
-          const uintptr_t end = info->dlpi_addr + segment.p_vaddr + segment.p_memsz;
-          // A failure only means that the memory stays ours.
-          static_cast<void>(madvise(reinterpret_cast<void*>(begin), end - begin,  // NOLINT(performance-no-int-to-ptr)
-                                    MADV_DONTNEED));
-        }
-        return 1;  // the program itself comes first; the shared libraries are shared
-      },
-      nullptr);
-}
-
-// Thousands of services and connections are ours to hold; the services get back what we were given.
-rlimit RaiseDescriptorLimit() {
-  rlimit given{};
-  getrlimit(RLIMIT_NOFILE, &given);
-  rlimit raised = given;
-  raised.rlim_cur = raised.rlim_max;
-  setrlimit(RLIMIT_NOFILE, &raised);
-  return given;
-}
-
-// Makes the descriptor table large enough for all services at once, while there is one thread: with several, the kernel
-// lets every growth wait for a grace period of RCU, some 10 ms each.
-void ReserveDescriptors(const Config& config) {
-  constexpr rlim_t kOwn = 512;
-  constexpr rlim_t kForEach = 10;  // FIFO ends, log, pidfd, what is kept open of /proc and of the cgroup
-  rlim_t wanted = kOwn;
-  for (const auto& [id, service] : config.services) {
-    wanted += kForEach * static_cast<rlim_t>(service.instances);
-  }
-  rlimit limit{};
-  getrlimit(RLIMIT_NOFILE, &limit);
-  const UniqueFd null(open("/dev/null", O_RDONLY | O_CLOEXEC));
-  const UniqueFd last(fcntl(null.get(), F_DUPFD_CLOEXEC, static_cast<int>(std::min(wanted, limit.rlim_cur) - 1)));
 }
 
 std::vector<std::string> EnabledInstances(const Config& config) {
@@ -173,14 +102,15 @@ class DaemonProcess {
  private:
   absl::Status MakeDirectoriesFor(const Config& config);
   absl::Status OpenStore(const Config& config);
+  void OnCommitted(const std::vector<EventRow>& rows);
+  void OpenBirths();
   void MakeLogs();
   absl::Status ServeControl(const Config& config);
   void WatchSignals();
   void OnSignal(int signal);
   void OnGuardianGone();
-  std::map<pid_t, WaitStatus> TakeReaped();
   void BeginShutdown(const Cause& cause, int exit_code, ActionsDone done);
-  void KeepAppliedConfig(std::vector<ConfigText> texts);
+  void KeepAppliedConfig(std::vector<ConfigText> texts, std::function<void()> kept);
   void BeginUpgrade(const Cause& cause, std::function<void(absl::Status)> done);
   [[noreturn]] void MakeRoom();
 
@@ -196,6 +126,7 @@ class DaemonProcess {
   EventHub events_;
   std::unique_ptr<Store> store_;
   std::unique_ptr<CgroupRoot> cgroups_;
+  std::unique_ptr<BirthJournal> births_;
   Worker files_{Worker::Waking::kWhenTold};
   Worker config_reader_;
   std::unique_ptr<LogPump> logs_;
@@ -207,7 +138,7 @@ class DaemonProcess {
   std::unique_ptr<RpcServer> rpc_;
   UniqueFd signal_fd_;
   std::unique_ptr<Loop::Watch> signal_watch_;
-  std::unique_ptr<Loop::Watch> reaped_watch_;
+  std::unique_ptr<ReapedExits> reaped_;
   UniqueFd guardian_fd_;
   std::unique_ptr<Loop::Timer> after_boot_;
   std::unique_ptr<Loop::Watch> guardian_watch_;
@@ -232,7 +163,7 @@ absl::Status DaemonProcess::OpenStore(const Config& config) {
   options.metrics_retention = config.monitoring.metrics_retention;
   options.events_retention = config.monitoring.events_retention;
   absl::StatusOr<std::unique_ptr<Store>> store = Store::Open(
-      options, [this](const std::vector<EventRow>& rows) { events_.Publish(rows); },
+      options, [this](const std::vector<EventRow>& rows) { OnCommitted(rows); },
       [path = options.path](const std::string& error) {
         if (error.empty()) {
           LogInfo("database is written again", {{"database", path}});
@@ -245,6 +176,30 @@ absl::Status DaemonProcess::OpenStore(const Config& config) {
   }
   store_ = *std::move(store);
   return absl::OkStatus();
+}
+
+// On the store's thread.
+void DaemonProcess::OnCommitted(const std::vector<EventRow>& rows) {
+  events_.Publish(rows);
+  std::vector<uint64_t> tickets;
+  for (const EventRow& row : rows) {
+    if (row.ticket != 0 && row.id != 0) {
+      tickets.push_back(row.ticket);
+    }
+  }
+  if (!tickets.empty()) {
+    loop_.Post([this, tickets = std::move(tickets)] { supervisor_->Told(tickets); });
+  }
+}
+
+void DaemonProcess::OpenBirths() {
+  absl::StatusOr<std::unique_ptr<BirthJournal>> births = BirthJournal::Open(paths_.births);
+  if (births.ok()) {
+    births_ = *std::move(births);
+  } else {
+    LogError("no journal of births: a service that is started just before the daemon dies may be started anew",
+             {{"error", std::string(births.status().message())}});
+  }
 }
 
 void DaemonProcess::MakeLogs() {
@@ -312,6 +267,7 @@ absl::Status DaemonProcess::Start(Config config, std::vector<ConfigText> texts) 
     return status;
   }
   MakeLogs();
+  OpenBirths();
   checker_ = std::make_unique<Checker>();
   cgroups_ = CgroupRoot::Detect(fmt::format("{:x}", std::hash<std::string>()(paths_.socket)));
   LogInfo("cgroup", {{"path", cgroups_ != nullptr ? cgroups_->path() : "none"},
@@ -324,6 +280,7 @@ absl::Status DaemonProcess::Start(Config config, std::vector<ConfigText> texts) 
       loop_, files_, *logs_, *checker_, *store_,
       Supervisor::Options{.state_directory = paths_.state_directory,
                           .cgroups = cgroups_.get(),
+                          .births = births_.get(),
                           .descriptor_limit = descriptor_limit_,
                           .on_critical_failure =
                               [this](const std::string& why) {
@@ -332,8 +289,10 @@ absl::Status DaemonProcess::Start(Config config, std::vector<ConfigText> texts) 
                               }},
       std::move(config));
   reloader_ = std::make_unique<Reloader>(loop_, config_reader_, *supervisor_, options_.config_file,
-                                         [this](std::vector<ConfigText> now) { KeepAppliedConfig(std::move(now)); });
-  KeepAppliedConfig(std::move(texts));
+                                         [this](std::vector<ConfigText> now, std::function<void()> kept) {
+                                           KeepAppliedConfig(std::move(now), std::move(kept));
+                                         });
+  KeepAppliedConfig(std::move(texts), [] {});
   trial_ = std::make_unique<UpgradeTrial>(loop_, OwnProgram(), options_.config_file, paths_.applied_config);
   leave_timer_ = loop_.NewTimer([this] { MakeRoom(); });
   loop_.SetTurnEnd([this] {
@@ -346,19 +305,14 @@ absl::Status DaemonProcess::Start(Config config, std::vector<ConfigText> texts) 
   WatchSignals();
   supervisor_->RecordOwnEvent("supervisor_started", fmt::format("supervisord {} started, pid {}", kVersion, getpid()),
                               OwnCause());
-  supervisor_->Boot(TakeReaped());
+  FailPoint(FailPointId::kBootServed);
+  if (absl::Status status = supervisor_->Boot([this](pid_t pid) { return reaped_->Find(pid); }); !status.ok()) {
+    return status;
+  }
+  reaped_->Watch();
   after_boot_ = loop_.NewTimer([] { GiveBackMemory(); });
   after_boot_->ArmAfter(kSettled);
   return absl::OkStatus();
-}
-
-std::map<pid_t, WaitStatus> DaemonProcess::TakeReaped() {
-  std::map<pid_t, WaitStatus> reaped;
-  ReapedRecord record{};
-  while (options_.reaped_read_fd >= 0 && read(options_.reaped_read_fd, &record, sizeof(record)) == sizeof(record)) {
-    reaped.insert_or_assign(record.pid, WaitStatus::FromRaw(record.status));
-  }
-  return reaped;
 }
 
 void DaemonProcess::WatchSignals() {
@@ -375,13 +329,10 @@ void DaemonProcess::WatchSignals() {
     guardian_watch_ =
         loop_.WatchFd(guardian_fd_.get(), Loop::Interest::kRead, [this](Loop::Ready) { OnGuardianGone(); });
   }
-  if (options_.reaped_read_fd >= 0) {
-    reaped_watch_ = loop_.WatchFd(options_.reaped_read_fd, Loop::Interest::kRead, [this](Loop::Ready) {
-      for (const auto& [pid, status] : TakeReaped()) {
-        supervisor_->ReportExit(pid, status);
-      }
-    });
-  }
+  reaped_ = std::make_unique<ReapedExits>(
+      loop_, files_, options_.reaped_read_fd,
+      ReapedExits::Listener{.on_exit = [this](pid_t pid, WaitStatus status) { supervisor_->ReportExit(pid, status); },
+                            .is_awaited = [this](pid_t pid) { return supervisor_->HasProcess(pid); }});
 }
 
 // Supervision goes on without it; but whoever wants to signal us now needs our pid.
@@ -431,15 +382,16 @@ void DaemonProcess::BeginShutdown(const Cause& cause, int exit_code, ActionsDone
 }
 
 // For the next daemon of this guardian.
-void DaemonProcess::KeepAppliedConfig(std::vector<ConfigText> texts) {
+void DaemonProcess::KeepAppliedConfig(std::vector<ConfigText> texts, std::function<void()> kept) {
   const GlobalConfig& global = supervisor_->config().global;
   ConfigureDiagLog(global.log_file, LevelOf(global.log_level), options_.started_fd < 0).IgnoreError();
-  files_.Post([file = paths_.applied_config, texts = std::move(texts)] {
+  files_.Post([this, file = paths_.applied_config, texts = std::move(texts), kept = std::move(kept)] {
     if (const absl::Status status = WriteFileAtomically(file, FormatAppliedConfig(texts), 0600); !status.ok()) {
       LogError(
           "cannot keep the configuration in force: should the daemon die, the next one reads the files as they are",
           {{"error", std::string(status.message())}});
     }
+    loop_.Post(kept);
   });
 }
 
@@ -462,6 +414,7 @@ void DaemonProcess::BeginUpgrade(const Cause& cause, std::function<void(absl::St
       done(status);
       return;
     }
+    FailPoint(FailPointId::kUpgradeTried);
     supervisor_->RecordOwnEvent(
         "supervisor_stopped",
         fmt::format("supervisord {}, pid {}, makes room for {}; its services go on", kVersion, getpid(), OwnProgram()),
@@ -478,6 +431,7 @@ void DaemonProcess::MakeRoom() {
   files_.Finish();
   store_.reset();
   ShutdownDiagLog();
+  FailPoint(FailPointId::kUpgradeLeaving);
   _exit(kExitForUpgrade);
 }
 
@@ -485,7 +439,10 @@ int DaemonProcess::Run() {
   loop_.Run();
   // The log pump and the files worker tidy up while gRPC's threads end.
   supervisor_->ForgetAll();
-  files_.Post([file = paths_.applied_config] { unlink(file.c_str()); });
+  files_.Post([file = paths_.applied_config, births = paths_.births] {
+    unlink(file.c_str());
+    unlink(births.c_str());
+  });
   files_.Wake();
   rpc_->Shutdown();
   rpc_.reset();
@@ -508,6 +465,9 @@ int DaemonProcess::Run() {
 // Those that are empty: what a running service needs stays.
 void DaemonProcess::RemoveDirectories() {
   rmdir((paths_.state_directory + "/private").c_str());
+  if (births_ != nullptr && births_->left().empty()) {
+    unlink(paths_.births.c_str());
+  }
   rmdir(paths_.state_directory.c_str());
 }
 

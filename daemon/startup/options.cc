@@ -61,9 +61,10 @@ enum Option : int {
   kSupervisorStarted,
   kAppliedConfig,
   kProtocol,
+  kFailPoints,
 };
 
-constexpr std::array<option, 22> kOptions = {{
+constexpr std::array<option, 23> kOptions = {{
     {"config", required_argument, nullptr, 'c'},
     {"daemon", no_argument, nullptr, 'd'},
     {"stop", no_argument, nullptr, kStop},
@@ -86,6 +87,7 @@ constexpr std::array<option, 22> kOptions = {{
     {"internal-supervisor-started", required_argument, nullptr, kSupervisorStarted},
     {"internal-applied-config", required_argument, nullptr, kAppliedConfig},
     {"internal-protocol", required_argument, nullptr, kProtocol},
+    {"internal-fail-points", no_argument, nullptr, kFailPoints},
     {nullptr, 0, nullptr, 0},
 }};
 
@@ -213,6 +215,9 @@ absl::StatusOr<DaemonOptions> ParseDaemonOptions(int argc, char** argv) {
         break;
       case kDaemonProcess:
         options.command = Command::kDaemonProcess;
+        break;
+      case kFailPoints:
+        options.command = Command::kListFailPoints;
         break;
       case ':':
         status = UsageError(fmt::format("{} needs a value", argv[here]));

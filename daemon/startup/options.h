@@ -11,7 +11,18 @@ inline constexpr int kInternalProtocol = 1;
 
 // supervisord's command line.
 struct DaemonOptions {
-  enum class Command { kRun, kStop, kStatus, kCheck, kInitDb, kShowVersion, kShowHelp, kGuardian, kDaemonProcess };
+  enum class Command {
+    kRun,
+    kStop,
+    kStatus,
+    kCheck,
+    kInitDb,
+    kShowVersion,
+    kShowHelp,
+    kGuardian,
+    kDaemonProcess,
+    kListFailPoints
+  };
   Command command = Command::kRun;
   std::string config_file;  // absolute
   bool config_given = false;

@@ -4,6 +4,8 @@
 #include <utility>
 #include <vector>
 
+#include "common/errno_status.h"
+#include "common/fail_point.h"
 #include "common/time_format.h"
 #include "daemon/store/row_text.h"
 #include "daemon/store/schema.h"
@@ -32,6 +34,8 @@ constexpr char kInsertEvent[] =
     "CASE WHEN NOT json_valid(?5) OR json_type(?5) <> 'object' THEN "
     "  CASE WHEN ?6 IS NULL THEN json_object('text', ?5) ELSE json_object('text', ?5, 'actor', ?6) END "
     "WHEN ?6 IS NULL THEN ?5 ELSE json_set(?5, '$.actor', ?6) END)";
+constexpr char kFindEvent[] =
+    "SELECT id FROM supervisor_events WHERE timestamp = ?3 AND service_id = ?1 AND event_type = ?2 AND message = ?4";
 constexpr char kInsertMetrics[] =
     "INSERT INTO supervisor_metrics (service_id, timestamp, cpu_percent, memory_mb, health_status, response_time_ms) "
     "VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
@@ -65,6 +69,7 @@ absl::StatusOr<RowWriter> RowWriter::Prepare(SqliteDatabase& db) {
       {&writer.stop_service_, kStopService},
       {&writer.upsert_service_, kUpsertService},
       {&writer.ensure_service_, kEnsureService},
+      {&writer.find_event_, kFindEvent},
       {&writer.insert_event_, kInsertEvent},
       {&writer.insert_metrics_, kInsertMetrics},
       {&writer.delete_metrics_, kDeleteOldMetrics},
@@ -88,8 +93,12 @@ absl::StatusOr<BatchOutcome> RowWriter::Write(SqliteDatabase& db, StoreBatch& ba
   }
   BatchOutcome outcome;
   absl::Status status = WriteRows(db, batch, outcome);
+  if (const int error = FailPoint(FailPointId::kStoreWritten); error != 0 && status.ok()) {
+    status = ErrnoToStatus(error, "commit");
+  }
   if (status.ok()) {
     status = commit_.Run();
+    FailPoint(FailPointId::kStoreCommitted);
   }
   if (status.ok()) {
     return outcome;
@@ -195,6 +204,21 @@ absl::Status RowWriter::EnsureService(const std::string& id) {
 absl::Status RowWriter::InsertEvent(SqliteDatabase& db, EventRow& row) {
   if (absl::Status status = EnsureService(row.service_id); !status.ok()) {
     return status;
+  }
+  if (row.unless_there) {
+    const StatementReset reset(find_event_);
+    find_event_.Bind(1, row.service_id)
+        .Bind(2, row.event_type)
+        .Bind(3, FormatTimestamp(row.timestamp))
+        .Bind(4, WithValidUtf8(row.message));
+    const absl::StatusOr<bool> found = find_event_.Step();
+    if (!found.ok()) {
+      return found.status();
+    }
+    if (*found) {
+      row.id = find_event_.Int(0);
+      return absl::OkStatus();
+    }
   }
   insert_event_.Bind(1, row.service_id)
       .Bind(2, row.event_type)

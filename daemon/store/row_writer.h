@@ -53,6 +53,7 @@ class RowWriter {
   SqliteStatement stop_service_;
   SqliteStatement upsert_service_;
   SqliteStatement ensure_service_;
+  SqliteStatement find_event_;
   SqliteStatement insert_event_;
   SqliteStatement insert_metrics_;
   SqliteStatement delete_metrics_;

@@ -39,6 +39,11 @@ struct EventRow {
   std::string message;
   std::string details;
   std::string actor;
+  // Not of the table: what the caller knows it by, handed back with the committed row. 0: nothing.
+  uint64_t ticket = 0;
+  // An earlier daemon may have written it already: then nothing is done, and it counts as committed.
+  bool unless_there = false;
+  bool operator==(const EventRow&) const = default;
 };
 
 // A row of supervisor_metrics.

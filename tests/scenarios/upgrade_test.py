@@ -153,12 +153,14 @@ class Upgrade(Scenario):
             pid = daemon.pid("slow")
             daemon.ctl("start", "idle")
             kill(daemon.pid("idle"))
-            daemon.wait_state("idle", "backoff")
+            waits = daemon.wait_state("idle", "backoff")
             daemon.ctl("restart", "slow", "--no-wait")
             daemon.wait_log("slow", "asked")
             daemon.ctl("upgrade")
             daemon.wait_for("slow", lambda row: row["state"] == "running" and row["pid"] != pid, "the next instance")
-            daemon.wait_state("idle", "running")
+            after = daemon.status()["idle"]
+            for key in ("state", "reason", "exit_signal", "restart_count"):
+                self.assertEqual(after[key], waits[key], key)
 
     def test_another_socket_waits_for_the_next_start(self):
         with Upgradable({"web": sleeper()}) as daemon:

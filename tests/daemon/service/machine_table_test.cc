@@ -55,8 +55,8 @@ const std::vector<Column>& Columns() {
       {"limit", LimitExceeded{"too much"}},
       {"deadline", DeadlineReached{}},
       {"adopt", Adopted{42, true, 0, 0, {}}},
-      {"at rest", FoundAtRest{false, 0, 0}},
-      {"at rest!", FoundAtRest{true, 0, 0}},
+      {"at rest", FoundAtRest{.phase = Phase::kExited}},
+      {"at rest!", FoundAtRest{.phase = Phase::kFailed}},
   };
   return columns;
 }

@@ -336,12 +336,56 @@ TEST(Machine, AnAdoptedProcessGoesOn) {
 
 TEST(Machine, WhatHadComeToRestStaysAtRest) {
   MachineHarness machine;
-  machine.Send(FoundAtRest{.failed = false, .attempts = 0, .restart_count = 2});
+  machine.Send(FoundAtRest{.phase = Phase::kExited, .restart_count = 2, .reason = "exited with code 0"});
   EXPECT_EQ(StateOf(machine.state.phase), ServiceState::kExited);
   EXPECT_EQ(machine.state.restart_count, 2);
   EXPECT_TRUE(machine.actions.empty());
   machine.Start().Send(GateOpened{});
   EXPECT_EQ(machine.state.phase, Phase::kSpawning);
+}
+
+TEST(Machine, ABackoffGoesOnWhereTheLastDaemonLeftIt) {
+  MachineHarness machine;
+  machine.Send(FoundAtRest{.phase = Phase::kBackoff,
+                           .attempts = 2,
+                           .restart_count = 5,
+                           .last_exit = WaitStatus::Exited(7),
+                           .failure = "exited with code 7",
+                           .reason = "exited with code 7; restart 2 of 3",
+                           .wait = absl::Seconds(3)});
+  EXPECT_EQ(machine.state.phase, Phase::kBackoff);
+  EXPECT_EQ(machine.state.reason, "exited with code 7; restart 2 of 3");
+  EXPECT_TRUE(machine.actions.empty()) << "it was told by the last daemon";
+  EXPECT_EQ(NextDeadline(machine.state), machine.now + absl::Seconds(3));
+  machine.now += absl::Seconds(3);
+  machine.Send(DeadlineReached{});
+  EXPECT_EQ(machine.state.phase, Phase::kWaiting);
+  EXPECT_EQ(machine.state.restart_count, 6);
+  EXPECT_EQ(machine.state.attempts, 2);
+}
+
+TEST(Machine, WhyItWasStoppedIsKnownToTheNextDaemon) {
+  MachineHarness machine;
+  machine.Send(FoundAtRest{.last_exit = WaitStatus::Signaled(SIGTERM), .reason = "stopped by uid 0: maintenance"});
+  EXPECT_EQ(machine.state.phase, Phase::kStopped);
+  EXPECT_FALSE(machine.state.desired_up);
+  EXPECT_EQ(machine.state.reason, "stopped by uid 0: maintenance");
+}
+
+TEST(Machine, AnEndThatNoDaemonSawIsToldWithoutAnAdoption) {
+  MachineHarness machine;
+  machine.Send(Adopted{.pid = 42, .attempts = 1, .is_alive = false});
+  machine.Send(StopRequested{{.actor = "supervisor", .reason = {}}, false});
+  machine.Exit(WaitStatus::Exited(3));
+  EXPECT_EQ(machine.state.phase, Phase::kStopped);
+  EXPECT_THAT(machine.Recorded(), ElementsAre("stopped"));
+}
+
+TEST(Machine, ReadinessByUptimeCountsWhatWasUpBeforeTheAdoption) {
+  MachineHarness machine;
+  machine.config.readiness = {.type = ReadinessType::kUptime, .uptime = absl::Seconds(10), .timeout = absl::Minutes(1)};
+  machine.Send(Adopted{.pid = 42, .ready = false, .up_for = absl::Seconds(7)});
+  EXPECT_EQ(NextDeadline(machine.state), machine.now + absl::Seconds(3));
 }
 
 TEST(Machine, ARestartDuringAStartGivesTheOldAttemptItsOutcome) {

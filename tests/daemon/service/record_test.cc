@@ -1,6 +1,11 @@
 #include "daemon/service/record.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
+
+#include <csignal>
+
+#include "common/checksum.h"
 
 namespace supervisor {
 namespace {
@@ -21,13 +26,71 @@ InstanceRecord Sample() {
           .failed = true,
           .oom_events = 3,
           .oom_kills = 4,
-          .refused_forks = 5};
+          .refused_forks = 5,
+          .spawn = 9,
+          .last_restart_unix_ms = 1'790'000'000'456,
+          .last_exit = WaitStatus::Signaled(SIGSEGV, true),
+          .exit_untold = true,
+          .failure = "unhealthy: two\nlines\tand a tab, \"quoted\" \\ and \x01",
+          .reason = "gäve up",
+          .backoff_until_ms = 77,
+          .untold = {{.id = 0,
+                      .service_id = "",
+                      .event_type = "exited",
+                      .timestamp = absl::FromUnixMillis(1'790'000'000'789),
+                      .message = "killed by SIGSEGV\n",
+                      .details = "{\"pid\":4711,\"reason\":\"a\\tb\"}",
+                      .actor = "service"},
+                     {.id = 0,
+                      .service_id = "",
+                      .event_type = "stopped",
+                      .timestamp = absl::FromUnixMillis(1'790'000'000'790),
+                      .message = "",
+                      .details = "",
+                      .actor = ""}}};
 }
 
 TEST(Record, ReadsWhatItWrote) {
   const absl::StatusOr<InstanceRecord> record = ParseRecord(FormatRecord(Sample()));
   ASSERT_TRUE(record.ok()) << record.status();
   EXPECT_EQ(*record, Sample());
+}
+
+TEST(Record, EveryWayToEndIsReadBack) {
+  for (const WaitStatus& status : {WaitStatus::Exited(0), WaitStatus::Exited(255), WaitStatus::Signaled(SIGKILL),
+                                   WaitStatus::Signaled(SIGABRT, true), WaitStatus::Unknown()}) {
+    InstanceRecord record;
+    record.last_exit = status;
+    const absl::StatusOr<InstanceRecord> read = ParseRecord(FormatRecord(record));
+    ASSERT_TRUE(read.ok());
+    EXPECT_EQ(read->last_exit, status) << status.ToString();
+  }
+}
+
+std::string WithChecksum(const std::string& body) { return fmt::format("{}checksum {:016x}\n", body, Checksum(body)); }
+
+// What a daemon of version 0.1.0 wrote before it knew of all that is in a record today.
+TEST(Record, AnOlderOneIsRead) {
+  const absl::StatusOr<InstanceRecord> record =
+      ParseRecord(WithChecksum("supervisord-record 1\nboot_id 3f9b6c1e\nstopped_by_request 0\npid 4711\n"
+                               "start_ticks 99\nready 1\nattempts 2\nrestart_count 7\n"
+                               "started_unix_ms 1790000000123\n"));
+  ASSERT_TRUE(record.ok()) << record.status();
+  EXPECT_EQ(record->pid, 4711);
+  EXPECT_EQ(record->restart_count, 7);
+  EXPECT_EQ(record->spawn, 0u);
+  EXPECT_FALSE(record->last_exit.has_value());
+  EXPECT_TRUE(record->untold.empty());
+}
+
+TEST(Record, ANewerOneIsReadAsFarAsItIsUnderstood) {
+  const absl::StatusOr<InstanceRecord> record = ParseRecord(
+      WithChecksum("supervisord-record 2\nboot_id b\npid 4711\nmood cheerful\nlast_exit exited 3\nuntold\nuntold x\n"
+                   "last_word\n"));
+  ASSERT_TRUE(record.ok()) << record.status();
+  EXPECT_EQ(record->pid, 4711);
+  EXPECT_EQ(record->last_exit, WaitStatus::Exited(3));
+  EXPECT_TRUE(record->untold.empty());
 }
 
 TEST(Record, ATornOneIsRefusedWhereverItWasCut) {

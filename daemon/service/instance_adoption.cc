@@ -1,0 +1,313 @@
+#include <fmt/format.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/syscall.h>
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "common/atomic_file.h"
+#include "common/clock.h"
+#include "common/diag_log.h"
+#include "common/errno_status.h"
+#include "daemon/process/proc_fs.h"
+#include "daemon/service/instance.h"
+
+// How a new daemon takes an instance over from one that is gone: crashed, killed or replaced, at whatever moment.
+
+namespace supervisor {
+namespace {
+
+constexpr size_t kMostRecord = 1 << 20;
+
+bool WasOfThis(const BirthJournal::Left& birth, const ProcStat& stat) {
+  constexpr uint64_t kTicksFromThereToTheClone = 200;  // two seconds, on a machine that is very busy
+  return stat.start_ticks >= birth.plan.begun_ticks &&
+         stat.start_ticks - birth.plan.begun_ticks <= kTicksFromThereToTheClone;
+}
+
+// Waits, briefly, until a process that was cloned just before its daemon died has exec'd: it needs nobody for that.
+// Nothing where it has not, and then it is ended.
+std::optional<ProcStat> ExecedProcess(const BirthJournal::Left& birth, const std::string& mark) {
+  const UniqueFd pid_fd(static_cast<int>(syscall(SYS_pidfd_open, birth.note.pid, 0)));
+  if (!pid_fd) {
+    return std::nullopt;
+  }
+  constexpr int kRounds = 100;
+  constexpr int kRoundMs = 2;
+  for (int round = 0; round < kRounds; ++round) {
+    const std::optional<ProcStat> stat = ReadProcStat(birth.note.pid);
+    if (!stat || stat->is_dead() || !WasOfThis(birth, *stat)) {
+      return std::nullopt;
+    }
+    if (EnvironmentValue(birth.note.pid, ProcessTree::kMarkVariable) == mark) {
+      return stat;
+    }
+    pollfd ended{.fd = pid_fd.get(), .events = POLLIN, .revents = 0};
+    poll(&ended, 1, kRoundMs);
+  }
+  syscall(SYS_pidfd_send_signal, pid_fd.get(), SIGKILL, nullptr, 0);
+  return std::nullopt;
+}
+
+}  // namespace
+
+// A hook of the daemon before this one would run on beside the next of its kind. Known by its cgroup, or by its entry
+// among the births.
+void Instance::KillLeftHooks(const std::vector<BirthJournal::Left>& births) const {
+  constexpr int kMostRounds = 1000;
+  if (context_.cgroups != nullptr && !context_.cgroups->WasEmpty()) {
+    for (const char* what : {"pre_start", "post_start", "pre_stop", "post_stop", "stop"}) {
+      const std::unique_ptr<Cgroup> left = context_.cgroups->Find(fmt::format("{}#{}", id_, what));
+      for (int round = 0; round < kMostRounds && left != nullptr && left->Populated(); ++round) {
+        left->Kill();
+      }
+    }
+  }
+  for (const BirthJournal::Left& birth : births) {
+    const size_t hash = birth.plan.name.find('#');
+    const std::optional<ProcStat> stat = ReadProcStat(birth.note.pid);
+    if (hash == std::string::npos || birth.note.pid == 0 || (stat && !WasOfThis(birth, *stat))) {
+      continue;
+    }
+    ProcessTree tree(nullptr, tree_.mark() + birth.plan.name.substr(hash));
+    tree.SetSession(birth.note.pid);
+    for (int round = 0; round < kMostRounds && !tree.Empty(); ++round) {
+      tree.Kill();
+    }
+  }
+}
+
+// What is on disk; an empty one where there is none of this boot.
+InstanceRecord Instance::ReadRecord() {
+  const absl::StatusOr<std::string> text = ReadWholeFile(RecordPath(), kMostRecord);
+  if (!text.ok() && !absl::IsFailedPrecondition(text.status()) && !absl::IsOutOfRange(text.status())) {
+    return {};
+  }
+  absl::StatusOr<InstanceRecord> record = text.ok() ? ParseRecord(*text) : text.status();
+  if (!record.ok()) {
+    const std::string aside = RecordPath() + ".damaged";
+    rename(RecordPath().c_str(), aside.c_str());
+    const std::string message = fmt::format(
+        "its record is damaged and was set aside as {}: {}; what still runs of it is stopped before it is "
+        "started anew",
+        aside, std::string(record.status().message()));
+    LogError(message, {{"service", id_}});
+    context_.observer.OnRecord(*this, {.type = "failed",
+                                       .message = message,
+                                       .cause = {.actor = "supervisor", .reason = {}},
+                                       .exit = {},
+                                       .attempt = 0,
+                                       .delay = {}});
+    return {};
+  }
+  return record->boot_id == context_.boot_id ? *std::move(record) : InstanceRecord{};
+}
+
+void Instance::TellEnd(pid_t pid, const ReapedLookup& reaped) {
+  const WaitStatus status = reaped(pid).value_or(WaitStatus::Unknown());
+  ended_pid_ = pid;
+  context_.observer.OnRecord(*this, {.type = "exited",
+                                     .message = status.ToString(),
+                                     .cause = {.actor = "service", .reason = {}},
+                                     .exit = status,
+                                     .attempt = 0,
+                                     .delay = {}});
+}
+
+// Brings the record up to what was born since it was written: mostly nothing, and one process where the daemon died
+// between a clone and the next write.
+void Instance::FollowBirths(const ReapedLookup& reaped, const std::vector<BirthJournal::Left>& births,
+                            InstanceRecord& record) {
+  for (const BirthJournal::Left& birth : births) {
+    if (birth.plan.name != id_ || birth.plan.number < record.spawn || birth.note.pid == 0) {
+      continue;
+    }
+    const bool is_on_record = birth.plan.number == record.spawn;
+    if (!is_on_record) {
+      if (record.pid != 0) {
+        TellEnd(record.pid, reaped);
+      }
+      const std::optional<ProcStat> stat = ExecedProcess(birth, tree_.mark());
+      const bool ready_at_once = config_.readiness.type == ReadinessType::kExec;
+      record.boot_id = context_.boot_id;
+      record.stopped_by_request = false;
+      record.pid = birth.note.pid;
+      record.start_ticks = stat ? stat->start_ticks : 0;
+      record.ready = ready_at_once;
+      record.attempts = birth.plan.attempts;
+      record.restart_count = birth.plan.restart_count;
+      record.started_unix_ms = birth.plan.started_unix_ms;
+      record.watchdog_us = birth.plan.watchdog_us;
+      record.desired_up = true;
+      record.restarting = record.exited = record.failed = record.exit_untold = false;
+      record.spawn = birth.plan.number;
+    }
+    if (birth.note.failed_step != 0 && record.pid == birth.note.pid) {
+      LogWarning("the daemon before this one died while it started the service, and that failed: it is tried again",
+                 {{"service", id_}, {"error", ErrnoText(birth.note.error)}});
+      record.pid = 0;
+      record.backoff_until_ms = record.restart_count > 0 ? 1 : 0;
+    }
+  }
+}
+
+Adopted Instance::AdoptedOf(const InstanceRecord& record) const {
+  return {.pid = record.pid,
+          .ready = record.ready,
+          .attempts = record.attempts,
+          .restart_count = record.restart_count,
+          .watchdog = absl::Microseconds(record.watchdog_us),
+          .up_for = std::max(WallNow() - absl::FromUnixMillis(record.started_unix_ms), absl::ZeroDuration())};
+}
+
+absl::Status Instance::Adopt(const ReapedLookup& reaped, const std::vector<BirthJournal::Left>& births) {
+  if (context_.cgroups != nullptr) {
+    tree_.SetCgroup(context_.cgroups->Find(id_));
+  }
+  if (tree_.cgroup() != nullptr) {
+    ApplyLimits();
+  }
+  InstanceRecord record = ReadRecord();
+  written_ = record;
+  for (EventRow& row : record.untold) {
+    row.service_id = id_;
+    row.unless_there = true;
+    context_.observer.OnUntold(*this, std::move(row));
+  }
+  record.untold.clear();
+  FollowBirths(reaped, births, record);
+  launches_ = record.spawn;
+  stopped_by_request_ = record.stopped_by_request;
+  was_wanted_ = record.desired_up;
+  if (record.last_restart_unix_ms != 0) {
+    last_restart_ = absl::FromUnixMillis(record.last_restart_unix_ms);
+  }
+  limits_.ResumeRun(
+      {.memory = {.oom = record.oom_events, .oom_kill = record.oom_kills}, .refused_forks = record.refused_forks});
+  if (record.pid != 0) {
+    absl::StatusOr<std::unique_ptr<ChildProcess>> child =
+        ChildProcess::Adopt(context_.loop, record.pid, record.start_ticks, ObserveChild());
+    if (child.ok()) {
+      KillLeftHooks(births);
+      Resume(record, *std::move(child));
+      return absl::OkStatus();
+    }
+    // Any other trouble than its absence says nothing about it; and to start a second one would be worse than to wait.
+    if (!absl::IsNotFound(child.status())) {
+      return {child.status().code(),
+              fmt::format("cannot take over {}: {}", id_, std::string(child.status().message()))};
+    }
+    // What it started may have outlived it.
+    tree_.SetSession(record.pid);
+    tree_.Reaped(record.pid);
+    ended_pid_ = record.pid;
+    GoOnAfter(record, reaped(record.pid).value_or(WaitStatus::Unknown()));
+  } else if (record.exit_untold && record.last_exit) {
+    GoOnAfter(record, *record.last_exit);
+  } else {
+    Rest(record);
+  }
+  KillLeftHooks(births);
+  // Whatever is left without a record that accounts for it would be a second one beside what we start.
+  for (int round = 0; round < 1000 && !tree_.Empty(); ++round) {
+    tree_.Kill();
+  }
+  return absl::OkStatus();
+}
+
+// It runs.
+void Instance::Resume(const InstanceRecord& record, std::unique_ptr<ChildProcess> child) {
+  child_ = std::move(child);
+  execed_ = true;
+  const Adopted adopted = AdoptedOf(record);
+  watchdog_ = adopted.watchdog;
+  started_ = absl::FromUnixMillis(record.started_unix_ms);
+  tree_.SetSession(record.pid);
+  if (const std::optional<ProcStat> stat = ReadProcStat(record.pid)) {
+    tree_.AddSession(stat->session);  // another than its own where the service has named its main process
+  }
+  ReopenLogs();
+  Enqueue(adopted);
+  BeginHealth(!record.ready && config_.readiness.type == ReadinessType::kHealthCheck);
+  if (record.restarting) {
+    Enqueue(RestartRequested{{.actor = "supervisor", .reason = "its restart was under way when the daemon died"}});
+  } else if (record.stopped_by_request) {
+    Enqueue(StopRequested{{.actor = "supervisor", .reason = "it was being stopped when the daemon died"}, false});
+  }
+}
+
+// It ended while no daemon was there to see it, or none that could tell.
+void Instance::GoOnAfter(const InstanceRecord& record, const WaitStatus& status) {
+  Adopted adopted = AdoptedOf(record);
+  adopted.is_alive = false;
+  ReopenLogs();  // for what it wrote last
+  Enqueue(adopted);
+  if (record.restarting) {
+    Enqueue(RestartRequested{{.actor = "supervisor", .reason = "its restart was under way when the daemon died"}});
+  } else if (record.stopped_by_request) {
+    Enqueue(StopRequested{{.actor = "supervisor", .reason = "it was being stopped when the daemon died"}, false});
+  }
+  Enqueue(ProcessExited{status, true, WhyItEnded(status)});
+}
+
+// Nothing of it runs.
+void Instance::Rest(const InstanceRecord& record) {
+  if (record.boot_id.empty()) {
+    return;
+  }
+  const absl::Duration wait = absl::Milliseconds(record.backoff_until_ms) - SinceBoot();
+  Phase phase = Phase::kStopped;
+  if (record.exited) {
+    phase = Phase::kExited;
+  } else if (record.failed) {
+    phase = Phase::kFailed;
+  } else if (record.backoff_until_ms != 0 && record.desired_up) {
+    phase = Phase::kBackoff;
+  }
+  Enqueue(FoundAtRest{.phase = phase,
+                      .attempts = record.attempts,
+                      .restart_count = record.restart_count,
+                      .last_exit = record.last_exit,
+                      .failure = record.failure,
+                      .reason = record.reason,
+                      .wait = std::max(wait, absl::ZeroDuration())});
+}
+
+void Instance::ReopenLogs() {
+  WithIdentity([this](absl::StatusOr<ServiceIdentity> identity) {
+    if (identity.ok()) {
+      identity_ = *std::move(identity);
+    }
+    if (child_ != nullptr && WantsNotifications(watchdog_)) {
+      if (const absl::Status status = OpenNotifySocket(BaseRequest(config_.run).credentials); !status.ok()) {
+        LogError("cannot hear what the adopted service says of itself",
+                 {{"service", id_}, {"error", std::string(status.message())}});
+      }
+    }
+    const auto keep = [this, alive = std::weak_ptr<bool>(alive_)](bool is_stderr) {
+      return [this, alive, is_stderr, &loop = context_.loop](absl::StatusOr<UniqueFd> fd) {
+        auto held = std::make_shared<absl::StatusOr<UniqueFd>>(std::move(fd));
+        loop.Post([this, alive, is_stderr, held] {
+          if (!alive.expired() && held->ok()) {
+            (is_stderr ? stderr_fd_ : stdout_fd_) = std::move(**held);
+          }
+        });
+      };
+    };
+    context_.logs.OpenAsync(stdout_stream(), StreamOptions(false), keep(false));
+    if (config_.logs.stderr_mode == StderrMode::kSeparate) {
+      context_.logs.OpenAsync(stderr_stream(), StreamOptions(true), keep(true));
+    }
+  });
+}
+
+void Instance::ReportExit(pid_t reaped, WaitStatus status) {
+  if (child_ != nullptr && child_->pid() == reaped) {
+    child_->ReportExit(status);
+  }
+}
+
+}  // namespace supervisor
