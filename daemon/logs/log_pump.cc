@@ -23,14 +23,14 @@ constexpr absl::Duration kDrainAtClose = absl::Seconds(1);
 
 class LogPump::Impl {
  public:
-  explicit Impl(TroubleCallback on_trouble)
+  Impl(TroubleCallback on_trouble, FifoCallback on_fifo)
       : directories_(loop_,
                      [this](int directory, const std::string& name) {
                        for (const auto& [unused, stream] : streams_) {
                          stream->NameGone(directory, name);
                        }
                      }),
-        around_{loop_, peek_, directories_, compressor_, std::move(on_trouble)} {
+        around_{loop_, peek_, directories_, compressor_, std::move(on_trouble), std::move(on_fifo)} {
     // Signals are for the main thread; and SIGXFSZ must not end us before EFBIG is seen.
     sigset_t all;
     sigset_t before;
@@ -166,7 +166,8 @@ class LogPump::Impl {
   std::thread thread_;
 };
 
-LogPump::LogPump(TroubleCallback on_trouble) : impl_(std::make_unique<Impl>(std::move(on_trouble))) {}
+LogPump::LogPump(TroubleCallback on_trouble, FifoCallback on_fifo)
+    : impl_(std::make_unique<Impl>(std::move(on_trouble), std::move(on_fifo))) {}
 
 LogPump::~LogPump() = default;
 

@@ -16,7 +16,7 @@ namespace supervisor {
 // Captures the services' output: one thread moves bytes from each service's FIFO to its log file with splice(2), so a
 // byte is always in the pipe or in the file and never only in this process, which may be killed at any time.
 //
-// What waits in a FIFO lives as long as anybody has it open: the service or this process.
+// What waits in a FIFO lives as long as anybody has it open: the service, this process, or whoever on_fifo gives it to.
 //
 // Names: a "stream" is one FIFO and the file it goes to, such as "web" (stdout, merged) or "web.err".
 
@@ -48,7 +48,10 @@ class LogPump {
   // most once a millisecond a stream. Must not block.
   using GrowthCallback = std::function<void(const std::string& stream)>;
 
-  explicit LogPump(TroubleCallback on_trouble);
+  // Called on the pump's thread with each FIFO that was opened, by its path, and with -1 when it was removed.
+  using FifoCallback = std::function<void(const std::string& path, int fd)>;
+
+  explicit LogPump(TroubleCallback on_trouble, FifoCallback on_fifo = nullptr);
   ~LogPump();  // drains what is in the pipes (bounded to 1 s), ends the thread; the FIFOs stay for the next daemon
   LogPump(const LogPump&) = delete;
   LogPump& operator=(const LogPump&) = delete;

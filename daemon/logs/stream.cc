@@ -40,7 +40,7 @@ LogStream::Opened LogStream::Open(const LogStreamOptions& options, absl::Status&
   if (fifo_ && fifo_->path() != options.fifo_path) {
     Drain(MonotonicNow() + kDrainTime);
     watch_.reset();
-    fifo_->Remove();
+    RemoveFifo();
     fifo_.reset();
   }
   if (!fifo_) {
@@ -50,6 +50,9 @@ LogStream::Opened LogStream::Open(const LogStreamOptions& options, absl::Status&
       return Opened::kNoFifo;
     }
     fifo_ = std::make_unique<Fifo>(*std::move(opened));
+    if (around_.on_fifo) {
+      around_.on_fifo(fifo_->path(), fifo_->read_end());
+    }
     capacity_ = fifo_->Capacity();
     if (capacity_ > kIdleCapacity) {
       shrink_timer_->ArmAfter(kShrinkAfter);
@@ -90,7 +93,12 @@ LogStream::Opened LogStream::Open(const LogStreamOptions& options, absl::Status&
 
 absl::StatusOr<UniqueFd> LogStream::NewWriteEnd() const { return fifo_->NewWriteEnd(); }
 
-void LogStream::RemoveFifo() const { fifo_->Remove(); }
+void LogStream::RemoveFifo() const {
+  fifo_->Remove();
+  if (around_.on_fifo) {
+    around_.on_fifo(fifo_->path(), -1);
+  }
+}
 
 void LogStream::WatchFifo() {
   if (!watch_) {

@@ -41,6 +41,7 @@ class LogStream : public std::enable_shared_from_this<LogStream> {
     DirectoryWatch& directories;
     Compressor& compressor;
     LogPump::TroubleCallback on_trouble;
+    LogPump::FifoCallback on_fifo;
   };
 
   LogStream(Surroundings& surroundings, std::string name, std::shared_ptr<SharedStats> shared,

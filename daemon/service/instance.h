@@ -18,6 +18,7 @@
 #include "daemon/loop/worker.h"
 #include "daemon/process/birth_journal.h"
 #include "daemon/process/cgroup.h"
+#include "daemon/process/held_descriptors.h"
 #include "daemon/process/process_tree.h"
 #include "daemon/process/spawn.h"
 #include "daemon/process/usage.h"
@@ -56,6 +57,7 @@ struct InstanceContext {
   Checker& checker;
   const CgroupRoot* cgroups;  // null: no cgroup v2 that we may use
   BirthJournal* births;       // null: none could be made
+  HeldDescriptors* held;
   InstanceObserver& observer;
   std::string state_directory;
   std::string log_directory;
@@ -154,6 +156,8 @@ class Instance {
   absl::StatusOr<absl::Duration> WatchdogOf(const Environment& environment) const;
   bool WantsNotifications(absl::Duration watchdog) const;
   absl::Status OpenNotifySocket(const std::optional<SpawnRequest::Credentials>& credentials);
+  absl::Status ResumeNotifySocket();
+  std::string NotifyPath() const;
   void ReopenLogs();
   void FailStart(const std::string& why);
   ChildProcess::Observer ObserveChild();

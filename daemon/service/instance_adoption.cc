@@ -281,8 +281,8 @@ void Instance::ReopenLogs() {
     if (identity.ok()) {
       identity_ = *std::move(identity);
     }
-    if (child_ != nullptr && WantsNotifications(watchdog_)) {
-      if (const absl::Status status = OpenNotifySocket(BaseRequest(config_.run).credentials); !status.ok()) {
+    if (child_ != nullptr && notify_ == nullptr && WantsNotifications(watchdog_)) {
+      if (const absl::Status status = ResumeNotifySocket(); !status.ok()) {
         LogError("cannot hear what the adopted service says of itself",
                  {{"service", id_}, {"error", std::string(status.message())}});
       }

@@ -42,15 +42,32 @@ bool Instance::WantsNotifications(absl::Duration watchdog) const {
 }
 
 absl::Status Instance::OpenNotifySocket(const std::optional<SpawnRequest::Credentials>& credentials) {
+  const std::string path = NotifyPath();
   absl::StatusOr<std::unique_ptr<NotifySocket>> socket =
-      NotifySocket::Open(context_.loop, fmt::format("{}/{}.notify", context_.state_directory, id_),
-                         credentials ? credentials->uid : geteuid(),
+      NotifySocket::Open(context_.loop, path, credentials ? credentials->uid : geteuid(),
                          [this](const Notification& notification) { OnNotification(notification); });
   if (!socket.ok()) {
     return socket.status();
   }
   notify_ = *std::move(socket);
   strangers_told_ = false;
+  if (const absl::Status status = context_.held->Keep(path, notify_->fd()); !status.ok()) {
+    LogWarning("what the service says of itself is lost while there is no daemon",
+               {{"service", id_}, {"error", std::string(status.message())}});
+  }
+  return absl::OkStatus();
+}
+
+std::string Instance::NotifyPath() const { return fmt::format("{}/{}.notify", context_.state_directory, id_); }
+
+// For an adopted process: where it has spoken to all the while.
+absl::Status Instance::ResumeNotifySocket() {
+  UniqueFd held = context_.held->TakeSocket(NotifyPath());
+  if (!held) {
+    return OpenNotifySocket(BaseRequest(config_.run).credentials);
+  }
+  notify_ = NotifySocket::Resume(context_.loop, NotifyPath(), std::move(held),
+                                 [this](const Notification& notification) { OnNotification(notification); });
   return absl::OkStatus();
 }
 

@@ -94,6 +94,11 @@ absl::StatusOr<std::unique_ptr<NotifySocket>> NotifySocket::Open(Loop& loop, con
       (owner != geteuid() && chown(path.c_str(), owner, static_cast<gid_t>(-1)) != 0)) {
     return ErrnoToStatus(errno, fmt::format("notify socket {}", path));
   }
+  return Resume(loop, path, std::move(fd), std::move(callback));
+}
+
+std::unique_ptr<NotifySocket> NotifySocket::Resume(Loop& loop, const std::string& path, UniqueFd fd,
+                                                   std::function<void(const Notification&)> callback) {
   std::unique_ptr<NotifySocket> notify(new NotifySocket(path, std::move(fd), std::move(callback)));
   notify->watch_ =
       loop.WatchFd(notify->fd_.get(), Loop::Interest::kRead, [raw = notify.get()](Loop::Ready) { raw->Receive(); });

@@ -40,11 +40,15 @@ class NotifySocket {
  public:
   static absl::StatusOr<std::unique_ptr<NotifySocket>> Open(Loop& loop, const std::string& path, uid_t owner,
                                                             std::function<void(const Notification&)> callback);
+  // One that an earlier daemon has opened, with what was said meanwhile.
+  static std::unique_ptr<NotifySocket> Resume(Loop& loop, const std::string& path, UniqueFd fd,
+                                              std::function<void(const Notification&)> callback);
   ~NotifySocket();
   NotifySocket(const NotifySocket&) = delete;
   NotifySocket& operator=(const NotifySocket&) = delete;
 
   const std::string& path() const { return path_; }
+  int fd() const { return fd_.get(); }
   // Takes in what has been sent so far, without waiting for the loop to tell of it.
   void Receive();
 

@@ -73,6 +73,7 @@ Supervisor::Supervisor(Loop& loop, Worker& files, LogPump& logs, Checker& checke
                .checker = checker,
                .cgroups = options_.cgroups,
                .births = options_.births,
+               .held = options_.held,
                .observer = *this,
                .state_directory = options_.state_directory,
                .log_directory = config_.global.log_directory,

@@ -42,6 +42,7 @@ class Supervisor final : private InstanceObserver {
     std::string state_directory;
     const CgroupRoot* cgroups = nullptr;
     BirthJournal* births = nullptr;
+    HeldDescriptors* held = nullptr;
     rlimit descriptor_limit{};  // what services get where they name no max_open_files
     // A critical service has failed and the configuration wants the daemon to end.
     std::function<void(const std::string& why)> on_critical_failure;

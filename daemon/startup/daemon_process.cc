@@ -129,6 +129,7 @@ class DaemonProcess {
   std::unique_ptr<BirthJournal> births_;
   Worker files_{Worker::Waking::kWhenTold};
   Worker config_reader_;
+  std::unique_ptr<HeldDescriptors> held_;
   std::unique_ptr<LogPump> logs_;
   std::unique_ptr<Checker> checker_;
   std::unique_ptr<Supervisor> supervisor_;
@@ -203,13 +204,21 @@ void DaemonProcess::OpenBirths() {
 }
 
 void DaemonProcess::MakeLogs() {
-  logs_ = std::make_unique<LogPump>([](const std::string& stream, const std::string& error,
-                                       const LogStreamStats& stats) {
+  held_ = std::make_unique<HeldDescriptors>(options_.held_send_fd, options_.held_receive_fd);
+  const auto on_trouble = [](const std::string& stream, const std::string& error, const LogStreamStats& stats) {
     if (error.empty()) {
       LogInfo("output is captured again", {{"stream", stream}, {"dropped_bytes", std::to_string(stats.dropped_bytes)}});
     } else {
       LogError("output can't be captured",
                {{"stream", stream}, {"error", error}, {"dropped_bytes", std::to_string(stats.dropped_bytes)}});
+    }
+  };
+  logs_ = std::make_unique<LogPump>(on_trouble, [held = held_.get()](const std::string& fifo, int fd) {
+    if (fd < 0) {
+      held->Forget(fifo);
+    } else if (const absl::Status status = held->Keep(fifo, fd); !status.ok()) {
+      LogWarning("what a service writes last is lost if it ends while there is no daemon",
+                 {{"fifo", fifo}, {"error", std::string(status.message())}});
     }
   });
 }
@@ -281,6 +290,7 @@ absl::Status DaemonProcess::Start(Config config, std::vector<ConfigText> texts) 
       Supervisor::Options{.state_directory = paths_.state_directory,
                           .cgroups = cgroups_.get(),
                           .births = births_.get(),
+                          .held = held_.get(),
                           .descriptor_limit = descriptor_limit_,
                           .on_critical_failure =
                               [this](const std::string& why) {

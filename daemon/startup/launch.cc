@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "common/atomic_file.h"
@@ -18,6 +19,7 @@
 #include "common/paths.h"
 #include "daemon/config/load.h"
 #include "daemon/guardian/guardian.h"
+#include "daemon/process/held_descriptors.h"
 #include "daemon/startup/daemon_process.h"
 #include "daemon/startup/lock.h"
 #include "daemon/startup/upgrade.h"
@@ -95,7 +97,9 @@ std::vector<std::string> InternalArguments(const char* role, const DaemonOptions
           fmt::format("--internal-supervisor-started={}", options.supervisor_started_unix_ms),
           fmt::format("--internal-reaped-read-fd={}", options.reaped_read_fd),
           fmt::format("--internal-reaped-write-fd={}", options.reaped_write_fd),
-          fmt::format("--internal-ready-fd={}", options.ready_fd)};
+          fmt::format("--internal-ready-fd={}", options.ready_fd),
+          fmt::format("--internal-held-send-fd={}", options.held_send_fd),
+          fmt::format("--internal-held-receive-fd={}", options.held_receive_fd)};
 }
 
 }  // namespace
@@ -162,8 +166,12 @@ int LaunchSupervisor(const DaemonOptions& given) {
 
 namespace {
 
-// What every daemon and the next guardian inherit: the pipe for exit codes and the eventfd of readiness.
+// What every daemon and the next guardian inherit: the pipe for exit codes, the eventfd of readiness, and where
+// descriptors are held (which an older guardian may not have made; without it nothing is held, and that is all).
 bool OpenGuardianDescriptors(DaemonOptions& options) {
+  if (options.held_send_fd < 0) {
+    std::tie(options.held_send_fd, options.held_receive_fd) = HeldDescriptors::MakePair();
+  }
   if (options.reaped_write_fd >= 0) {
     return true;  // it takes the place of another
   }

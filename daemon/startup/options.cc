@@ -62,9 +62,11 @@ enum Option : int {
   kAppliedConfig,
   kProtocol,
   kFailPoints,
+  kHeldSendFd,
+  kHeldReceiveFd,
 };
 
-constexpr std::array<option, 23> kOptions = {{
+constexpr std::array<option, 25> kOptions = {{
     {"config", required_argument, nullptr, 'c'},
     {"daemon", no_argument, nullptr, 'd'},
     {"stop", no_argument, nullptr, kStop},
@@ -81,6 +83,8 @@ constexpr std::array<option, 23> kOptions = {{
     {"internal-reaped-read-fd", required_argument, nullptr, kReapedReadFd},
     {"internal-reaped-write-fd", required_argument, nullptr, kReapedWriteFd},
     {"internal-ready-fd", required_argument, nullptr, kReadyFd},
+    {"internal-held-send-fd", required_argument, nullptr, kHeldSendFd},
+    {"internal-held-receive-fd", required_argument, nullptr, kHeldReceiveFd},
     {"internal-started-fd", required_argument, nullptr, kStartedFd},
     {"internal-guardian-pid", required_argument, nullptr, kGuardianPid},
     {"internal-socket", required_argument, nullptr, kSocket},
@@ -131,6 +135,12 @@ bool TakeInternal(int choice, DaemonOptions& options) {
       return true;
     case kReadyFd:
       options.ready_fd = Number(optarg);
+      return true;
+    case kHeldSendFd:
+      options.held_send_fd = Number(optarg);
+      return true;
+    case kHeldReceiveFd:
+      options.held_receive_fd = Number(optarg);
       return true;
     case kStartedFd:
       options.started_fd = Number(optarg);

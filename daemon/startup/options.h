@@ -32,7 +32,9 @@ struct DaemonOptions {
   int lock_fd = -1;
   int reaped_read_fd = -1;
   int reaped_write_fd = -1;
-  int ready_fd = -1;    // eventfd, to the guardian
+  int ready_fd = -1;      // eventfd, to the guardian
+  int held_send_fd = -1;  // see daemon/process/held_descriptors.h
+  int held_receive_fd = -1;
   int started_fd = -1;  // pipe, to whoever waits for --daemon; "ok" or the error
   std::string socket;   // to the guardian, which tidies up beside it, and to the daemon, whose state lies there
   std::string
