@@ -163,10 +163,12 @@ class ChildProcessImpl final : public ChildProcess {
     AskKernel();
   }
 
-  // Who has neither a parent of ours nor a guardian that tells: the kernel itself keeps the wait status as long as the
-  // pidfd, once the process was reaped (PIDFD_GET_INFO, Linux 6.15).
+  // Where no guardian tells, the kernel itself does: of a zombie, and, once somebody has reaped it, as long as we hold
+  // the pidfd (PIDFD_GET_INFO, Linux 6.15).
   void AskKernel() {
-    if (const std::optional<WaitStatus> status = ExitOfReaped(pid_fd_->get())) {
+    if (const std::optional<int> zombie = ReadZombieStatus(pid_, start_ticks_)) {
+      Exited(WaitStatus::FromRaw(*zombie));
+    } else if (const std::optional<WaitStatus> status = ExitOfReaped(pid_fd_->get())) {
       Exited(*status);
     } else if (MonotonicNow() >= report_until_) {
       Exited(WaitStatus::Unknown());

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cstdlib>
 #include <filesystem>
 #include <set>
 #include <string>
@@ -133,6 +134,10 @@ std::optional<ProcStat> ParseProcStat(std::string_view text) {
       !SkipFields(text, 6) || !TakeNumber(text, stat.start_ticks) || !SkipFields(text, 1) || !TakeNumber(text, rss)) {
     return std::nullopt;
   }
+  // Field 52, the last one; not there before Linux 3.5.
+  if (!SkipFields(text, 27) || !TakeNumber(text, stat.exit_status)) {
+    stat.exit_status = 0;
+  }
   stat.cpu_ticks = user_ticks + system_ticks;
   stat.rss_pages = rss > 0 ? static_cast<uint64_t>(rss) : 0;
   return stat;
@@ -141,6 +146,43 @@ std::optional<ProcStat> ParseProcStat(std::string_view text) {
 std::optional<ProcStat> ReadProcStat(pid_t pid) {
   constexpr size_t kEnough = 2048;
   return ParseProcStat(ReadFile(fmt::format("/proc/{}/stat", pid), kEnough));
+}
+
+namespace {
+
+// The rest of "Uid:\t1 1 1 1\n" in /proc/PID/status, and of the others that are so written.
+std::string StatusField(const std::string& pid, const std::string& name) {
+  constexpr size_t kEnough = 8192;
+  const std::string status = "\n" + ReadFile(fmt::format("/proc/{}/status", pid), kEnough);
+  const size_t at = status.find(fmt::format("\n{}:", name));
+  if (at == std::string::npos) {
+    return {};
+  }
+  const size_t begin = at + name.size() + 2;
+  return status.substr(begin, status.find('\n', begin) - begin);
+}
+
+// As ptrace_may_access (kernel/ptrace.c) decides of a process without memory.
+bool MayKnowStatus(pid_t pid) {
+  constexpr unsigned kCapSysPtrace = 19;
+  const std::string capabilities = StatusField("self", "CapEff");
+  if ((std::strtoull(capabilities.c_str(), nullptr, 16) >> kCapSysPtrace & 1) != 0) {
+    return true;
+  }
+  const auto all = [pid](const char* name, unsigned id) {
+    return StatusField(std::to_string(pid), name).starts_with(fmt::format("\t{0}\t{0}\t{0}\t", id));
+  };
+  return all("Uid", geteuid()) && all("Gid", getegid());
+}
+
+}  // namespace
+
+std::optional<int> ReadZombieStatus(pid_t pid, uint64_t start_ticks) {
+  const std::optional<ProcStat> stat = ReadProcStat(pid);
+  if (!stat || stat->state != 'Z' || stat->start_ticks != start_ticks) {
+    return std::nullopt;
+  }
+  return stat->exit_status != 0 || MayKnowStatus(pid) ? std::optional(stat->exit_status) : std::nullopt;
 }
 
 std::vector<ProcStat> ReadAllProcesses() {

@@ -25,6 +25,7 @@ struct ProcStat {
   uint64_t cpu_ticks = 0;    // user and system
   uint64_t start_ticks = 0;  // since boot: with the pid it identifies a process for good
   uint64_t rss_pages = 0;
+  int exit_status = 0;  // of one that is_dead, as wait(2) has it; 0 too where this process may not know
 
   bool is_dead() const { return state == 'Z' || state == 'X' || state == 'x'; }
 };
@@ -34,6 +35,10 @@ std::optional<ProcStat> ParseProcStat(std::string_view text);
 
 // Nothing when there is no such process.
 std::optional<ProcStat> ReadProcStat(pid_t pid);
+
+// The wait status of a zombie that is not ours to reap, which the process of that pid and start time is. Nothing where
+// it is none, or where the kernel does not tell us: to whom it shows zero in any case (ptrace(2), PTRACE_MODE_READ).
+std::optional<int> ReadZombieStatus(pid_t pid, uint64_t start_ticks);
 
 // A time since boot as start_ticks counts it.
 uint64_t ClockTicks(absl::Duration time);

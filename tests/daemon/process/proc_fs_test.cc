@@ -1,6 +1,8 @@
 #include "daemon/process/proc_fs.h"
 
 #include <gtest/gtest.h>
+#include <spawn.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <string>
@@ -30,6 +32,23 @@ TEST(ProcStat, WhatIsNoneIsRefused) {
   for (const char* text : {"", "42", "42 (sh)", "42 (sh) S", "42 (sh) S 1 2", "x (sh) S 1 2 3", "\n"}) {
     EXPECT_FALSE(ParseProcStat(text).has_value()) << text;
   }
+}
+
+TEST(ProcStat, AZombieTellsHowItEnded) {
+  std::string script = "exit 7";
+  std::string shell = "/bin/sh";
+  std::string option = "-c";
+  char* const argv[] = {shell.data(), option.data(), script.data(), nullptr};
+  pid_t pid = 0;
+  ASSERT_EQ(posix_spawn(&pid, "/bin/sh", nullptr, nullptr, argv, environ), 0);
+  siginfo_t info{};
+  ASSERT_EQ(waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOWAIT), 0);
+  const uint64_t start_ticks = ReadProcStat(pid)->start_ticks;
+  EXPECT_EQ(ReadZombieStatus(pid, start_ticks), 7 << 8);
+  EXPECT_EQ(ReadZombieStatus(pid, start_ticks + 1), std::nullopt) << "another process of that pid";
+  waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED);
+  EXPECT_EQ(ReadZombieStatus(pid, start_ticks), std::nullopt);
+  EXPECT_EQ(ReadZombieStatus(getpid(), ReadProcStat(getpid())->start_ticks), std::nullopt) << "it lives";
 }
 
 TEST(ProcStat, OfThisProcess) {

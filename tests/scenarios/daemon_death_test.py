@@ -1,0 +1,372 @@
+"""The daemon dies, at random moments and at named ones; afterwards everything is as if it had not.
+
+Services start, stop, crash and write numbered lines all the while. Each keeps a ledger of its own: a line when it
+begins and one before it ends, written with one write(2) to a file that no supervisor touches. In the end the ledgers
+must agree with what the daemon says: one live process of each instance that should run and none of the others, each
+end in the events once, with its code, each byte in the logs.
+
+    SCENARIO_KILLS=1000      so many kills at random moments, rather than a few
+    SCENARIO_SEED=...        the same choices again (the moments are not the same)
+
+Named moments (common/fail_point.h) are in the sanitizer and debug builds alone.
+"""
+
+import collections
+import contextlib
+import json
+import os
+import pathlib
+import random
+import re
+import subprocess
+import time
+import unittest
+
+from harness import (
+    DONE,
+    SCALE,
+    SUPERVISORD,
+    Daemon,
+    Scenario,
+    is_alive,
+    kill,
+    main,
+    python,
+    shell,
+    sleeper,
+    wait_until,
+)
+
+KILLS = int(os.environ.get("SCENARIO_KILLS", "25"))
+SEED = os.environ.get("SCENARIO_SEED") or str(random.randrange(1 << 32))
+
+# Ledger lines: "begin PID" and "end PID CODE"; a negative code is a signal. Asked to stop it ends with 40.
+ACTOR = """
+import os, random, signal, sys, time
+name, ledger, mode = sys.argv[1:4]
+book = os.open(ledger, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+pid = os.getpid()
+def end(code):
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    os.write(1, b'last words of %d\\n' % pid)
+    os.write(book, b'end %d %d\\n' % (pid, code))
+    if code < 0:
+        os.kill(pid, -code)
+    os._exit(code)
+signal.signal(signal.SIGTERM, lambda *_: end(40))
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+os.write(book, b'begin %d\\n' % pid)
+os.write(1, b'first words of %d\\n' % pid)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+if mode == 'crash':
+    time.sleep(random.choice([0, 0, 0.001, 0.01, 0.1, 0.3]))
+    end(random.choice([0, 1, 2, 3, 77, 255, -signal.SIGKILL, -signal.SIGSEGV, -signal.SIGUSR1]))
+if mode == 'once':
+    end(0)
+while True:
+    time.sleep(60)
+"""
+
+WRITER = """
+import os, signal, sys, time
+ledger, pause = sys.argv[1], float(sys.argv[2])
+number = int(open(ledger).read() or 0) if os.path.exists(ledger) else 0
+stop = []
+signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
+while not stop:
+    text = b''.join(b'line %d\\n' % (number + i) for i in range(1, 101))
+    number += 100
+    while text:
+        text = text[os.write(1, text):]
+    time.sleep(pause)
+with open(ledger, 'w') as file:
+    file.write(str(number))
+"""
+
+QUICK = {"mode": "always", "delay": 0.02, "backoff_multiplier": 1, "max_attempts": 0, "jitter": 0}
+LARGE_LOGS = {"max_size_mb": 0.5, "max_files": 10000}
+
+
+class World(Daemon):
+    """A daemon with services that keep ledgers."""
+
+    def __init__(self, **options):
+        super().__init__(started=False, **options)
+        self.ledgers = self.dir / "ledgers"
+        self.ledgers.mkdir()
+        self.config["services"] = {
+            "lines": self.writer("lines", 0.0001, {"max_size_mb": 10}),
+            "slow-lines": self.writer("slow-lines", 0.002),
+            **{f"crash{i}": self.actor(f"crash{i}", "crash") for i in range(4)},
+            **{f"toggled{i}": self.actor(f"toggled{i}", "run", enabled=i % 2 == 0) for i in range(4)},
+            "once": self.actor("once", "once", restart_policy={"mode": "on-failure"}),
+            "steady": sleeper(instances=3),
+            "off": self.actor("off", "run", enabled=False),
+        }
+        self.write_config()
+
+    def actor(self, name, mode, **changes):
+        changes = {"restart_policy": QUICK, "logs": LARGE_LOGS, **changes}
+        return python(ACTOR, name, str(self.ledgers / name), mode, **changes)
+
+    def writer(self, name, pause, logs=None):
+        return python(WRITER, str(self.ledgers / name), str(pause), logs={**LARGE_LOGS, **(logs or {})})
+
+    def ledger(self, name):
+        with contextlib.suppress(FileNotFoundError):
+            return (self.ledgers / name).read_text().splitlines()
+        return []
+
+    def daemon_pid(self):
+        """Of the daemon under the guardian, whoever it is just now; None between two."""
+        children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        for child in children:
+            with contextlib.suppress(OSError):
+                if "--internal-daemon" in pathlib.Path(f"/proc/{child}/cmdline").read_text():
+                    return int(child)
+        return None
+
+    def whole_log(self, name):
+        """All of a log's bytes, rotated files included, oldest first."""
+        files = [self.log_file(name), *self.log_dir.glob(f"{name}.log.[0-9]*")]
+        files = [path for path in files if path.exists() and re.search(r"\.log(\.\d+)?$", path.name)]
+        index = lambda path: int(path.suffix[1:]) if path.suffix[1:].isdigit() else 0  # noqa: E731
+        return b"".join(path.read_bytes() for path in sorted(files, key=index, reverse=True))
+
+    def try_ctl(self, *args):
+        """A call that the daemon's death may meet. True: it was done."""
+        return self.ctl(*args, expect=None, timeout=60).returncode == DONE
+
+
+class Death(Scenario):
+    def random_action(self, world, rng):
+        name = f"toggled{rng.randrange(4)}"
+        verb = rng.choice(["start", "stop", "restart", "restart"])
+        return name, verb, subprocess.Popen(
+            [str(part) for part in (pathlib.Path(SUPERVISORD).with_name("supervisorctl"), "--socket", world.socket, verb, name)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=world.client_env,
+        )
+
+    def settle(self, world):
+        """To a state in which it is known what should run."""
+        wait_until(lambda: world.try_ctl("version"), "the daemon to answer", timeout=60)
+        for i in range(4):
+            wait_until(lambda: world.try_ctl("start" if i < 2 else "stop", f"toggled{i}"), f"toggled{i}", timeout=60)
+        for i in range(4):
+            wait_until(lambda: world.try_ctl("stop", f"crash{i}"), f"crash{i} to stop", timeout=60)
+
+    def check(self, world, codes_known=True):
+        rows = world.status()
+        expected = {
+            **{name: "running" for name in ("lines", "slow-lines", "toggled0", "toggled1", "steady:0", "steady:1", "steady:2")},
+            **{name: "stopped" for name in ("toggled2", "toggled3", "off", *(f"crash{i}" for i in range(4)))},
+            "once": "exited",
+        }
+        self.assertEqual({name: row["state"] for name, row in rows.items()}, expected)
+        self.check_processes(world, rows)
+        self.check_ends(world, codes_known)
+        world.ctl("stop", "all")
+        self.check_logs(world, codes_known)
+        self.assertEqual(world.ledger("off"), [], "nobody has ever wanted it")
+        self.assertEqual(len([line for line in world.ledger("once") if line.startswith("begin")]), 1, "a one-off runs once")
+
+    def check_processes(self, world, rows):
+        pids = [row["pid"] for row in rows.values() if row["pid"]]
+        self.assertEqual(sorted(world.service_processes()), sorted(pids), "one process of each that runs, and no other")
+
+    def check_ends(self, world, codes_known):
+        names = [f"crash{i}" for i in range(4)] + [f"toggled{i}" for i in range(4)] + ["once"]
+        told = collections.Counter()
+        unknown = collections.Counter()
+        rows = world.sql(
+            "SELECT service_id, details FROM supervisor_events WHERE event_type IN ('exited', 'stopped') ORDER BY id"
+        )
+        for service, details in rows:
+            details = json.loads(details)
+            if service not in names or "pid" not in details:
+                continue
+            code = details.get("exit_code", -details["exit_signal"] if "exit_signal" in details else None)
+            if code is None:
+                unknown[service, details["pid"]] += 1
+            else:
+                told[service, details["pid"], code] += 1
+        written = collections.Counter()
+        for name in names:
+            for line in world.ledger(name):
+                word, pid, *code = line.split()
+                if word == "end":
+                    written[name, int(pid), int(code[0])] += 1
+        for key, count in written.items():
+            self.assertEqual(count, 1, key)
+            if codes_known:
+                self.assertEqual(told[key], 1, f"the end {key} is in the events {told[key]} times")
+            else:
+                self.assertEqual(told[key] + unknown[key[:2]], 1, f"the end {key}: {told[key]} + {unknown[key[:2]]}")
+        strange = [key for key in told if key not in written]
+        # Ended by force before it could write anything: a SIGKILL, or a SIGTERM before its handler was there.
+        strange = [key for key in strange if key[2] not in (-9, -15)]
+        self.assertEqual(strange, [], "ends that nobody had")
+        return len(written)
+
+    def check_logs(self, world, guarded):
+        """Exact; but of a service that ended while there was no guardian either, nobody has held the FIFO."""
+        for name in ("lines", "slow-lines"):
+            last = int((world.ledgers / name).read_text())
+            expected = b"".join(b"line %d\n" % number for number in range(1, last + 1))
+            log = world.whole_log(name)
+            if log != expected:
+                at = next((i for i, (a, b) in enumerate(zip(log, expected)) if a != b), min(len(log), len(expected)))
+                self.fail(f"{name}: {len(log)} bytes, {len(expected)} written; differ at {at}: "
+                          f"{log[at - 40:at + 40]} instead of {expected[at - 40:at + 40]}")
+        for name in [f"crash{i}" for i in range(4)] + [f"toggled{i}" for i in range(4)] + ["once"]:
+            log = world.whole_log(name)
+            words = collections.Counter(log.splitlines())
+            for line in world.ledger(name):
+                word, pid, *_ = line.split()
+                spoken = f"{'first' if word == 'begin' else 'last'} words of {pid}".encode()
+                if word == "end" and guarded:
+                    self.assertEqual(words[spoken], 1, f"{name}: {spoken}")
+                else:
+                    self.assertLessEqual(words[spoken], 1, f"{name}: {spoken}")
+
+    def test_at_random_moments(self):
+        rng = random.Random(SEED)
+        print(f"seed {SEED}, {KILLS} kills", flush=True)
+        with World() as world:
+            world.start()
+            clients = []
+            steady = [world.status()[f"steady:{i}"]["pid"] for i in range(3)]
+            for _ in range(KILLS):
+                for _ in range(rng.randrange(3)):
+                    clients.append(self.random_action(world, rng)[2])
+                pid = wait_until(world.daemon_pid, "a daemon", timeout=30)
+                # From before its first instruction to well after it serves: this is the moment, not a wait for one.
+                until = time.monotonic() + rng.choice([0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4]) * rng.random() * SCALE
+                wait_until(lambda: time.monotonic() >= until, "the moment")
+                kill(pid)
+                wait_until(lambda: world.daemon_pid() not in (None, pid), "the next daemon", timeout=30)
+                clients = [client for client in clients if client.poll() is None]
+            for client in clients:
+                client.wait(60 * SCALE)
+            self.settle(world)
+            self.assertEqual([world.status()[f"steady:{i}"]["pid"] for i in range(3)], steady, "they never noticed")
+            self.check(world)
+
+    def test_guardian_and_daemon_together(self):
+        rng = random.Random(SEED)
+        with World() as world:
+            world.start()
+            steady = [world.status()[f"steady:{i}"]["pid"] for i in range(3)]
+            for _ in range(max(KILLS // 8, 2)):
+                self.random_action(world, rng)[2].wait(60 * SCALE)
+                world.kill_daemon()
+                world.start()
+            self.settle(world)
+            self.assertEqual([world.status()[f"steady:{i}"]["pid"] for i in range(3)], steady, "they never noticed")
+            self.check(world, codes_known=False)
+
+
+class NamedMoments(Scenario):
+    """kill -9 at each fail point, and what an error or a delay there does."""
+
+    @staticmethod
+    def names():
+        listed = subprocess.run([SUPERVISORD, "--internal-fail-points"], capture_output=True, text=True, check=False)
+        return listed.stdout.split()
+
+    def setUp(self):
+        if not self.names():
+            raise unittest.SkipTest("this build has no fail points (the asan, tsan and debug presets have)")
+
+    def provoke(self, world, rng):
+        """Does all that a daemon can be in the midst of."""
+        for i in range(4):
+            world.try_ctl(rng.choice(["start", "restart"]), f"toggled{i}")
+        world.try_ctl("stop", "toggled3")
+        world.try_ctl("restart", "hooked")
+        world.try_ctl("restart", "stubborn")
+        world.config["services"]["extra"] = sleeper()
+        world.config["services"].pop("extra" if rng.random() < 0.5 else "none", None)
+        world.write_config()
+        world.try_ctl("reload")
+        world.try_ctl("upgrade")
+
+    def test_a_kill_at_each(self):
+        points = self.names()
+        rng = random.Random(SEED)
+        armory = None
+        with World() as world:
+            armory = world.dir / "fail"
+            armory.mkdir()
+            world.env["SUPERVISOR_FAIL_POINTS"] = str(armory)
+            hook = {"command": "/bin/sh", "args": ["-c", "exit 0"], "timeout": 10}
+            world.config["services"]["hooked"] = sleeper(hooks={name: hook for name in ("pre_start", "post_start", "pre_stop", "post_stop")})
+            world.config["services"]["stubborn"] = shell(
+                "trap '' TERM; echo up; while :; do sleep 0.05; done", graceful_shutdown={"timeout": 0.2}
+            )
+            world.write_config()
+            world.start()
+            missed = []
+            for name in points:
+                (armory / name).write_text("kill")
+                if name.startswith(("boot.", "report.")):  # those of a daemon that follows another
+                    kill(wait_until(world.daemon_pid, "a daemon"))
+                deadline = time.monotonic() + 30 * SCALE
+                while (armory / name).exists() and time.monotonic() < deadline:
+                    self.provoke(world, rng)
+                if (armory / name).exists():
+                    missed.append(name)
+                    (armory / name).unlink()
+                wait_until(lambda: world.try_ctl("version"), f"the daemon after {name}", timeout=60)
+            self.assertEqual(missed, [], "fail points that nothing came by")
+            world.config["services"].pop("extra", None)
+            world.write_config()
+            world.ctl("reload")
+            for name in ("hooked", "stubborn"):
+                world.ctl("stop", name)
+                world.config["services"].pop(name)
+            world.write_config()
+            world.ctl("reload")
+            self.settle_and_check(world)
+
+    def settle_and_check(self, world):
+        death = Death()
+        death.settle(world)
+        death.check(world)
+
+    def test_a_delay_at_each_loses_nothing(self):
+        rng = random.Random(SEED)
+        with World() as world:
+            armory = world.dir / "fail"
+            armory.mkdir()
+            world.env["SUPERVISOR_FAIL_POINTS"] = str(armory)
+            world.start()
+            for name in self.names():
+                (armory / name).write_text("delay 200")
+                world.try_ctl("restart", f"toggled{rng.randrange(4)}")
+                kill(wait_until(world.daemon_pid, "a daemon"))
+                wait_until(lambda: world.try_ctl("version"), f"the daemon after {name}", timeout=60)
+            self.settle_and_check(world)
+
+    def test_a_record_that_cannot_be_written_is_told_and_written_later(self):
+        with World() as world:
+            armory = world.dir / "fail"
+            armory.mkdir()
+            world.env["SUPERVISOR_FAIL_POINTS"] = str(armory)
+            world.start()
+            (armory / "file.written").write_text("error 28")
+            world.ctl("restart", "toggled0")
+            wait_until(lambda: not (armory / "file.written").exists(), "the error to be met")
+            wait_until(lambda: "No space left on device" in world.daemon_log.read_text(), "it to be told")
+            pid = world.pid("toggled0")
+            old = world.daemon_pid()
+            kill(old)
+            wait_until(lambda: world.daemon_pid() not in (None, old), "the next daemon")
+            self.assertEqual(world.wait_state("toggled0", "running")["pid"], pid)
+            self.settle_and_check(world)
+
+
+if __name__ == "__main__":
+    main()
