@@ -28,7 +28,6 @@ from harness import (
     SUPERVISORD,
     Daemon,
     Scenario,
-    is_alive,
     kill,
     main,
     python,
