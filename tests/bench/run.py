@@ -3,7 +3,8 @@
 
     cmake --preset release && cmake --build --preset release
     python3 tests/bench/run.py                        # all of it, some two minutes
-    python3 tests/bench/run.py --only status kill     # some of it: status start kill boot idle memory log
+    python3 tests/bench/run.py --only status kill     # some of it: status start kill boot idle memory log checks
+                                                      hanging
     python3 tests/bench/run.py --rounds 50 --json     # more rounds; one JSON object instead of the table
     python3 tests/bench/run.py --smoke                # one small round: does the bench still work?
 
@@ -42,6 +43,7 @@ DISK = "/tmp"
 os.environ["SCENARIO_DIR"] = MEMORY
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "scenarios"))
+import checks  # noqa: E402
 import harness  # noqa: E402
 from harness import Daemon, wait_until  # noqa: E402
 
@@ -391,6 +393,15 @@ def bench_log(table, options):
     table.add("log, CPU of the supervisor for a GiB", "s", cpu)
 
 
+class Tools:
+    """What the benches of other files need of this one."""
+
+    memory = MEMORY
+    cpu_ns = staticmethod(cpu_ns)
+    running = staticmethod(running)
+    settle = staticmethod(settle)
+
+
 BENCHES = {
     "status": bench_status,
     "start": bench_start,
@@ -399,6 +410,8 @@ BENCHES = {
     "idle": bench_idle,
     "memory": bench_memory,
     "log": bench_log,
+    "checks": lambda table, options: checks.bench_checks(table, options, Tools),
+    "hanging": lambda table, options: checks.bench_hanging(table, options, Tools),
 }
 
 
