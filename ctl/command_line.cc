@@ -424,6 +424,27 @@ std::variant<Invocation, EarlyExit> ParseWithCommand(const CommandSpec& spec, st
   return Convert(spec, std::move(given), now);
 }
 
+// `check` hands its arguments on as they are: supervisord, which makes the check, reads them (commands/check.cc).
+std::variant<Invocation, EarlyExit> ParseCheck(std::vector<std::string> before, std::vector<std::string> after) {
+  CLI::App app;
+  Given given;
+  DefineGlobalOptions(app, given);
+  std::reverse(before.begin(), before.end());
+  try {
+    app.parse(std::move(before));
+  } catch (const CLI::CallForHelp&) {
+    after = {"--help"};
+  } catch (const CLI::CallForVersion& version) {
+    return EarlyExit{.text = fmt::format("{}\n", version.what())};
+  } catch (const CLI::ParseError& error) {
+    return UsageError(nullptr, Explain(app, error, app.remaining()));
+  }
+  Invocation invocation = std::move(given.flags);
+  invocation.command = Command::kCheck;
+  invocation.arguments = std::move(after);
+  return invocation;
+}
+
 }  // namespace
 
 std::vector<std::string> CommandNames() {
@@ -447,9 +468,15 @@ std::variant<Invocation, EarlyExit> ParseCommandLine(const std::vector<std::stri
       return EarlyExit{.text = TopHelp()};
     }
     const CommandSpec* spec = FindCommand(*topic);
+    if (spec != nullptr && spec->command == Command::kCheck) {
+      return ParseCheck({}, {"--help"});
+    }
     return spec == nullptr ? UnknownCommand(*topic) : ParseWithCommand(*spec, {}, true, now);
   }
   const CommandSpec* spec = FindCommand(*name);
+  if (spec != nullptr && spec->command == Command::kCheck) {
+    return ParseCheck({arguments.begin(), name}, {std::next(name), arguments.end()});
+  }
   return spec == nullptr ? UnknownCommand(*name) : ParseWithCommand(*spec, std::move(others), false, now);
 }
 

@@ -8,7 +8,7 @@ namespace {
 
 constexpr uint32_t kActing = kOptNoWait | kOptTimeout | kOptReason;
 
-constexpr std::array<CommandSpec, 16> kCommands = {{
+constexpr std::array<CommandSpec, 17> kCommands = {{
     {.command = Command::kStatus,
      .name = "status",
      .summary = "table of the services: state, pid, uptime, health, load",
@@ -114,6 +114,14 @@ constexpr std::array<CommandSpec, 16> kCommands = {{
      .targets = Targets::kNone,
      .options = kOptAll | kOptCount,
      .count_help = "the newest N alerts (default: 50)"},
+    {.command = Command::kCheck,
+     .name = "check",
+     .summary = "one health check now: http, tcp, process, script or grpc",
+     .description = "",  // supervisord's own, see commands/check.cc
+     .examples = "",
+     .targets = Targets::kNone,
+     .options = 0,
+     .count_help = ""},
     {.command = Command::kReload,
      .name = "reload",
      .summary = "apply the configuration; --dry-run only says what would happen",

@@ -21,6 +21,7 @@ enum class Command {
   kReload,
   kMetrics,
   kAlerts,
+  kCheck,
   kVersion,
   kShutdown,
   kUpgrade,
@@ -35,6 +36,7 @@ struct Invocation {
   bool no_color = false;
 
   std::vector<std::string> targets;  // as typed; explain and metrics have exactly one
+  std::vector<std::string> arguments;  // of check: what stands behind it, unread
   std::string reason;
   std::string signal;
   std::string grep;

@@ -1,9 +1,11 @@
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <string_view>
 
 #include "common/fail_point.h"
 #include "common/version.h"
+#include "daemon/startup/check_command.h"
 #include "daemon/startup/commands.h"
 #include "daemon/startup/daemon_process.h"
 #include "daemon/startup/launch.h"
@@ -14,6 +16,9 @@
 //     └─ exec: the guardian   and becomes the guardian, which does nothing but
 //          └─ the daemon      start the daemon, and start it again should it die. The daemon does the rest.
 int main(int argc, char** argv) {
+  if (argc > 1 && std::string_view(argv[1]) == "--internal-check") {
+    return supervisor::RunCheckCommand(argc - 1, argv + 1);  // supervisorctl check
+  }
   using supervisor::DaemonOptions;
   const absl::StatusOr<DaemonOptions> options = supervisor::ParseDaemonOptions(argc, argv);
   if (!options.ok()) {

@@ -22,6 +22,8 @@ ExitCode RunCommand(const Invocation& invocation, Client& client, Output& output
       return RunSummary(invocation, client, output);
     case Command::kExplain:
       return RunExplain(invocation, client, output);
+    case Command::kCheck:
+      return RunCheck(invocation, output);
     case Command::kReload:
       return RunReload(invocation, client, output);
     case Command::kMetrics:

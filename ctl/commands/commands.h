@@ -16,6 +16,7 @@ ExitCode RunHealth(const Invocation& invocation, Client& client, Output& output)
 ExitCode RunEvents(const Invocation& invocation, Client& client, Output& output);
 ExitCode RunSummary(const Invocation& invocation, Client& client, Output& output);
 ExitCode RunExplain(const Invocation& invocation, Client& client, Output& output);
+ExitCode RunCheck(const Invocation& invocation, Output& output);  // does not return where supervisord is installed
 ExitCode RunReload(const Invocation& invocation, Client& client, Output& output);
 ExitCode RunMetrics(const Invocation& invocation, Client& client, Output& output);
 ExitCode RunAlerts(const Invocation& invocation, Client& client, Output& output);

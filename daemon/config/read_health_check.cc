@@ -86,8 +86,12 @@ void CheckType(ObjectReader& reader, const HealthCheckConfig& check) {
         reader.Report("method", "is \"HEAD\", whose answers have no content to compare (expected \"GET\")");
       }
       break;
-    case HealthCheckType::kTcp:
     case HealthCheckType::kGrpc:
+      if (!check.unix_socket.empty()) {
+        break;
+      }
+      [[fallthrough]];
+    case HealthCheckType::kTcp:
       Require(reader, "port", check.port == 0, "expected the port to connect to, from 1 to 65535");
       break;
     case HealthCheckType::kScript:

@@ -196,7 +196,8 @@ class CheckEngine {
       (*done)({.success = outcome.success,
                .response_time_ms = absl::ToDoubleMilliseconds(took),
                .message = outcome.message,
-               .finished = WallNow()});
+               .finished = WallNow(),
+               .timed_out = outcome.timed_out});
     }
   }
 

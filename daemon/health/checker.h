@@ -20,8 +20,9 @@ struct SocketAddress;  // daemon/health/resolver.h
 struct CheckResult {
   bool success = false;
   double response_time_ms = 0;
-  std::string message;  // "HTTP 200 in 3 ms", "HTTP 503 (expected 200)", "connection refused (127.0.0.1:8080)"
-  absl::Time finished;  // wall clock
+  std::string message;     // "HTTP 200 in 3 ms", "HTTP 503 (expected 200)", "connection refused (127.0.0.1:8080)"
+  absl::Time finished;     // wall clock
+  bool timed_out = false;  // it failed because config.timeout had passed
 };
 
 // What a check needs to know of the running service.
@@ -59,13 +60,25 @@ class Checker {
   // thread: the caller tells stale results apart by its own generation counter.
   void Cancel(uint64_t check);
 
-  // How checks of type grpc are made: given by who links gRPC (rpc/), so that no wire type comes in here. Called on the
-  // checker's thread, and must not block. `done` may be called from any thread and at any time, also before the
-  // probe returns; only its first call within the timeout counts. The function that is returned ends the request: it
-  // is called exactly once, on the checker's thread, also after `done`, and must not block either.
+  // How checks of type grpc are made: given by who links gRPC (rpc/), so that no wire type comes in here. One request
+  // to one address, in gRPC's notation ("ipv4:127.0.0.1:50051", "unix:/run/a.sock"); names are looked up before, as for
+  // the other checks, and `authority` has the name that was configured. Called on the checker's thread, and must not
+  // block. `done` may be called from any thread and at any time, also before the probe returns; only its first call
+  // within the timeout counts. The function that is returned ends the request: it is called exactly once, on the
+  // checker's thread, also after `done`, and must not block either.
+  struct GrpcRequest {
+    std::string address;
+    std::string authority;
+    std::string service;  // empty: the server as a whole
+  };
+  struct GrpcAnswer {
+    bool success = false;
+    bool connected = true;  // false: nobody was reached there, so another address may be tried
+    std::string message;    // "NOT_SERVING", "connection refused"
+  };
+  using GrpcProbe =
+      std::function<std::function<void()>(const GrpcRequest& request, std::function<void(GrpcAnswer)> done)>;
   // Any thread; for checks that start afterwards. Without one they fail and say so.
-  using GrpcProbe = std::function<std::function<void()>(const HealthCheckConfig& config, const CheckTarget& target,
-                                                        std::function<void(CheckResult)> done)>;
   void SetGrpcProbe(GrpcProbe probe);
 
  private:

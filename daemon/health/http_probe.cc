@@ -65,7 +65,10 @@ class HttpProbe final : public Probe {
   }
 
   void DeadlinePassed() override {
-    Finish(false, fmt::format("timed out after {} ({})", DurationText(request_.config.timeout), StageText()));
+    const std::string stage = StageText();
+    Hangup();
+    request_.finish({.message = fmt::format("timed out after {} ({})", DurationText(request_.config.timeout), stage),
+                     .timed_out = true});
   }
 
  private:

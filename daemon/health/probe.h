@@ -33,6 +33,7 @@ struct ProbeTools {
 struct ProbeOutcome {
   bool success = false;
   std::string message;
+  bool timed_out = false;
   // Where the check took less time than telling of it did: a script's, without the killing of what it left behind.
   std::optional<absl::Duration> took = std::nullopt;
 };

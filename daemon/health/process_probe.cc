@@ -56,8 +56,12 @@ class ProcessProbe final : public Probe {
   }
 
   void DeadlinePassed() override {
-    Fail(trouble_state_ != 0 ? fmt::format("process {} {}", request_.target.pid, Trouble(trouble_state_))
-                             : fmt::format("timed out after {}", DurationText(request_.config.timeout)));
+    if (trouble_state_ != 0) {
+      Fail(fmt::format("process {} {}", request_.target.pid, Trouble(trouble_state_)));
+    } else {
+      request_.finish(
+          {.message = fmt::format("timed out after {}", DurationText(request_.config.timeout)), .timed_out = true});
+    }
   }
 
  private:

@@ -62,7 +62,8 @@ class ScriptProbe final : public Probe {
     }
     // Still being started. `alive_` goes with this probe, and then the starter hands the script to the killer.
     const std::string why = shortage_.empty() ? "the script has not started: a slow file system?" : shortage_;
-    request_.finish({.message = fmt::format("timed out after {} ({})", DurationText(request_.config.timeout), why)});
+    request_.finish({.message = fmt::format("timed out after {} ({})", DurationText(request_.config.timeout), why),
+                     .timed_out = true});
   }
 
  private:
@@ -169,7 +170,8 @@ class ScriptProbe final : public Probe {
     if (const std::string output = OneLineTail(tail_, kTailBytes); !output.empty()) {
       message += ": " + output;
     }
-    request_.finish({.success = success, .message = std::move(message), .took = ended_ - began_});
+    request_.finish(
+        {.success = success, .message = std::move(message), .timed_out = timed_out_, .took = ended_ - began_});
   }
 
   ProbeTools& tools_;

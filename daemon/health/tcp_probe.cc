@@ -59,17 +59,14 @@ class TcpProbe final : public Probe {
   }
 
   void DeadlinePassed() override {
-    const std::string after = DurationText(request_.config.timeout);
-    const std::string where = fmt::format("{}:{}", request_.config.host, request_.config.port);
-    if (!shortage_.empty()) {
-      Fail(fmt::format("timed out after {} ({})", after, shortage_));
-    } else if (addresses_.empty()) {
-      Fail(fmt::format("timed out after {} (resolving {})", after, request_.config.host));
-    } else if (connected_ == nullptr) {
-      Fail(fmt::format("timed out after {} (connecting to {})", after, where));
-    } else {
-      Fail(fmt::format("timed out after {} ({})", after, BannerFailure()));
-    }
+    const std::string doing = !shortage_.empty()   ? shortage_
+                              : addresses_.empty() ? fmt::format("resolving {}", request_.config.host)
+                              : connected_ == nullptr
+                                  ? fmt::format("connecting to {}:{}", request_.config.host, request_.config.port)
+                                  : BannerFailure();
+    request_.finish({.message = fmt::format("timed out after {} ({})", DurationText(request_.config.timeout), doing),
+                     .timed_out = true});
+    attempts_.clear();
   }
 
  private:

@@ -26,6 +26,7 @@
 #include "daemon/config/expand.h"
 #include "daemon/config/load.h"
 #include "daemon/guardian/guardian.h"
+#include "daemon/rpc/grpc_health_client.h"
 #include "daemon/rpc/rpc_server.h"
 #include "daemon/startup/config_in_force.h"
 #include "daemon/startup/process_setup.h"
@@ -277,7 +278,7 @@ absl::Status DaemonProcess::Start(Config config, std::vector<ConfigText> texts) 
   }
   MakeLogs();
   OpenBirths();
-  checker_ = std::make_unique<Checker>();
+  checker_ = MakeChecker();
   cgroups_ = CgroupRoot::Detect(fmt::format("{:x}", std::hash<std::string>()(paths_.socket)));
   LogInfo("cgroup", {{"path", cgroups_ != nullptr ? cgroups_->path() : "none"},
                      {"limits", cgroups_ != nullptr ? cgroups_->TakeControllers(options_.guardian_pid)

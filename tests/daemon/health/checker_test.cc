@@ -287,32 +287,48 @@ TEST(Checker, GrpcWithoutAProbe) {
 TEST(Checker, GrpcProbe) {
   std::atomic<int> cancelled = 0;
   std::mutex mutex;
-  std::vector<std::function<void(CheckResult)>> pending;
+  std::vector<std::function<void(Checker::GrpcAnswer)>> pending;
+  std::vector<std::string> asked;
   Checker checker;
-  checker.SetGrpcProbe([&](const HealthCheckConfig& config, const CheckTarget&, std::function<void(CheckResult)> done) {
-    if (config.service == "hang") {
-      const std::lock_guard lock(mutex);
+  checker.SetGrpcProbe([&](const Checker::GrpcRequest& request, std::function<void(Checker::GrpcAnswer)> done) {
+    const std::lock_guard lock(mutex);
+    asked.push_back(request.address + " " + request.authority);
+    if (request.service == "hang") {
       pending.push_back(std::move(done));
+    } else if (request.address.starts_with("ipv4:")) {
+      done({.success = false, .connected = false, .message = "connection refused"});
     } else {
-      done({.success = true, .message = "SERVING", .finished = {}});
-      done({.success = false, .message = "again", .finished = {}});
+      done({.success = true, .message = "SERVING"});
+      done({.success = false, .message = "again"});
     }
     return [&] { ++cancelled; };
   });
   HealthCheckConfig config;
   config.type = HealthCheckType::kGrpc;
+  config.host = "localhost";
+  config.port = 50051;
   const CheckResult good = RunCheck(checker, config);
   EXPECT_TRUE(good.success);
-  EXPECT_EQ(good.message, "SERVING");
+  EXPECT_THAT(good.message, testing::StartsWith("SERVING in "));
+  // Nobody at the first address of localhost: the second is asked.
+  EXPECT_THAT(asked, testing::ElementsAre("ipv4:127.0.0.1:50051 localhost:50051", "ipv6:[::1]:50051 localhost:50051"));
+  config.host = "127.0.0.1";
+  const CheckResult refused = RunCheck(checker, config);
+  EXPECT_FALSE(refused.success);
+  EXPECT_FALSE(refused.timed_out);
+  EXPECT_EQ(refused.message, "connection refused (ipv4:127.0.0.1:50051)");
   config.service = "hang";
+  config.unix_socket = "/run/server.sock";
   config.timeout = absl::Milliseconds(200);
-  EXPECT_EQ(RunCheck(checker, config).message, "timed out after 200 ms");
+  const CheckResult hung = RunCheck(checker, config);
+  EXPECT_TRUE(hung.timed_out);
+  EXPECT_EQ(hung.message, "timed out after 200 ms (waiting for an answer from unix:/run/server.sock)");
   {
     const std::lock_guard lock(mutex);
     ASSERT_EQ(pending.size(), 1u);
-    pending[0]({.success = true, .message = "late", .finished = {}});
+    pending[0]({.success = true, .message = "late"});
   }
-  while (cancelled < 2) {
+  while (cancelled < 4) {
     usleep(1000);
   }
 }
