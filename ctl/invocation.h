@@ -35,7 +35,7 @@ struct Invocation {
   bool json = false;
   bool no_color = false;
 
-  std::vector<std::string> targets;  // as typed; explain and metrics have exactly one
+  std::vector<std::string> targets;    // as typed; explain and metrics have exactly one
   std::vector<std::string> arguments;  // of check: what stands behind it, unread
   std::string reason;
   std::string signal;

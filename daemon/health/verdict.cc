@@ -50,6 +50,15 @@ const char* HealthName(Health health) {
   return "unknown";
 }
 
+std::optional<Health> ParseHealth(std::string_view name) {
+  for (const Health health : {Health::kUnknown, Health::kStarting, Health::kHealthy, Health::kUnhealthy}) {
+    if (name == HealthName(health)) {
+      return health;
+    }
+  }
+  return std::nullopt;
+}
+
 VerdictState VerdictAtStart(MonoTime now) {
   VerdictState state;
   state.health = Health::kStarting;

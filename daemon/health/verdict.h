@@ -1,5 +1,8 @@
 #pragma once
 
+#include <optional>
+#include <string_view>
+
 #include "absl/time/time.h"
 #include "common/clock.h"
 #include "daemon/config/config.h"
@@ -8,6 +11,8 @@ namespace supervisor {
 
 enum class Health { kUnknown, kStarting, kHealthy, kUnhealthy };
 const char* HealthName(Health health);  // "unknown", "starting", "healthy", "unhealthy"
+
+std::optional<Health> ParseHealth(std::string_view name);  // nothing for what is no such name
 
 // The rules that turn single results into a verdict. Pure: no clock, no I/O.
 //   * start: kStarting until the first verdict

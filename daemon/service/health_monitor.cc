@@ -1,114 +1,86 @@
 #include "daemon/service/health_monitor.h"
 
-#include <algorithm>
 #include <functional>
 #include <utility>
 
-#include "daemon/service/restart_policy.h"
-
 namespace supervisor {
-namespace {
-
-// How often one looks while somebody waits for the service to be ready.
-constexpr absl::Duration kReadinessInterval = absl::Milliseconds(250);
-// A service is looked at soon after it has started, whatever its interval.
-constexpr absl::Duration kFirstCheck = absl::Seconds(1);
-constexpr double kSpread = 0.1;
-
-}  // namespace
 
 HealthMonitor::HealthMonitor(Loop& loop, Checker& checker, Observer observer)
     : loop_(loop),
       checker_(checker),
       observer_(std::move(observer)),
-      timer_(loop.NewTimer([this] { Check(); })),
-      generation_(std::make_shared<uint64_t>(0)) {}
+      timer_(loop.NewTimer([this] { Apply(CheckIsDue(cycle_, MonotonicNow())); })),
+      alive_(std::make_shared<bool>(true)) {}
 
 HealthMonitor::~HealthMonitor() { Stop(); }
 
-void HealthMonitor::Start(const HealthCheckConfig& config, const CheckTarget& target, bool awaits_readiness) {
-  Stop();
+void HealthMonitor::Start(const HealthCheckConfig& config, const CheckTarget& target, bool awaits_readiness,
+                          const std::optional<VerdictState>& verdict) {
   config_ = config;
   target_ = target;
-  if (config_.type == HealthCheckType::kNone) {
-    return;
-  }
-  running_ = true;
-  awaits_readiness_ = awaits_readiness;
-  random_ = std::hash<std::string>()(target.id) ^ static_cast<uint64_t>(target.pid);
-  verdict_ = VerdictAtStart(MonotonicNow());
-  Schedule(awaits_readiness ? absl::ZeroDuration() : std::min(config_.interval, kFirstCheck) * NextRandom(random_));
+  const MonoTime now = MonotonicNow();
+  cycle_.random = std::hash<std::string>()(target.id) ^ static_cast<uint64_t>(target.pid);
+  Apply(BeginChecks(config_, cycle_, awaits_readiness, verdict, now));
 }
 
-void HealthMonitor::Ready() { awaits_readiness_ = false; }
+void HealthMonitor::Ready() { Apply(ServiceIsReady(cycle_)); }
 
-void HealthMonitor::Stop() {
-  ++*generation_;
-  timer_->Disarm();
-  if (check_) {
-    checker_.Cancel(*std::exchange(check_, std::nullopt));
-  }
-  running_ = false;
-}
+void HealthMonitor::Stop() { Apply(EndChecks(cycle_)); }
 
 void HealthMonitor::Update(const HealthCheckConfig& config) {
-  const bool had_check = config_.type != HealthCheckType::kNone;
   config_ = config;
-  if (!running_ && !had_check && config.type != HealthCheckType::kNone && target_.pid != 0) {
-    Start(config, target_, false);
-  } else if (running_ && config.type == HealthCheckType::kNone) {
-    Stop();
-  } else if (running_ && !check_) {
-    Schedule(std::min(config_.interval, kFirstCheck));
+  if (target_.pid != 0) {
+    Apply(ChangeChecks(config_, cycle_, MonotonicNow()));
   }
 }
 
-absl::Duration HealthMonitor::Spread(absl::Duration interval) {
-  // So that checks which began together drift apart: 500 of them must not fire at once for ever.
-  return interval * (1.0 + kSpread * (NextRandom(random_) - 0.5));
+void HealthMonitor::Apply(const CheckCycleStep& step) {
+  cycle_ = step.state;
+  if (step.cancel_check && handle_) {
+    checker_.Cancel(*std::exchange(handle_, std::nullopt));
+  }
+  if (step.begin_check) {
+    BeginCheck();
+  } else if (cycle_.due == kNoDeadline) {
+    timer_->Disarm();
+  } else {
+    timer_->ArmAt(cycle_.due);
+  }
 }
 
-void HealthMonitor::Schedule(absl::Duration delay) { timer_->ArmAfter(delay); }
+void HealthMonitor::BeginCheck() {
+  // The checker answers on a thread of its own, perhaps when this object is no more.
+  handle_ = checker_.Start(
+      config_, target_,
+      [this, &loop = loop_, check = cycle_.check, alive = std::weak_ptr<bool>(alive_)](CheckResult result) {
+        loop.Post([this, check, alive, result = std::move(result)] {
+          if (!alive.expired()) {
+            OnResult(check, result);
+          }
+        });
+      });
+}
 
-void HealthMonitor::Check() {
-  if (!running_ || check_) {
+void HealthMonitor::OnResult(uint64_t check, const CheckResult& result) {
+  const CheckCycleStep step = TakeCheckResult(config_, cycle_, check, result.success, MonotonicNow());
+  if (!step.took_result) {
     return;
   }
-  // The checker answers on a thread of its own, perhaps when this object is no more: the generation, which outlives
-  // it, tells. It is read and written on the loop thread alone.
-  const uint64_t generation = *generation_;
-  const std::weak_ptr<uint64_t> alive = generation_;
-  check_ = checker_.Start(config_, target_, [this, &loop = loop_, generation, alive](CheckResult result) {
-    loop.Post([this, generation, alive, result = std::move(result)] {
-      const std::shared_ptr<uint64_t> current = alive.lock();
-      if (current != nullptr && *current == generation) {
-        OnResult(generation, result);
-      }
-    });
-  });
-}
-
-void HealthMonitor::OnResult(uint64_t generation, const CheckResult& result) {
-  check_.reset();
-  HealthCheckConfig rules = config_;
-  if (awaits_readiness_) {
-    rules.start_period = absl::InfiniteDuration();
-  }
-  const VerdictChange change = ApplyResult(rules, verdict_, result.success, MonotonicNow());
-  verdict_ = change.state;
+  handle_.reset();
   history_.push_back(result);
   if (history_.size() > kKeptResults) {
     history_.pop_front();
   }
-  const bool waits = awaits_readiness_ && !result.success;
-  Schedule(waits ? std::min(config_.interval, kReadinessInterval) : Spread(config_.interval));
-  observer_.on_result(result, verdict_.health);
-  if (change.became_healthy) {
+  Apply(step);
+  observer_.on_result(result, cycle_.verdict.health);
+  if (step.became_healthy) {
     observer_.on_healthy(result.message);
   }
-  // An observer may have stopped us meanwhile.
-  if (change.became_unhealthy && *generation_ == generation) {
+  if (step.became_unhealthy) {
     observer_.on_unhealthy(result.message);
+  }
+  if (step.wants_restart) {
+    observer_.on_wants_restart(result.message);
   }
 }
 

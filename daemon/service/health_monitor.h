@@ -10,17 +10,19 @@
 #include "daemon/health/checker.h"
 #include "daemon/health/verdict.h"
 #include "daemon/loop/loop.h"
+#include "daemon/service/check_cycle.h"
 
 namespace supervisor {
 
-// Schedules the checks of one instance and keeps their verdict and recent history. One check at a time; a result that
-// arrives after Stop changes nothing. Loop thread.
+// Makes the checks of one instance and keeps their verdict and recent history: performs what check_cycle.h decides.
+// Loop thread.
 class HealthMonitor {
  public:
   struct Observer {
     std::function<void(const CheckResult&, Health)> on_result;
-    std::function<void(const std::string& message)> on_healthy;    // the verdict became healthy
-    std::function<void(const std::string& message)> on_unhealthy;  // became unhealthy
+    std::function<void(const std::string& message)> on_healthy;        // the verdict became healthy
+    std::function<void(const std::string& message)> on_unhealthy;      // became unhealthy
+    std::function<void(const std::string& message)> on_wants_restart;  // see CheckCycleStep::wants_restart
   };
   static constexpr size_t kKeptResults = 100;
 
@@ -29,8 +31,10 @@ class HealthMonitor {
   HealthMonitor(const HealthMonitor&) = delete;
   HealthMonitor& operator=(const HealthMonitor&) = delete;
 
-  // The process is there. While it `awaits_readiness`, failures count for nothing and checks come quickly.
-  void Start(const HealthCheckConfig& config, const CheckTarget& target, bool awaits_readiness);
+  // The process is there. While it `awaits_readiness`, failures count for nothing and checks come quickly. `verdict`:
+  // what an earlier daemon had found of the same process.
+  void Start(const HealthCheckConfig& config, const CheckTarget& target, bool awaits_readiness,
+             const std::optional<VerdictState>& verdict = std::nullopt);
   void Ready();  // it was ready: from now on failures count
   void Stop();
   // The service has another main process now.
@@ -38,15 +42,14 @@ class HealthMonitor {
   // Another configuration for a running process: the verdict is kept, the next check is by the new one.
   void Update(const HealthCheckConfig& config);
 
-  Health health() const { return running_ ? verdict_.health : Health::kUnknown; }
-  const VerdictState& verdict() const { return verdict_; }
+  Health health() const { return cycle_.running ? cycle_.verdict.health : Health::kUnknown; }
+  const VerdictState& verdict() const { return cycle_.verdict; }
   const std::deque<CheckResult>& history() const { return history_; }  // newest last
 
  private:
-  void Schedule(absl::Duration delay);
-  void Check();
-  void OnResult(uint64_t generation, const CheckResult& result);
-  absl::Duration Spread(absl::Duration interval);
+  void Apply(const CheckCycleStep& step);
+  void BeginCheck();
+  void OnResult(uint64_t check, const CheckResult& result);
 
   Loop& loop_;
   Checker& checker_;
@@ -54,13 +57,10 @@ class HealthMonitor {
   HealthCheckConfig config_;
   CheckTarget target_;
   std::unique_ptr<Loop::Timer> timer_;
-  VerdictState verdict_;
+  CheckCycleState cycle_;
   std::deque<CheckResult> history_;
-  bool running_ = false;
-  bool awaits_readiness_ = false;
-  std::optional<uint64_t> check_;         // under way
-  std::shared_ptr<uint64_t> generation_;  // differs for each Start and Stop; outlives this for late results
-  uint64_t random_ = 0;
+  std::optional<uint64_t> handle_;  // the checker's, of the check under way
+  std::shared_ptr<bool> alive_;     // outlives this for late results
 };
 
 }  // namespace supervisor

@@ -38,8 +38,11 @@ Instance::Instance(const InstanceContext& context, std::string id, ServiceConfig
       id_(std::move(id)),
       config_(std::move(config)),
       health_(context.loop, context.checker,
-              {.on_result = [this](const CheckResult& result,
-                                   Health verdict) { context_.observer.OnHealthResult(*this, result, verdict); },
+              {.on_result =
+                   [this](const CheckResult& result, Health verdict) {
+                     context_.observer.OnHealthResult(*this, result, verdict);
+                     WriteRecord();
+                   },
                .on_healthy =
                    [this](const std::string& message) {
                      health_.Ready();
@@ -61,10 +64,8 @@ Instance::Instance(const InstanceContext& context, std::string id, ServiceConfig
                                                         .exit = {},
                                                         .attempt = 0,
                                                         .delay = {}});
-                     if (config_.health_check.on_failure == OnFailure::kRestart) {
-                       Enqueue(CheckFailed{message});
-                     }
-                   }}),
+                   },
+               .on_wants_restart = [this](const std::string& message) { Enqueue(CheckFailed{message}); }}),
       tree_(nullptr, fmt::format("{}/{}", context.state_directory, id_)),
       timer_(context.loop.NewTimer([this] { OnTimer(); })),
       sweep_timer_(context.loop.NewTimer([this] { CheckTreeEmpty(); })),
@@ -108,6 +109,9 @@ std::vector<ServiceAction> Instance::StepEvent(const ServiceEvent& event, MonoTi
 void Instance::Perform(const ServiceAction& action) { std::visit(ActionPerformer{*this}, action); }
 
 void Instance::Settle() {
+  if (StateOf(machine_.phase) == ServiceState::kStopping) {
+    health_.Stop();  // that it no longer answers is no news
+  }
   timer_->ArmAt(NextDeadline(machine_));
   WriteRecord();
   if (!reapings_.empty()) {
@@ -347,9 +351,9 @@ void Instance::OnStarted(const std::optional<SpawnFailure>& failure) {
   BeginHealth(awaits);
 }
 
-void Instance::BeginHealth(bool awaits_readiness) {
+void Instance::BeginHealth(bool awaits_readiness, const std::optional<VerdictState>& verdict) {
   health_.Start(config_.health_check, {.id = id_, .pid = child_->pid(), .working_directory = config_.working_directory},
-                awaits_readiness);
+                awaits_readiness, verdict);
 }
 
 void Instance::OnExit(uint64_t child, WaitStatus status) {

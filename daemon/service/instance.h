@@ -126,6 +126,8 @@ class Instance {
   // Removes FIFOs and the record: it is gone from the configuration.
   void Forget();
   std::string RecordPath() const;
+  // Where the next daemon follows at once: what changes with each check, and is else written along, is written now.
+  void WriteExactRecord() { WriteRecord(true); }
 
   std::string log_path() const;
   std::string stderr_log_path() const;
@@ -167,7 +169,7 @@ class Instance {
   void OnNotification(const Notification& notification);
   bool MayNotify(const Notification& notification) const;
   void ChangeMainProcess(pid_t pid);
-  void BeginHealth(bool awaits_readiness);
+  void BeginHealth(bool awaits_readiness, const std::optional<VerdictState>& verdict = std::nullopt);
 
   std::unique_ptr<Cgroup> MakeCgroup(const std::string& name) const;
   void EnterCgroup();
@@ -191,7 +193,7 @@ class Instance {
   void CheckTreeEmpty();
   void WritePidFile();
   void RemovePidFile();
-  void WriteRecord();
+  void WriteRecord(bool exactly = false);
   int64_t BackoffUntil();
 
   const InstanceContext& context_;

@@ -144,6 +144,7 @@ void Instance::FollowBirths(const ReapedLookup& reaped, const std::vector<BirthJ
       record.desired_up = true;
       record.restarting = record.exited = record.failed = record.exit_untold = false;
       record.spawn = birth.plan.number;
+      record.health = {};
     }
     if (birth.note.failed_step != 0 && record.pid == birth.note.pid) {
       LogWarning("the daemon before this one died while it started the service, and that failed: it is tried again",
@@ -231,7 +232,8 @@ void Instance::Resume(const InstanceRecord& record, std::unique_ptr<ChildProcess
   }
   ReopenLogs();
   Enqueue(adopted);
-  BeginHealth(!record.ready && config_.readiness.type == ReadinessType::kHealthCheck);
+  BeginHealth(!record.ready && config_.readiness.type == ReadinessType::kHealthCheck,
+              VerdictOf(record.health, MonotonicNow() - adopted.up_for));
   if (record.restarting) {
     Enqueue(RestartRequested{{.actor = "supervisor", .reason = "its restart was under way when the daemon died"}});
   } else if (record.stopped_by_request) {

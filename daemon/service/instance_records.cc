@@ -73,7 +73,7 @@ void Instance::RemovePidFile() {
 
 std::string Instance::RecordPath() const { return fmt::format("{}/{}.record", context_.state_directory, id_); }
 
-void Instance::WriteRecord() {
+void Instance::WriteRecord(bool exactly) {
   InstanceRecord record{
       .boot_id = context_.boot_id,
       .stopped_by_request = stopped_by_request_,
@@ -100,7 +100,16 @@ void Instance::WriteRecord() {
       .failure = machine_.failure,
       .reason = IsAlive(machine_.phase) ? std::string() : machine_.reason,
       .backoff_until_ms = BackoffUntil(),
-      .untold = untold_};
+      .untold = untold_,
+      .health = RecordHealth(health_.health() != Health::kUnknown, health_.verdict())};
+  if (!exactly) {
+    InstanceRecord but_for_counters = record;
+    but_for_counters.health.checks = written_.health.checks;
+    but_for_counters.health.successes = written_.health.successes;
+    if (but_for_counters == written_) {
+      return;
+    }
+  }
   if (record == written_) {
     return;
   }

@@ -126,6 +126,8 @@ void TakeField(std::string_view key, std::string_view value, InstanceRecord& rec
     TakeNumber(value, record.backoff_until_ms);
   } else if (key == "untold") {
     TakeUntold(value, record);
+  } else {
+    TakeRecordedHealth(key, value, record.health);
   }
 }
 
@@ -154,6 +156,7 @@ std::string FormatRecord(const InstanceRecord& record) {
   for (const EventRow& row : record.untold) {
     text += fmt::format("untold {}\n", FormatUntold(row));
   }
+  text += FormatRecordedHealth(record.health);
   text += fmt::format("checksum {:016x}\n", Checksum(text));
   return text;
 }

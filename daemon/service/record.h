@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "daemon/process/wait_status.h"
+#include "daemon/service/recorded_health.h"
 #include "daemon/store/store.h"
 
 namespace supervisor {
@@ -47,6 +48,7 @@ struct InstanceRecord {
   // Ends of its processes that the database may not have yet. A zombie is reaped when it stands here, so that whoever
   // dies in between, each end is told once.
   std::vector<EventRow> untold;
+  RecordedHealth health;  // of the process that runs
   bool operator==(const InstanceRecord&) const = default;
 };
 

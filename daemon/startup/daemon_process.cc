@@ -439,6 +439,9 @@ void DaemonProcess::BeginUpgrade(const Cause& cause, std::function<void(absl::St
 // Everything that a new daemon needs is on disk once the queues are written. Nothing is taken down: no destructor may
 // touch what the services use.
 void DaemonProcess::MakeRoom() {
+  for (Instance* instance : supervisor_->instances()) {
+    instance->WriteExactRecord();
+  }
   files_.Finish();
   store_.reset();
   ShutdownDiagLog();

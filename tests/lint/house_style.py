@@ -47,7 +47,7 @@ ARROWS = {
 ARROWS["daemon/startup"] = set(ARROWS) - {"ctl"}
 # The deciding half of service/: what it includes must be as pure as it is (data, verdicts and times).
 PURE = {"daemon/service/" + name for name in ("machine", "machine_up", "machine_down", "phase", "stepper", "order",
-                                               "restart_policy", "targets")}
+                                               "check_cycle", "restart_policy", "targets")}
 PURE_MAY_INCLUDE = ("common/clock.h", "common/near_miss.h", "common/time_format.h", "daemon/config/config.h",
                     "daemon/health/verdict.h", "daemon/process/wait_status.h", "daemon/service/")
 

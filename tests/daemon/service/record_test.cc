@@ -47,7 +47,13 @@ InstanceRecord Sample() {
                       .timestamp = absl::FromUnixMillis(1'790'000'000'790),
                       .message = "",
                       .details = "",
-                      .actor = ""}}};
+                      .actor = ""}},
+          .health = {.health = "unhealthy",
+                     .consecutive_failures = 6,
+                     .consecutive_successes = 1,
+                     .succeeded_once = true,
+                     .checks = 900,
+                     .successes = 890}};
 }
 
 TEST(Record, ReadsWhatItWrote) {

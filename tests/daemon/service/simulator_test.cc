@@ -1,5 +1,6 @@
-// Random histories of one machine, with a model of the processes that its actions would have made. Each history comes
-// from a seed, which a failure prints: SIMULATOR_SEED=n runs that one alone. SIMULATOR_HISTORIES=n runs more of them.
+// Random histories of one machine and of its health checks, with a model of the processes that its actions would have
+// made and of a checker whose answers come in any order, also late. Each history comes from a seed, which a failure
+// prints: SIMULATOR_SEED=n runs that one alone. SIMULATOR_HISTORIES=n runs more of them.
 
 #include <gtest/gtest.h>
 
@@ -12,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "daemon/service/check_cycle.h"
 #include "daemon/service/machine.h"
 #include "daemon/service/restart_policy.h"
 
@@ -46,6 +48,18 @@ MachineConfig RandomConfig(Random& random) {
   return config;
 }
 
+HealthCheckConfig RandomCheck(Random& random, const MachineConfig& machine) {
+  HealthCheckConfig check;
+  const bool needed = machine.readiness.type == ReadinessType::kHealthCheck;
+  check.type = needed || random.Chance(0.7) ? HealthCheckType::kTcp : HealthCheckType::kNone;
+  check.interval = absl::Milliseconds(1 + random.Below(500));
+  check.retries = 1 + random.Below(3);
+  check.success_threshold = 1 + random.Below(2);
+  check.start_period = random.Chance(0.3) ? absl::Seconds(random.Below(20)) : absl::ZeroDuration();
+  check.on_failure = random.Chance(0.7) ? OnFailure::kRestart : OnFailure::kAlert;
+  return check;
+}
+
 // What the driver and the operating system would be: at most one main process, its children, and hooks.
 struct World {
   enum class Process { kNone, kCloned, kRunning };
@@ -58,11 +72,25 @@ struct World {
   int exits_told = 0;
   int attempts_begun = 0;
   int attempts_ended = 0;
+  // The checker's: every check that was begun and has not answered, cancelled ones too, with the process it is of.
+  struct Check {
+    uint64_t number;
+    int process;
+    bool cancelled;
+  };
+  std::vector<Check> checks;
+  int processes = 0;          // so many there were
+  bool seen_healthy = false;  // this one, by a check
+  int failures = 0;           // of this one's checks, in a row
 };
 
 class Simulator {
  public:
-  explicit Simulator(uint64_t seed) : random_(seed), config_(RandomConfig(random_)) { state_.random = seed; }
+  explicit Simulator(uint64_t seed)
+      : random_(seed), config_(RandomConfig(random_)), check_(RandomCheck(random_, config_)) {
+    state_.random = seed;
+    cycle_.random = seed;
+  }
 
   void Run(int steps) {
     for (int i = 0; i < steps && !::testing::Test::HasFailure(); ++i) {
@@ -75,6 +103,7 @@ class Simulator {
  private:
   void Send(const ServiceEvent& event) {
     const bool was_open = state_.attempt_open;
+    config_.is_unhealthy = cycle_.running && cycle_.verdict.health == Health::kUnhealthy;
     const bool by_request =
         std::holds_alternative<StartRequested>(event) || std::holds_alternative<RestartRequested>(event);
     StepResult result = Step(config_, state_, event, now_);
@@ -90,7 +119,124 @@ class Simulator {
     ASSERT_LE(ended, by_request || was_open ? 1 : 0) << "a start has had two outcomes";
     world_.attempts_begun += begun;
     world_.attempts_ended += ended;
+    if (StateOf(state_.phase) == ServiceState::kStopping) {
+      Apply(EndChecks(cycle_));
+    }
     CheckInvariants();
+  }
+
+  // ------------------------------------------------------------------------------------------------- health checks
+
+  void Apply(const CheckCycleStep& step) {
+    cycle_ = step.state;
+    if (step.cancel_check) {
+      for (World::Check& check : world_.checks) {
+        check.cancelled = true;
+      }
+    }
+    if (step.begin_check) {
+      ASSERT_EQ(world_.process, World::Process::kRunning) << "a check of a process that is not there";
+      ASSERT_NE(StateOf(state_.phase), ServiceState::kStopping);
+      for (const World::Check& check : world_.checks) {
+        ASSERT_TRUE(check.cancelled) << "two checks at once";
+        ASSERT_NE(check.number, cycle_.check);
+      }
+      world_.checks.push_back({.number = cycle_.check, .process = world_.processes, .cancelled = false});
+    }
+    ASSERT_EQ(cycle_.due == kNoDeadline, !cycle_.running || cycle_.under_way) << "no check will ever come again";
+  }
+
+  void ProcessRuns() {
+    world_.process = World::Process::kRunning;
+    ++world_.processes;
+    world_.seen_healthy = false;
+    world_.failures = 0;
+    Send(ExecSucceeded{42, absl::Milliseconds(random_.Chance(0.2) ? random_.Below(3000) : 0)});
+    if (StateOf(state_.phase) != ServiceState::kStopping) {
+      Apply(BeginChecks(check_, cycle_, config_.readiness.type == ReadinessType::kHealthCheck, std::nullopt, now_));
+    }
+  }
+
+  void MakeCheck() {
+    if (cycle_.due != kNoDeadline && random_.Chance(0.8)) {
+      now_ = std::max(now_, cycle_.due);
+    }
+    Apply(CheckIsDue(cycle_, now_));
+  }
+
+  // Any check answers, one that was cancelled too: its answer had been on its way.
+  void AnswerCheck() {
+    if (world_.checks.empty()) {
+      return;
+    }
+    const size_t which = static_cast<size_t>(random_.Below(static_cast<int>(world_.checks.size())));
+    const World::Check check = world_.checks[which];
+    world_.checks.erase(world_.checks.begin() + static_cast<std::ptrdiff_t>(which));
+    const bool success = random_.Chance(0.6);
+    const CheckCycleState before = cycle_;
+    const CheckCycleStep step = TakeCheckResult(check_, cycle_, check.number, success, now_);
+    ASSERT_EQ(step.took_result, !check.cancelled) << "an answer was lost, or came too late and counted";
+    if (!step.took_result) {
+      ASSERT_FALSE(step.became_healthy || step.became_unhealthy || step.wants_restart);
+      ASSERT_EQ(step.state.due, before.due);
+      ASSERT_EQ(step.state.under_way, before.under_way);
+      ASSERT_EQ(step.state.verdict.checks, before.verdict.checks);
+      ASSERT_EQ(step.state.verdict.health, before.verdict.health);
+      return;
+    }
+    ASSERT_EQ(check.process, world_.processes) << "an answer about an earlier process";
+    world_.seen_healthy = world_.seen_healthy || success;
+    world_.failures = success ? 0 : world_.failures + 1;
+    if (step.became_unhealthy) {
+      ASSERT_GE(world_.failures, check_.retries) << "unhealthy too early";
+    }
+    if (step.became_unhealthy || step.wants_restart) {
+      ASSERT_FALSE(before.awaits_readiness) << "a service that is yet to be ready was found not to live";
+      ASSERT_EQ(step.state.verdict.health, Health::kUnhealthy);
+    }
+    Apply(step);
+    if (step.became_healthy) {
+      Apply(ServiceIsReady(cycle_));
+      if (config_.readiness.type == ReadinessType::kHealthCheck) {
+        Send(BecameReady{});
+        ASSERT_NE(state_.phase, Phase::kBecomingReady);
+      }
+    }
+    if (step.wants_restart) {
+      Send(CheckFailed{"HTTP 503"});
+    }
+    const bool fails = !success && step.state.verdict.health == Health::kUnhealthy;
+    if (fails && check_.on_failure == OnFailure::kRestart && config_.restart.mode != RestartMode::kNever) {
+      ASSERT_FALSE(state_.phase == Phase::kRunning && state_.desired_up) << "it is unhealthy, and goes on";
+    }
+  }
+
+  // The daemon dies and the next one adopts the process, with what the record says of it.
+  void ChangeDaemon() {
+    const bool ready = state_.phase == Phase::kRunning;
+    if (world_.process != World::Process::kRunning || !state_.desired_up ||
+        (!ready && state_.phase != Phase::kBecomingReady)) {
+      return;
+    }
+    world_.attempts_ended += state_.attempt_open ? 1 : 0;  // who waited for it has lost the daemon, too
+    world_.checks.clear();
+    world_.post_start_hook = false;
+    const VerdictState verdict = cycle_.verdict;
+    const Adopted adopted{42, ready, state_.attempts, state_.restart_count, state_.watchdog};
+    const uint64_t seed = state_.random;
+    state_ = MachineState{};
+    state_.random = seed;
+    cycle_ = CheckCycleState{};
+    cycle_.random = seed;
+    Send(adopted);
+    ASSERT_EQ(state_.phase == Phase::kRunning, ready);
+    const bool awaits = !ready && config_.readiness.type == ReadinessType::kHealthCheck;
+    Apply(BeginChecks(check_, cycle_, awaits, verdict, now_));
+    if (cycle_.running && !awaits) {
+      ASSERT_EQ(cycle_.verdict.health, verdict.health) << "the verdict did not survive the daemon";
+      ASSERT_EQ(cycle_.verdict.consecutive_failures, verdict.consecutive_failures);
+    }
+    world_.failures = awaits ? 0 : world_.failures;
   }
 
   void Perform(const ServiceAction& action) {
@@ -143,10 +289,17 @@ class Simulator {
     if (state_.phase == Phase::kStopped) {
       ASSERT_FALSE(state_.desired_up);
     }
+    if (cycle_.running) {
+      ASSERT_EQ(world_.process, World::Process::kRunning) << "checks without a process";
+    }
+    if (config_.readiness.type == ReadinessType::kHealthCheck && state_.phase == Phase::kRunning) {
+      ASSERT_TRUE(world_.seen_healthy) << "ready, and no check has said so";
+    }
   }
 
   void Exit() {
     world_.process = World::Process::kNone;
+    Apply(EndChecks(cycle_));
     asked_to_go_ = false;
     ++world_.exits;
     world_.children = world_.children && random_.Chance(0.5);
@@ -156,7 +309,11 @@ class Simulator {
   }
 
   void OneThing() {
-    switch (random_.Below(13)) {
+    if (cycle_.running && random_.Chance(0.6)) {
+      random_.Chance(0.5) ? MakeCheck() : AnswerCheck();
+      return;
+    }
+    switch (random_.Below(15)) {
       case 0:
         wanted_ = true;
         Send(StartRequested{{.actor = "tester", .reason = {}}});
@@ -194,7 +351,15 @@ class Simulator {
         EmptyTree();
         return;
       case 9:
-        Send(random_.Chance(0.5) ? ServiceEvent(BecameReady{}) : ServiceEvent(CheckFailed{"HTTP 503"}));
+        if (random_.Chance(0.1)) {
+          ChangeDaemon();
+        }
+        return;
+      case 13:
+        AnswerCheck();  // late, for the most part
+        return;
+      case 14:
+        MakeCheck();
         return;
       case 12:
         Notify();
@@ -241,8 +406,7 @@ class Simulator {
       return;
     }
     if (random_.Chance(0.8)) {
-      world_.process = World::Process::kRunning;
-      Send(ExecSucceeded{42, absl::Milliseconds(random_.Chance(0.2) ? random_.Below(3000) : 0)});
+      ProcessRuns();
     } else {
       world_.process = World::Process::kNone;
       Send(StartFailed{"command: No such file or directory"});
@@ -268,8 +432,7 @@ class Simulator {
       now_ += absl::Seconds(10);
       Send(DeadlineReached{});
       if (world_.process == World::Process::kCloned) {
-        world_.process = World::Process::kRunning;
-        Send(ExecSucceeded{42, {}});
+        ProcessRuns();
       }
       if (world_.process == World::Process::kRunning && asked_to_go_) {
         Exit();
@@ -284,7 +447,9 @@ class Simulator {
 
   Random random_;
   MachineConfig config_;
+  HealthCheckConfig check_;
   MachineState state_;
+  CheckCycleState cycle_;
   World world_;
   MonoTime now_ = absl::Seconds(1);
   bool wanted_ = false;
