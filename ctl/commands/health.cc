@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <limits>
 
@@ -5,6 +7,7 @@
 #include "ctl/commands/verdict.h"
 #include "ctl/render/json.h"
 #include "ctl/render/text.h"
+#include "ctl/render/utf8.h"
 
 namespace supervisor {
 
@@ -19,6 +22,9 @@ ExitCode RunHealth(const Invocation& invocation, Client& client, Output& output)
   v1::HealthResponse response;
   if (const auto failure = client.Read(&Client::Stub::Health, request, &response, "health")) {
     return output.Fail(*failure);
+  }
+  if (!response.notice().empty()) {
+    output.Message(fmt::format("health: {}", EscapeForTerminal(response.notice())));
   }
   if (invocation.count == 0) {
     for (v1::ServiceHealth& service : *response.mutable_services()) {

@@ -15,8 +15,9 @@
 namespace supervisor {
 namespace {
 
-// Hung lookups of this many different names are survived before others have to wait.
-constexpr size_t kLookupThreads = 32;
+// Hung lookups of this many different names are survived before others have to wait. Each costs a thread that sleeps,
+// some 40 KiB, and only while it hangs.
+constexpr size_t kLookupThreads = 1024;
 
 SocketAddress FromV4(const in_addr& address) {
   SocketAddress result;

@@ -16,7 +16,6 @@ namespace supervisor {
 namespace {
 
 constexpr uint32_t kRecentEvents = 8;
-constexpr uint32_t kDefaultHistory = 10;
 constexpr uint32_t kDefaultPoints = 500;
 
 std::vector<std::string> Strings(const google::protobuf::RepeatedPtrField<std::string>& field) {
@@ -175,22 +174,6 @@ grpc::ServerWriteReactor<v1::LogChunk>* SupervisorService::Logs(grpc::CallbackSe
     stream->Begin(std::move(sources));
   });
   return stream;
-}
-
-grpc::ServerUnaryReactor* SupervisorService::Health(grpc::CallbackServerContext* call, const v1::HealthRequest* request,
-                                                    v1::HealthResponse* response) {
-  return OnLoop(call, [this, request, response]() -> absl::Status {
-    const auto instances = context_.supervisor.Resolve(Strings(request->targets()));
-    if (!instances.ok()) {
-      return instances.status();
-    }
-    response->set_status(wire::ToWire(context_.supervisor.system_health()));
-    for (const Instance* instance : *instances) {
-      wire::FillHealth(*instance, request->history() > 0 ? request->history() : kDefaultHistory,
-                       response->add_services());
-    }
-    return absl::OkStatus();
-  });
 }
 
 grpc::ServerWriteReactor<v1::Event>* SupervisorService::Events(grpc::CallbackServerContext* call,

@@ -4,6 +4,7 @@ import contextlib
 import http.server
 import json
 import socket
+import sqlite3
 import threading
 import time
 
@@ -304,6 +305,33 @@ class Health(Scenario):
             )
             self.assertEqual(rows[0][0], "healthy")
             self.assertGreater(rows[0][1], 0)
+
+    def test_response_times_over_the_last_hour_and_day(self):
+        now = time.time()
+
+        def rows(ages, first_ms, status="healthy"):
+            return [
+                (time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(now - age)) + ".000", status, first_ms + i)
+                for i, age in enumerate(ages)
+            ]
+
+        with Server() as server, Daemon({"web": self.http(server, interval=3600)}) as daemon:
+            self.wait_health(daemon, "web", "healthy")
+            # As results of checks, by the interface that takes them from outside: a hundred in the last hour, a hundred
+            # in the day before, and one older; failures have a response time too, which says nothing here.
+            with contextlib.closing(sqlite3.connect(daemon.database, timeout=30)) as database, database:
+                database.executemany(
+                    "INSERT INTO supervisor_metrics (service_id, timestamp, health_status, response_time_ms) "
+                    "VALUES ('web', ?, ?, ?)",
+                    rows(range(600, 700), 101)
+                    + rows(range(7200, 7300), 1101)
+                    + rows([90000], 99999)
+                    + rows(range(500, 520), 77777, "unhealthy"),
+                )
+            text = daemon.ctl("health", "web").stdout
+            # And the one that was made: the quickest of all.
+            self.assertIn("over the last hour: median 150.0 ms, 95% below 195.0 ms", text)
+            self.assertIn("over the last day: median 200.0 ms, 95% below 1.19 s", text)
 
     def test_the_details_of_events_are_json(self):
         with Server() as server, Daemon({"web": self.http(server)}) as daemon:

@@ -1,0 +1,194 @@
+#include <fmt/format.h>
+#include <grpcpp/grpcpp.h>
+
+#include <algorithm>
+#include <cmath>
+#include <iterator>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "daemon/rpc/supervisor_service.h"
+#include "daemon/rpc/wire.h"
+
+// `health`: verdicts and the newest results are the loop's own; response times over the last day, and results from
+// before this daemon, are read from the database, which may be slow or in trouble and then only makes the answer
+// shorter.
+
+namespace supervisor {
+namespace {
+
+constexpr uint32_t kDefaultHistory = 10;
+constexpr size_t kMostRows = 100'000;  // a day with a check a second
+constexpr absl::Duration kPatience = absl::Seconds(5);
+
+struct Percentiles {
+  double p50_ms = 0;
+  double p95_ms = 0;
+};
+
+// Nearest rank. Of the checks that succeeded: a refused connection is quick, and says nothing of how quick the service
+// is.
+Percentiles PercentilesOf(const std::vector<MetricRow>& rows, absl::Time since) {
+  std::vector<double> times;
+  for (const MetricRow& row : rows) {
+    if (row.timestamp >= since && row.health_status == HealthName(Health::kHealthy)) {
+      times.push_back(row.response_time_ms.value_or(0));
+    }
+  }
+  if (times.empty()) {
+    return {};
+  }
+  std::sort(times.begin(), times.end());
+  const auto at = [&](double share) {
+    const double rank = std::ceil(share * static_cast<double>(times.size()));
+    return times[static_cast<size_t>(std::max(1.0, rank)) - 1];
+  };
+  return {.p50_ms = at(0.50), .p95_ms = at(0.95)};
+}
+
+// What the database says of one service. Made on its thread, since sorting a day's results takes a while.
+struct Found {
+  Percentiles hour;
+  Percentiles day;
+  std::vector<MetricRow> newest;  // oldest first
+};
+
+Found FoundIn(std::vector<MetricRow> rows, absl::Time now, size_t wanted) {
+  Found found{.hour = PercentilesOf(rows, now - absl::Hours(1)),
+              .day = PercentilesOf(rows, now - absl::Hours(24)),
+              .newest = {}};
+  const auto count = static_cast<std::ptrdiff_t>(std::min(rows.size(), wanted));
+  found.newest.assign(std::make_move_iterator(rows.end() - count), std::make_move_iterator(rows.end()));
+  return found;
+}
+
+v1::HealthState ResultOf(const MetricRow& row) {
+  return row.health_status == HealthName(Health::kHealthy) ? v1::HEALTH_STATE_HEALTHY : v1::HEALTH_STATE_UNHEALTHY;
+}
+
+// Lays it beneath what the loop knew.
+void Add(const Found& found, size_t wanted, v1::ServiceHealth* out) {
+  out->set_p50_ms_hour(found.hour.p50_ms);
+  out->set_p95_ms_hour(found.hour.p95_ms);
+  out->set_p50_ms_day(found.day.p50_ms);
+  out->set_p95_ms_day(found.day.p95_ms);
+  const std::vector<MetricRow>& rows = found.newest;
+  const auto end = out->history().empty() ? rows.end() : std::find_if(rows.begin(), rows.end(), [&](const auto& row) {
+    return wire::UnixMillis(row.timestamp) >= out->history(0).timestamp_unix_ms();
+  });
+  const size_t missing = wanted - std::min<size_t>(wanted, static_cast<size_t>(out->history().size()));
+  google::protobuf::RepeatedPtrField<v1::HealthResult> history;
+  for (auto row = end - std::min(static_cast<std::ptrdiff_t>(missing), end - rows.begin()); row != end; ++row) {
+    v1::HealthResult* entry = history.Add();
+    entry->set_timestamp_unix_ms(wire::UnixMillis(row->timestamp));
+    entry->set_health(ResultOf(*row));
+    entry->set_response_time_ms(*row->response_time_ms);
+  }
+  history.MergeFrom(out->history());
+  *out->mutable_history() = std::move(history);
+  if (out->last_check_unix_ms() == 0 && !rows.empty()) {
+    out->set_last_check_unix_ms(wire::UnixMillis(rows.back().timestamp));
+    out->set_response_time_ms(*rows.back().response_time_ms);
+  }
+}
+
+// One call that waits for the database. Loop thread, but for the rows on their way.
+class HealthCall : public std::enable_shared_from_this<HealthCall> {
+ public:
+  HealthCall(Loop& loop, grpc::ServerUnaryReactor* reactor, v1::HealthResponse* response, size_t wanted)
+      : loop_(loop), reactor_(reactor), response_(response), wanted_(wanted) {}
+
+  // Once, when the verdicts are in the response.
+  void Begin(Store& store, const std::vector<size_t>& known) {
+    const absl::Time now = WallNow();
+    deadline_ = loop_.NewTimer([self = shared_from_this()] { self->GiveUp(); });
+    deadline_->ArmAfter(kPatience);
+    for (int i = 0; i < response_->services_size(); ++i) {
+      const v1::ServiceHealth& service = response_->services(i);
+      if (service.check_type().empty()) {
+        continue;
+      }
+      ++waits_for_;
+      Store::MetricQuery query{.service_id = service.id(), .limit = kMostRows, .health_only = true};
+      if (known[static_cast<size_t>(i)] >= wanted_) {
+        query.since = now - absl::Hours(24);
+      }
+      store.QueryMetrics(query, [self = shared_from_this(), i, now](absl::StatusOr<std::vector<MetricRow>> rows) {
+        absl::StatusOr<Found> found =
+            rows.ok() ? FoundIn(*std::move(rows), now, self->wanted_) : absl::StatusOr<Found>(rows.status());
+        self->loop_.Post([self, i, found = std::move(found)] { self->Take(i, found); });
+      });
+    }
+    FinishWhenDone();
+  }
+
+ private:
+  void Take(int service, const absl::StatusOr<Found>& found) {
+    if (finished_) {
+      return;  // the response is gRPC's no more
+    }
+    --waits_for_;
+    if (found.ok()) {
+      Add(*found, wanted_, response_->mutable_services(service));
+    } else {
+      response_->set_notice(fmt::format("history and response times are of this daemon's time only: {}",
+                                        wire::Utf8(std::string(found.status().message()))));
+    }
+    FinishWhenDone();
+  }
+
+  void GiveUp() {
+    response_->set_notice("the database did not answer in time: history and response times may be missing");
+    waits_for_ = 0;
+    FinishWhenDone();
+  }
+
+  void FinishWhenDone() {
+    if (waits_for_ == 0 && !finished_) {
+      finished_ = true;
+      loop_.DestroyLater(std::move(deadline_));
+      reactor_->Finish(grpc::Status::OK);
+    }
+  }
+
+  Loop& loop_;
+  grpc::ServerUnaryReactor* reactor_;
+  v1::HealthResponse* response_;
+  const size_t wanted_;
+  std::unique_ptr<Loop::Timer> deadline_;
+  int waits_for_ = 0;
+  bool finished_ = false;
+};
+
+}  // namespace
+
+grpc::ServerUnaryReactor* SupervisorService::Health(grpc::CallbackServerContext* call, const v1::HealthRequest* request,
+                                                    v1::HealthResponse* response) {
+  grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
+  context_.loop.Post([this, reactor, request, response] {
+    const std::vector<std::string> targets(request->targets().begin(), request->targets().end());
+    const auto instances = context_.supervisor.Resolve(targets);
+    if (!instances.ok()) {
+      reactor->Finish(wire::ToGrpc(instances.status()));
+      return;
+    }
+    const size_t wanted = request->history() > 0 ? request->history() : kDefaultHistory;
+    response->set_status(wire::ToWire(context_.supervisor.system_health()));
+    std::vector<size_t> known;
+    for (const Instance* instance : *instances) {
+      wire::FillHealth(*instance, wanted, response->add_services());
+      known.push_back(instance->health().history().size());
+    }
+    // The overview of all is asked for often, and shows none of what the database has.
+    if (targets.empty() && request->history() == 0) {
+      reactor->Finish(grpc::Status::OK);
+      return;
+    }
+    std::make_shared<HealthCall>(context_.loop, reactor, response, wanted)->Begin(context_.store, known);
+  });
+  return reactor;
+}
+
+}  // namespace supervisor
