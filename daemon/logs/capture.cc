@@ -42,6 +42,9 @@ Capture::Result Capture::Turn(const Fifo& fifo, uint64_t budget, MonoTime now) {
       continue;
     }
     result.moved += *moved;
+    if (*moved > 0) {
+      index_.Wrote();
+    }
     budget -= std::min(budget, *moved);
     if (!result.status.ok() || *moved == 0 || *moved >= waiting) {
       break;
@@ -65,6 +68,7 @@ std::optional<uint64_t> Capture::EnsureFile(MonoTime now, Result& result) {
   if (!result.status.ok() || !facts) {
     return std::nullopt;
   }
+  index_.Note(file_, *facts, now);
   return facts->size;
 }
 
@@ -80,7 +84,12 @@ absl::Status Capture::Reopen(MonoTime now) {
   checked_at_ = now;
   stamper_.Forget();
   write_error_ = 0;
-  return file_.Open();
+  const FileId directory = file_.directory_id();
+  absl::Status opened = file_.Open();
+  if (!(file_.directory_id() == directory)) {
+    index_.Close();
+  }
+  return opened;
 }
 
 bool Capture::MayWork() const {

@@ -9,6 +9,7 @@
 #include "daemon/logs/fifo.h"
 #include "daemon/logs/line_stamper.h"
 #include "daemon/logs/log_file.h"
+#include "daemon/logs/log_index_writer.h"
 #include "daemon/logs/log_pump.h"
 #include "daemon/logs/pipe_peek.h"
 
@@ -66,6 +67,7 @@ class Capture {
   PipePeek& peek_;
   LogStreamOptions options_;
   LogFile file_;
+  LogIndexWriter index_;
   LineStamper stamper_;
   MonoTime checked_at_ = -absl::InfiniteDuration();
   MonoTime rotate_again_at_ = -absl::InfiniteDuration();

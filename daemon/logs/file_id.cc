@@ -20,6 +20,7 @@ std::optional<FileFacts> Facts(int fd, const char* name, int flags) {
   }
   facts.size = found.stx_size;
   facts.links = found.stx_nlink;
+  facts.modified_ms = static_cast<int64_t>(found.stx_mtime.tv_sec) * 1000 + found.stx_mtime.tv_nsec / 1'000'000;
   facts.regular = S_ISREG(found.stx_mode);
   return facts;
 }

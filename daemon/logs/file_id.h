@@ -19,6 +19,7 @@ struct FileFacts {
   FileId id;
   uint64_t size = 0;
   uint64_t links = 0;
+  int64_t modified_ms = 0;  // since the epoch
   bool regular = false;
 };
 

@@ -45,6 +45,7 @@ absl::StatusOr<std::optional<LogChain::File>> OpenName(const std::string& name, 
   file.index = index;
   file.entry.id = facts->id;
   file.entry.gzip = gzip;
+  file.entry.modified_ms = facts->modified_ms;
   file.entry.size = gzip ? GzipSize(file.fd.get(), facts->size) : facts->size;
   if (gzip) {
     file.entry.original = OriginalOfGzip(file.fd.get());
@@ -73,7 +74,11 @@ absl::StatusOr<std::optional<LogChain::File>> LogChain::Open(int index) const {
 
 std::optional<LogChain::Entry> LogChain::Probe(int index) const {
   if (const auto facts = FactsAt(AT_FDCWD, RotatedName(path_, index)); facts && facts->regular) {
-    return Entry{.id = facts->id, .original = std::nullopt, .gzip = false, .size = facts->size};
+    return Entry{.id = facts->id,
+                 .original = std::nullopt,
+                 .gzip = false,
+                 .size = facts->size,
+                 .modified_ms = facts->modified_ms};
   }
   if (index == 0) {
     return std::nullopt;

@@ -9,7 +9,6 @@
 
 #include "common/errno_status.h"
 #include "daemon/logs/gzip_log.h"
-#include "daemon/logs/last_lines.h"
 
 namespace supervisor {
 namespace {
@@ -31,6 +30,7 @@ void LogReader::Forget() {
   offset_ = 0;
   older_.clear();
   newer_.clear();
+  spans_.clear();
 }
 
 absl::Status LogReader::Enter(LogChain::File file, uint64_t offset) {
@@ -51,6 +51,9 @@ absl::Status LogReader::Enter(LogChain::File file, uint64_t offset) {
   } else {
     fd_ = std::move(file.fd);
     offset_ = offset;
+  }
+  if (tell_times_) {
+    spans_ = LogTimes::Read(chain_.path()).SpansOf(position().file, entry_.modified_ms);
   }
   Survey();
   return absl::OkStatus();
@@ -94,8 +97,17 @@ absl::Status LogReader::SeekToEnd() {
   return Enter(**std::move(newest), end);
 }
 
-absl::Status LogReader::SeekToLastLines(uint64_t lines) {
-  if (lines == 0) {
+absl::Status LogReader::SeekToLastLines(uint64_t lines) { return Seek({.lines = lines}); }
+
+// Walks from the newest file to older ones: first to the one that `until` falls into, then to where the last of the
+// lines or `since` does.
+absl::Status LogReader::Seek(const LogSelection& selection) {
+  const bool by_time = selection.since_ms || selection.until_ms;
+  end_.reset();
+  if (!by_time && !selection.lines) {
+    return SeekToStart();
+  }
+  if (!by_time && selection.lines == 0U) {
     return SeekToEnd();
   }
   Forget();
@@ -103,25 +115,104 @@ absl::Status LogReader::SeekToLastLines(uint64_t lines) {
   if (!found.ok() || !found->has_value()) {
     return found.status();
   }
-  LogChain::File file = **std::move(found);
-  LastLines search{.wanted = lines};
-  for (;;) {
-    const auto offset = FindLastLines(chain_, file, search);
-    if (!offset.ok()) {
-      return offset.status();
+  const LogTimes times = by_time ? LogTimes::Read(chain_.path()) : LogTimes();
+  LastLines search{.wanted = selection.lines.value_or(0), .at_log_end = true, .matches = selection.matches};
+  std::optional<LogChain::File> newer;  // which is selected from its start
+  for (LogChain::File file = **std::move(found);;) {
+    LogRange range{.from = 0, .to = file.entry.size};
+    if (by_time) {
+      const FileId& id = file.entry.original ? *file.entry.original : file.entry.id;
+      const auto aligned = AlignToLines(
+          chain_, file,
+          RangeOf(times.SpansOf(id, file.entry.modified_ms), file.entry.size, selection.since_ms, selection.until_ms));
+      if (!aligned.ok()) {
+        return aligned.status();
+      }
+      range = *aligned;
     }
-    if (offset->has_value()) {
-      return Enter(std::move(file), **offset);
+    if (selection.until_ms && !end_ && (range.to > 0 || selection.lines == 0U)) {
+      end_ = End{file.entry, range.to};
+    }
+    if (selection.lines == 0U) {
+      return Enter(std::move(file), range.to);
+    }
+    if (selection.since_ms && range.from >= file.entry.size && file.entry.size > 0) {
+      return newer ? Enter(*std::move(newer), 0) : Enter(std::move(file), range.from);
+    }
+    if (selection.lines) {
+      const auto offset = FindLastLines(chain_, file, range, search);
+      if (!offset.ok()) {
+        return offset.status();
+      }
+      if (offset->has_value()) {
+        return Enter(std::move(file), **offset);
+      }
+    }
+    if (range.from > 0) {
+      return Enter(std::move(file), range.from);
     }
     auto older = chain_.OpenOlder(file.entry);
     if (!older.ok()) {
       return older.status();
     }
     if (!older->has_value()) {
+      if (selection.until_ms && !end_) {
+        end_ = End{file.entry, 0};
+      }
       return Enter(std::move(file), 0);
     }
+    newer = std::move(file);
     file = **std::move(older);
   }
+}
+
+absl::Status LogReader::SeekAfter(const LogPosition& position) {
+  Forget();
+  end_.reset();
+  if (position.file.inode == 0) {
+    return SeekToStart();
+  }
+  const LogChain::Entry wanted{.id = position.file, .original = position.file};
+  constexpr int kAttempts = 10;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    const auto index = chain_.Find(wanted);
+    auto file = index ? chain_.Open(*index) : std::nullopt;
+    if (!file.ok()) {
+      return file.status();
+    }
+    if (file->has_value() && (*file)->entry.SameAs(wanted)) {
+      const bool truncated = !(*file)->entry.gzip && (*file)->entry.size < position.offset;
+      return Enter(**std::move(file), truncated ? 0 : position.offset);
+    }
+    if (!index) {
+      break;
+    }
+  }
+  // Deleted, or renamed to a name that is none of a rotated log: what was born before it was read before it.
+  std::vector<LogChain::Entry> entries = chain_.List();
+  for (auto entry = entries.rbegin(); entry != entries.rend(); ++entry) {
+    const FileId& id = entry->original ? *entry->original : entry->id;
+    const auto index = id.born_ns == 0 || id.born_ns > position.file.born_ns ? chain_.Find(*entry) : std::nullopt;
+    auto file = index ? chain_.Open(*index) : std::nullopt;
+    if (file.ok() && file->has_value() && (*file)->entry.SameAs(*entry)) {
+      return Enter(**std::move(file), 0);
+    }
+  }
+  return SeekToEnd();
+}
+
+void LogReader::TellTimes() { tell_times_ = true; }
+
+// Notes the time of the next byte; returns how many of `max` bytes have the same.
+uint64_t LogReader::FindTime(uint64_t max) {
+  const auto after = std::upper_bound(spans_.begin(), spans_.end(), offset_,
+                                      [](uint64_t offset, const LogSpan& span) { return offset < span.offset; });
+  const bool known = after != spans_.begin() && offset_ < entry_.size;
+  read_time_ms_ = known ? std::optional((after - 1)->first_ms) : std::nullopt;
+  if (after != spans_.end()) {
+    max = std::min(max, after->offset - offset_);
+  }
+  return known && !gzip_ ? std::min(max, entry_.size - offset_) : max;
 }
 
 absl::StatusOr<std::string> LogReader::Read(size_t max) {
@@ -135,6 +226,9 @@ absl::StatusOr<std::string> LogReader::Read(size_t max) {
     absl::StatusOr<std::string> bytes = ReadHere(max);
     if (!bytes.ok() || !bytes->empty()) {
       return bytes;
+    }
+    if (end_ && end_->entry.SameAs(entry_)) {
+      break;
     }
     auto next = FindNext();
     if (!next.ok()) {
@@ -156,6 +250,15 @@ absl::StatusOr<std::string> LogReader::Read(size_t max) {
 }
 
 absl::StatusOr<std::string> LogReader::ReadHere(size_t max) {
+  if (end_ && end_->entry.SameAs(entry_)) {
+    max = std::min<uint64_t>(max, end_->offset - std::min(end_->offset, offset_));
+  }
+  if (tell_times_) {
+    max = FindTime(max);
+  }
+  if (max == 0) {
+    return std::string();
+  }
   if (gzip_) {
     absl::StatusOr<std::string> bytes = gzip_->Read(max);
     offset_ += bytes.ok() ? bytes->size() : 0;
@@ -190,6 +293,9 @@ absl::StatusOr<std::optional<LogChain::File>> LogReader::FindNext() {
     next = chain_.OpenNewer(entry_);
   }
   if (!here || (next.ok() && !next->has_value() && !chain_.Find(entry_))) {
+    if (end_ && !chain_.Find(end_->entry)) {
+      return std::nullopt;  // what was wanted is gone
+    }
     next = FindNextAfterLoss();
   }
   if (next.ok() && next->has_value() && (*next)->index == 0 && (*next)->entry.size == 0) {

@@ -76,6 +76,7 @@ TEST_F(LogPlaceTest, ADeletedDirectoryComesBackUnderFullOutput) {
   for (int i = 0; i < 5; ++i) {
     EXPECT_TRUE(Await([&] { return IsRegular(options.file_path); }, absl::Seconds(1)));
     ASSERT_EQ(unlink(options.file_path.c_str()), 0);
+    unlink((dir_ / "log/.web.log.index").c_str());
     ASSERT_EQ(rmdir((dir_ / "log").c_str()), 0) << "the file must not come back into a directory that is going";
   }
   EXPECT_TRUE(Await([&] { return IsRegular(options.file_path); }, absl::Seconds(1)));
