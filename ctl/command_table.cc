@@ -62,7 +62,8 @@ constexpr std::array<CommandSpec, 17> kCommands = {{
                  "  supervisorctl logs web --since '2026-11-23 07:28:15' --until '2026-11-23 07:30:00'\n",
      .targets = Targets::kSome,
      .options = kOptFollow | kOptCount | kOptSince | kOptUntil | kOptGrep | kOptStderr,
-     .count_help = "the last N lines, or \"all\" (default: 10, or what --since and --until select)"},
+     .count_help = "the last N lines, with --grep the last N that match, or \"all\" (default: 10, or all that --since, "
+                   "--until and --grep select)"},
     {.command = Command::kHealth,
      .name = "health",
      .summary = "health checks: latest result, success rate, history",

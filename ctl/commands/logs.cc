@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
@@ -10,7 +11,6 @@
 #include "ctl/commands/stream.h"
 #include "ctl/render/json.h"
 #include "ctl/render/log_lines.h"
-#include "ctl/render/log_resume.h"
 #include "ctl/render/table.h"
 #include "ctl/render/utf8.h"
 
@@ -28,6 +28,7 @@ v1::LogsRequest MakeRequest(const Invocation& invocation) {
   request.set_until_unix_ms(invocation.until_unix_ms);
   request.set_grep(invocation.grep);
   request.set_stderr(invocation.stderr_log);
+  request.set_times(invocation.json);
   return request;
 }
 
@@ -52,37 +53,29 @@ class LogsCommand : public StreamCommand<v1::LogsRequest, v1::LogChunk> {
     if (!chunk.notice().empty()) {
       output_.Message(fmt::format("{}: {}", chunk.id(), chunk.notice()));
     }
-    const LogResume::Fresh fresh = resume_.Accept(chunk);
-    if (const uint64_t missed = chunk.missed_bytes() + fresh.missed_bytes; missed != 0) {
+    if (chunk.has_next()) {
+      (*after_.mutable_after())[chunk.id()] = chunk.next();
+    }
+    if (const uint64_t missed = chunk.missed_bytes(); missed != 0) {
       output_.Message(fmt::format("{}: {} bytes of the log are left out here", chunk.id(), missed));
     }
-    if (fresh.data.empty()) {
+    if (chunk.data().empty()) {
       return;
     }
     if (shape_ == Shape::kRaw) {
-      output_.Print(fresh.data);
-    } else if (fresh.data.size() == chunk.data().size()) {
-      lines_.Feed(chunk);
+      output_.Print(chunk.data());
     } else {
-      v1::LogChunk rest = chunk;
-      rest.set_data(std::string(fresh.data));
-      lines_.Feed(rest);
+      lines_.Feed(chunk);
     }
     if (follow()) {
       output_.Flush();
     }
   }
 
+  // Each log goes on behind its last chunk, to the byte.
   v1::LogsRequest ResumeRequest(const v1::LogsRequest& first) override {
     v1::LogsRequest request = first;
-    if (!first.grep().empty()) {
-      // What --grep leaves has holes, so that nobody can tell what was shown already: rather none than twice.
-      request.set_lines(0);
-      output_.Message("the daemon was replaced; lines that match and came meanwhile may be missing");
-    } else if (!first.has_lines() || first.lines() != 0) {
-      request.set_lines(std::max(LogResume::kLines, first.lines()));
-      resume_.Reconnected();
-    }
+    *request.mutable_after() = after_.after();
     return request;
   }
 
@@ -146,7 +139,7 @@ class LogsCommand : public StreamCommand<v1::LogsRequest, v1::LogChunk> {
   size_t name_width_;
   Output& output_;
   LogLines lines_;
-  LogResume resume_;
+  v1::LogsRequest after_;  // the places alone
   static constexpr size_t kDrainAt = size_t{64} << 10U;
   JsonWriter json_;  // kJsonObject: what is not printed yet
   bool drained_ = false;

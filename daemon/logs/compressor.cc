@@ -1,30 +1,14 @@
 #include "daemon/logs/compressor.h"
 
 #include <pthread.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <csignal>
 #include <utility>
 
 #include "daemon/logs/gzip_log.h"
+#include "daemon/loop/thread_priority.h"
 
 namespace supervisor {
-namespace {
-
-// Last in line for processor and disk. That a kernel or a container refuses is no harm.
-void LowerPriority() {
-  constexpr int kLowest = 19;
-  const auto self = static_cast<id_t>(syscall(SYS_gettid));
-  setpriority(PRIO_PROCESS, self, kLowest);
-  constexpr int kIoprioWhoProcess = 1;  // linux/ioprio.h, which glibc does not wrap
-  constexpr int kIoprioIdle = 3 << 13;
-  syscall(SYS_ioprio_set, kIoprioWhoProcess, 0, kIoprioIdle);
-}
-
-}  // namespace
-
 Compressor::~Compressor() {
   {
     const std::lock_guard lock(mutex_);
@@ -49,7 +33,7 @@ void Compressor::Add(Job job) {
 
 void Compressor::Run() {
   pthread_setname_np(pthread_self(), "log-compress");
-  LowerPriority();
+  LowerThreadPriority();
   for (;;) {
     Job job;
     {

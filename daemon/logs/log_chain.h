@@ -22,7 +22,7 @@ class LogChain {
     FileId id;
     std::optional<FileId> original;  // of a compressed file: what it was made from
     bool gzip = false;
-    uint64_t size = 0;  // uncompressed (of a compressed one: modulo 4 GiB)
+    uint64_t size = 0;        // uncompressed (of a compressed one: modulo 4 GiB)
     int64_t modified_ms = 0;  // when it was written last, since the epoch
     bool SameAs(const Entry& other) const;
   };

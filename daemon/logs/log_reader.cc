@@ -104,16 +104,16 @@ absl::Status LogReader::SeekToLastLines(uint64_t lines) { return Seek({.lines = 
 absl::Status LogReader::Seek(const LogSelection& selection) {
   const bool by_time = selection.since_ms || selection.until_ms;
   end_.reset();
-  if (!by_time && !selection.lines) {
-    return SeekToStart();
-  }
-  if (!by_time && selection.lines == 0U) {
-    return SeekToEnd();
-  }
   Forget();
   auto found = chain_.OpenNewest();
   if (!found.ok() || !found->has_value()) {
     return found.status();
+  }
+  if (selection.until_now && !selection.until_ms) {
+    end_ = End{(*found)->entry, (*found)->entry.size};
+  }
+  if (!by_time && !selection.lines) {
+    return SeekToStart();
   }
   const LogTimes times = by_time ? LogTimes::Read(chain_.path()) : LogTimes();
   LastLines search{.wanted = selection.lines.value_or(0), .at_log_end = true, .matches = selection.matches};
@@ -166,11 +166,12 @@ absl::Status LogReader::Seek(const LogSelection& selection) {
   }
 }
 
-absl::Status LogReader::SeekAfter(const LogPosition& position) {
+absl::StatusOr<bool> LogReader::SeekAfter(const LogPosition& position) {
   Forget();
   end_.reset();
   if (position.file.inode == 0) {
-    return SeekToStart();
+    const absl::Status begun = SeekToStart();
+    return begun.ok() ? absl::StatusOr<bool>(true) : begun;
   }
   const LogChain::Entry wanted{.id = position.file, .original = position.file};
   constexpr int kAttempts = 10;
@@ -182,7 +183,8 @@ absl::Status LogReader::SeekAfter(const LogPosition& position) {
     }
     if (file->has_value() && (*file)->entry.SameAs(wanted)) {
       const bool truncated = !(*file)->entry.gzip && (*file)->entry.size < position.offset;
-      return Enter(**std::move(file), truncated ? 0 : position.offset);
+      const absl::Status entered = Enter(**std::move(file), truncated ? 0 : position.offset);
+      return entered.ok() ? absl::StatusOr<bool>(!truncated) : entered;
     }
     if (!index) {
       break;
@@ -195,10 +197,12 @@ absl::Status LogReader::SeekAfter(const LogPosition& position) {
     const auto index = id.born_ns == 0 || id.born_ns > position.file.born_ns ? chain_.Find(*entry) : std::nullopt;
     auto file = index ? chain_.Open(*index) : std::nullopt;
     if (file.ok() && file->has_value() && (*file)->entry.SameAs(*entry)) {
-      return Enter(**std::move(file), 0);
+      const absl::Status entered = Enter(**std::move(file), 0);
+      return entered.ok() ? absl::StatusOr<bool>(false) : entered;
     }
   }
-  return SeekToEnd();
+  const absl::Status at_end = SeekToEnd();
+  return at_end.ok() ? absl::StatusOr<bool>(false) : at_end;
 }
 
 void LogReader::TellTimes() { tell_times_ = true; }
@@ -215,11 +219,54 @@ uint64_t LogReader::FindTime(uint64_t max) {
   return known && !gzip_ ? std::min(max, entry_.size - offset_) : max;
 }
 
+void LogReader::Release() {
+  if (const auto facts = fd_ ? FactsOf(fd_.get()) : std::nullopt) {
+    released_size_ = facts->size;
+    fd_.Reset();
+  }
+}
+
+// Nothing is open: because nothing was there yet, or after Release.
+absl::Status LogReader::Begin() { return entry_.id.inode == 0 ? SeekToStart() : Reopen(); }
+
+absl::Status LogReader::Reopen() {
+  const LogChain::Entry wanted = entry_;
+  const uint64_t offset = offset_;
+  constexpr int kAttempts = 10;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    const auto index = chain_.Find(wanted);
+    auto file = index ? chain_.Open(*index) : std::nullopt;
+    if (!file.ok()) {
+      return file.status();
+    }
+    if (file->has_value() && (*file)->entry.SameAs(wanted)) {
+      if ((*file)->entry.gzip) {
+        return Enter(**std::move(file), offset);
+      }
+      fd_ = std::move((*file)->fd);
+      return absl::OkStatus();
+    }
+    if (!index) {
+      break;
+    }
+  }
+  if (end_ && (end_->entry.SameAs(wanted) || !chain_.Find(end_->entry))) {
+    return absl::OkStatus();  // what was wanted is gone
+  }
+  const uint64_t unread = released_size_ - std::min(released_size_, offset);
+  auto next = FindNextAfterLoss();
+  if (!next) {
+    return absl::OkStatus();
+  }
+  missed_bytes_ += unread;
+  return Enter(*std::move(next), 0);
+}
+
 absl::StatusOr<std::string> LogReader::Read(size_t max) {
   max = std::min(max, kLargestRead);
   while (max > 0) {
     if (!fd_ && !gzip_) {
-      if (const absl::Status begun = SeekToStart(); !begun.ok() || (!fd_ && !gzip_)) {
+      if (const absl::Status begun = Begin(); !begun.ok() || (!fd_ && !gzip_)) {
         return begun.ok() ? absl::StatusOr<std::string>(std::string()) : begun;
       }
     }

@@ -24,6 +24,7 @@ struct LogSelection {
   LineMatcher matches = {};  // with `lines`: how many of these; what does not match in between is read all the same
   std::optional<int64_t> since_ms = {};  // captured then or later, milliseconds since the epoch
   std::optional<int64_t> until_ms = {};  // captured then or before
+  bool until_now = false;                // what is there now, though more may come while it is read
 };
 
 // A place in a log that outlives rotation, compression and the daemon.
@@ -50,14 +51,19 @@ class LogReader {
   absl::Status SeekToLastLines(uint64_t lines);
   absl::Status SeekToStart();
   absl::Status SeekToEnd();
-  // Goes on where another reader was. When its file is gone, at the oldest byte that came later.
-  absl::Status SeekAfter(const LogPosition& position);
+  // Goes on where another reader was. False: its file is gone, so that bytes are left out, nobody knows how many; goes
+  // on with the oldest byte that came later.
+  absl::StatusOr<bool> SeekAfter(const LogPosition& position);
 
   // The next bytes, at most `max`; empty where there are no more yet. Goes over to the next newer file when the one
   // it reads was rotated away and is read to its end, so that nothing is left out or doubled over any number of
   // rotations; when rotation deleted files before they were read, `missed_bytes` (cumulative) grows by their size as
   // far as it is known.
   absl::StatusOr<std::string> Read(size_t max);
+
+  // Holds no file open until the next Read, since a deleted one takes up the disk as long as it is open. Should the
+  // file go meanwhile, what was not read of it counts as missed. (A compressed one stays open.)
+  void Release();
 
   // From now on one Read gives bytes of one time only, as far as the index tells times apart.
   void TellTimes();
@@ -72,6 +78,8 @@ class LogReader {
  private:
   void Forget();
   absl::Status Enter(LogChain::File file, uint64_t offset);
+  absl::Status Begin();
+  absl::Status Reopen();
   void Survey();
   absl::StatusOr<std::string> ReadHere(size_t max);
   absl::StatusOr<std::optional<LogChain::File>> FindNext();
@@ -90,6 +98,7 @@ class LogReader {
   LogChain::Entry entry_;             // what it is that we read
   uint64_t offset_ = 0;
   uint64_t missed_bytes_ = 0;
+  uint64_t released_size_ = 0;  // of the file that Release closed
   std::optional<End> end_;
   bool tell_times_ = false;
   std::vector<LogSpan> spans_;  // of our file, with tell_times_

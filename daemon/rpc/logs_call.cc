@@ -3,159 +3,417 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
+#include <string_view>
 #include <utility>
+
+#include "common/clock.h"
 
 namespace supervisor {
 namespace {
 
-constexpr size_t kChunkSize = 65536;
+constexpr size_t kChunkBytes = 32u << 10;
+constexpr size_t kSmallestChunkBytes = 4u << 10;
+constexpr size_t kSearchBytes = 1u << 20;   // of one log in one turn, when nothing matches
+constexpr uint64_t kLongStreak = 1u << 20;  // whoever takes more at once is not waiting for a line that has just come
 constexpr uint64_t kDefaultLines = 10;
-constexpr size_t kLongestGrepLine = 1 << 20;
+constexpr int64_t kLatest = std::numeric_limits<int64_t>::max();
 constexpr absl::Duration kFlushWait = absl::Milliseconds(200);
+// A reader that has taken nothing for so long holds no file open, which may be deleted and take up the disk.
+constexpr absl::Duration kStalledAfter = absl::Seconds(2);
+
+int64_t Nanoseconds(MonoTime time) { return absl::ToInt64Nanoseconds(time); }
 
 }  // namespace
 
-LogsCall* LogsCall::Make(Worker& worker, StreamRegistry& registry, LogPump& logs, const v1::LogsRequest& request) {
-  std::shared_ptr<LogsCall> stream(new LogsCall(worker, registry, logs, request));
+LogsCall* LogsCall::Make(LogWorkers& workers, StreamRegistry& registry, LogPump& logs, const v1::LogsRequest& request) {
+  std::shared_ptr<LogsCall> stream(new LogsCall(workers, registry, logs, request));
   stream->self_ = stream;
   registry.Add(stream.get(), [weak = std::weak_ptr<LogsCall>(stream)] {
     if (const std::shared_ptr<LogsCall> alive = weak.lock()) {
-      alive->worker_.Post([alive] { alive->End({grpc::StatusCode::UNAVAILABLE, "the daemon is ending"}); });
+      alive->Note(kDaemonEnds);
     }
   });
   return stream.get();
 }
 
-LogsCall::LogsCall(Worker& worker, StreamRegistry& registry, LogPump& logs, const v1::LogsRequest& request)
-    : worker_(worker), registry_(registry), logs_(logs), request_(request) {}
+LogsCall::LogsCall(LogWorkers& workers, StreamRegistry& registry, LogPump& logs, const v1::LogsRequest& request)
+    : workers_(workers),
+      number_(workers.NextNumber()),
+      registry_(registry),
+      logs_(logs),
+      request_(request),
+      follow_(request.follow() && request.until_unix_ms() == 0) {}
 
-void LogsCall::Post(void (LogsCall::*step)()) {
-  worker_.Post([self = shared_from_this(), step] { (self.get()->*step)(); });
+// ------------------------------------------------------------------------------------------------ turns, one at a time
+
+void LogsCall::Note(uint32_t facts) {
+  if ((facts_.fetch_or(facts | kTurnIsDue) & kTurnIsDue) == 0) {
+    Schedule();
+  }
 }
 
-void LogsCall::Refuse(const grpc::Status& status) {
-  worker_.Post([self = shared_from_this(), status] { self->End(status); });
+void LogsCall::Schedule() {
+  Worker& worker = patient_ ? workers_.Patient(number_) : workers_.Prompt();
+  worker.Post([self = shared_from_this()] { self->Turn(); });
 }
+
+void LogsCall::Turn() {
+  Handle(facts_.exchange(kTurnIsDue));
+  uint32_t nothing_more = kTurnIsDue;
+  if (!facts_.compare_exchange_strong(nothing_more, 0)) {
+    Schedule();  // behind those who wait for theirs
+  }
+}
+
+void LogsCall::Handle(uint32_t facts) {
+  if ((facts & kWritten) != 0) {
+    writing_since_ = 0;
+  }
+  if ((facts & kReaderGone) != 0) {
+    End({grpc::StatusCode::CANCELLED, "the reader has gone"});
+  } else if ((facts & kDaemonEnds) != 0) {
+    End({grpc::StatusCode::UNAVAILABLE, "the daemon is ending"});
+  } else if ((facts & kRefused) != 0) {
+    End(refusal_);
+  }
+  if (finished_) {
+    return;
+  }
+  if ((facts & kBegun) != 0) {
+    if (const grpc::Status prepared = Prepare(); !prepared.ok()) {
+      End(prepared);
+      return;
+    }
+    AwaitFlushes();
+  }
+  if ((facts & kFlushed) != 0) {
+    Open();
+  }
+  if ((facts & kStalled) != 0 && writing_since_ != 0) {
+    for (const auto& reading : readings_) {
+      reading->reader.Release();
+    }
+  }
+  Advance();
+}
+
+// ------------------------------------------------------------------------------------------------ what is noted
 
 void LogsCall::Begin(std::vector<Source> sources) {
   sources_ = std::move(sources);
-  Post(&LogsCall::Open);
+  Note(kBegun);
 }
 
-void LogsCall::Open() {
+void LogsCall::Refuse(const grpc::Status& status) {
+  refusal_ = status;
+  Note(kRefused);
+}
+
+void LogsCall::OnWriteDone(bool ok) { Note(ok ? kWritten : kReaderGone); }
+
+void LogsCall::OnCancel() { Note(kReaderGone); }
+
+void LogsCall::OnDone() {
+  registry_.Remove(this);
+  const std::shared_ptr<LogsCall> last = std::move(self_);  // goes at the end of this, or with the workers' last task
+}
+
+// On the pump's thread, up to a thousand times a second for each follower: those that have enough to read are not
+// woken.
+void LogsCall::Wake() {
+  if (hungry_.exchange(false)) {
+    Note(kGrown);
+    return;
+  }
+  const int64_t since = writing_since_;
+  if (since > 0 && Nanoseconds(MonotonicNow()) - since > Nanoseconds(kStalledAfter)) {
+    int64_t expected = since;
+    if (writing_since_.compare_exchange_strong(expected, std::numeric_limits<int64_t>::max())) {
+      Note(kStalled);
+    }
+  }
+}
+
+// ------------------------------------------------------------------------------------------------ beginning
+
+bool LogsCall::Matches(std::string_view line) const {
+  return re2::RE2::PartialMatch(re2::StringPiece(line.data(), line.size()), *pattern_);
+}
+
+grpc::Status LogsCall::Prepare() {
   if (!request_.grep().empty()) {
     re2::RE2::Options options;
     options.set_log_errors(false);
     options.set_encoding(re2::RE2::Options::EncodingLatin1);  // logs are bytes
     pattern_.emplace(request_.grep(), options);
     if (!pattern_->ok()) {
-      End({grpc::StatusCode::INVALID_ARGUMENT,
-           fmt::format("--grep {}: {} (RE2 syntax)", request_.grep(), pattern_->error())});
-      return;
+      return {grpc::StatusCode::INVALID_ARGUMENT,
+              fmt::format("--grep {}: {} (RE2 syntax)", request_.grep(), pattern_->error())};
     }
   }
+  merging_ = sources_.size() > 1;
   for (const Source& source : sources_) {
-    auto reading = std::make_unique<Reading>(Reading{source, LogReader(source.file), nullptr, {}, 0});
-    const absl::Status status =
-        reading->reader.SeekToLastLines(request_.has_lines() ? request_.lines() : kDefaultLines);
-    if (!status.ok() && !absl::IsNotFound(status)) {
-      End({grpc::StatusCode::INTERNAL, std::string(status.message())});
-      return;
-    }
-    if (request_.follow()) {
-      reading->subscription = logs_.Subscribe(source.stream, [weak = weak_from_this()](const std::string&) {
-        if (const std::shared_ptr<LogsCall> self = weak.lock()) {
-          self->Post(&LogsCall::Pump);
-        }
-      });
+    auto reading = std::make_unique<Reading>(source);
+    if (follow_) {
+      // The reading outlives its subscription, which is its own.
+      reading->subscription =
+          logs_.Subscribe(source.stream, [weak = weak_from_this(), grown = &reading->grown](const std::string&) {
+            grown->store(true);
+            if (const std::shared_ptr<LogsCall> self = weak.lock()) {
+              self->Wake();
+            }
+          });
     }
     readings_.push_back(std::move(reading));
   }
-  opened_ = true;
+  return grpc::Status::OK;
+}
+
+// What the services wrote before the call is to be in the answer: the pump may still have to move it.
+void LogsCall::AwaitFlushes() {
+  constexpr uint64_t kQuickLines = 10'000;
+  patient_ = pattern_.has_value() || request_.since_unix_ms() != 0 || request_.until_unix_ms() != 0 ||
+             request_.lines() > kQuickLines;
   flushes_left_ = readings_.size();
-  // What the services wrote before the call is to be in the answer: the pump may still have to move it.
+  if (readings_.empty()) {
+    Note(kFlushed);
+  }
   for (const auto& reading : readings_) {
-    logs_.Flush(reading->source.stream, kFlushWait, [self = shared_from_this()] { self->Post(&LogsCall::Flushed); });
+    logs_.Flush(reading->source.stream, kFlushWait, [self = shared_from_this()] {
+      if (--self->flushes_left_ == 0) {
+        self->Note(kFlushed);
+      }
+    });
   }
-  Pump();
 }
 
-void LogsCall::Flushed() {
-  --flushes_left_;
-  Pump();
+LogSelection LogsCall::Selection() const {
+  LogSelection selection;
+  constexpr uint64_t kAll = std::numeric_limits<uint64_t>::max();
+  const bool by_time = request_.since_unix_ms() != 0 || request_.until_unix_ms() != 0;
+  if (request_.has_lines()) {
+    selection.lines = request_.lines() == kAll ? std::nullopt : std::optional<uint64_t>(request_.lines());
+  } else if (!by_time && (follow_ || !pattern_)) {
+    selection.lines = kDefaultLines;
+  }
+  if (pattern_) {
+    selection.matches = [this](std::string_view line) { return Matches(line); };
+  }
+  if (request_.since_unix_ms() != 0) {
+    selection.since_ms = request_.since_unix_ms();
+  }
+  if (request_.until_unix_ms() != 0) {
+    selection.until_ms = request_.until_unix_ms();
+  }
+  selection.until_now = !follow_;
+  return selection;
 }
 
-void LogsCall::Pump() {
-  if (!opened_ || writing_ || finished_) {
-    return;
+grpc::Status LogsCall::OpenOne(Reading& reading) {
+  if (merging_ || request_.times()) {
+    reading.reader.TellTimes();
   }
-  // In turn where several are followed; one after the other where they are only shown.
-  for (size_t i = 0; i < readings_.size(); ++i) {
-    const size_t index = request_.follow() ? (turn_ + i) % readings_.size() : i;
-    if (FillChunk(*readings_[index])) {
-      turn_ = index + 1;
-      writing_ = true;
-      StartWrite(&chunk_);
+  Piece hello;
+  absl::Status status;
+  if (const auto after = request_.after().find(reading.source.id); after != request_.after().end()) {
+    const v1::LogPosition& place = after->second;
+    const auto found = reading.reader.SeekAfter(
+        {{.device = place.device(), .inode = place.inode(), .born_ns = place.born_ns()}, place.offset()});
+    status = found.status();
+    if (found.ok() && !*found) {
+      hello.notice = "the log was rotated further than is kept, or truncated: bytes are left out here";
+    }
+  } else {
+    status = reading.reader.Seek(Selection());
+  }
+  if (!status.ok() && !absl::IsNotFound(status)) {
+    return {grpc::StatusCode::INTERNAL, std::string(status.message())};
+  }
+  if (follow_) {
+    // Where it begins: for a follower that has to go on with another daemon before anything came.
+    hello.offset = reading.reader.offset();
+    hello.next = reading.reader.position();
+    reading.ahead = std::move(hello);
+  }
+  return grpc::Status::OK;
+}
+
+void LogsCall::Open() {
+  for (const auto& reading : readings_) {
+    if (const grpc::Status status = OpenOne(*reading); !status.ok()) {
+      End(status);
       return;
     }
   }
-  if (!request_.follow() && flushes_left_ == 0) {
+  opened_ = true;
+}
+
+// ------------------------------------------------------------------------------------------------ going on
+
+void LogsCall::Advance() {
+  if (!opened_ || finished_ || writing_since_ != 0) {
+    return;
+  }
+  hungry_ = follow_;  // before the last look, so that what comes after it is told
+  const bool was_merging = merging_;
+  const Got got = Fetch();
+  if (got == Got::kFailed) {
+    return;
+  }
+  Reading* const chosen = got == Got::kMoreToSearch ? nullptr : Choose();
+  if (chosen != nullptr) {
+    hungry_ = false;
+    streak_bytes_ = chosen->ahead->data.size() >= kSmallestChunkBytes ? streak_bytes_ + chosen->ahead->data.size() : 0;
+    patient_ = streak_bytes_ >= kLongStreak;
+    Send(*chosen);
+  } else if (got == Got::kMoreToSearch || was_merging != merging_) {
+    hungry_ = false;
+    patient_ = true;
+    Note(kGrown);
+  } else if (!follow_) {
     End(grpc::Status::OK);
+  } else {
+    streak_bytes_ = 0;
+    patient_ = false;
   }
 }
 
-bool LogsCall::FillChunk(Reading& reading) {
-  for (;;) {
-    const absl::StatusOr<std::string> data = reading.reader.Read(kChunkSize);
-    if (!data.ok()) {
-      if (absl::IsNotFound(data.status())) {
-        return false;
-      }
-      End({grpc::StatusCode::INTERNAL, std::string(data.status().message())});
-      return false;
+// Of every log a piece while they are put in order, else the first one that there is.
+LogsCall::Got LogsCall::Fetch() {
+  Got all = Got::kNothing;
+  for (size_t i = 0; i < readings_.size(); ++i) {
+    Reading& reading = *readings_[(turn_ + i) % readings_.size()];
+    const Got got = reading.ahead ? Got::kPiece : FetchOne(reading);
+    if (got == Got::kFailed || (got == Got::kPiece && !merging_)) {
+      return got;
     }
-    const uint64_t missed =
-        reading.reader.missed_bytes() - std::exchange(reading.missed_told, reading.reader.missed_bytes());
-    if (data->empty() && missed == 0) {
-      // A last line without an end, when no more of it is to come.
-      if (request_.follow() || flushes_left_ > 0 || reading.partial.empty()) {
-        return false;
-      }
-      chunk_.Clear();
-      chunk_.set_id(reading.source.id);
-      const bool matches = re2::RE2::PartialMatch(reading.partial, *pattern_);
-      chunk_.set_data(std::exchange(reading.partial, {}));
-      return matches;
-    }
-    std::string kept = pattern_ ? KeepMatches(reading, *data) : *data;
-    if (kept.empty() && missed == 0) {
+    all = got == Got::kNothing || all == Got::kMoreToSearch ? all : got;
+  }
+  return all;
+}
+
+// Which one's piece goes first: the oldest as long as what the logs hold is put in order, and then each in turn.
+LogsCall::Reading* LogsCall::Choose() {
+  merging_ =
+      merging_ && !std::all_of(readings_.begin(), readings_.end(), [](const auto& reading) { return reading->at_end; });
+  Reading* chosen = nullptr;
+  for (size_t i = 0; i < readings_.size(); ++i) {
+    const size_t index = (turn_ + i) % readings_.size();
+    Reading& reading = *readings_[index];
+    if (!reading.ahead) {
       continue;
     }
-    chunk_.Clear();
-    chunk_.set_id(reading.source.id);
-    chunk_.set_stream(request_.stderr() ? v1::LOG_STREAM_STDERR : v1::LOG_STREAM_STDOUT);
-    chunk_.set_offset(reading.reader.offset() - std::min<uint64_t>(reading.reader.offset(), data->size()));
-    chunk_.set_missed_bytes(missed);
-    chunk_.set_data(std::move(kept));
-    return true;
-  }
-}
-
-std::string LogsCall::KeepMatches(Reading& reading, const std::string& data) const {
-  std::string kept;
-  reading.partial += data;
-  size_t begin = 0;
-  for (size_t end = 0; (end = reading.partial.find('\n', begin)) != std::string::npos; begin = end + 1) {
-    const re2::StringPiece line(reading.partial.data() + begin, end - begin);
-    if (re2::RE2::PartialMatch(line, *pattern_)) {
-      kept.append(reading.partial, begin, end + 1 - begin);
+    const auto time_of = [](const Reading& of) {
+      return of.ahead->data.empty() ? 0 : of.ahead->time_ms.value_or(kLatest);
+    };
+    if (chosen == nullptr || (merging_ && time_of(reading) < time_of(*chosen))) {
+      chosen = &reading;
+    }
+    if (!merging_) {
+      turn_ = index + 1;
+      break;
     }
   }
-  reading.partial.erase(0, begin);
-  if (reading.partial.size() > kLongestGrepLine) {
-    reading.partial.clear();  // no line that anybody greps for; memory stays bounded
+  return chosen;
+}
+
+LogsCall::Got LogsCall::FetchOne(Reading& reading) {
+  // Several logs in order: what is at its end now stays behind those that are not.
+  if (merging_ ? reading.at_end : !reading.grown.exchange(false)) {
+    return Got::kNothing;
+  }
+  const Got got = ReadPiece(reading);
+  if (got == Got::kNothing) {
+    reading.at_end = true;
+  } else {
+    reading.grown = true;  // there may be more
+  }
+  return got;
+}
+
+LogsCall::Got LogsCall::ReadPiece(Reading& reading) {
+  const size_t chunk_bytes = std::max(kChunkBytes / readings_.size(), kSmallestChunkBytes);
+  for (size_t searched = 0; searched < kSearchBytes;) {
+    absl::StatusOr<std::string> data = reading.reader.Read(chunk_bytes);
+    if (!data.ok() && !absl::IsNotFound(data.status())) {
+      if (!absl::IsDataLoss(data.status())) {
+        End({grpc::StatusCode::INTERNAL, std::string(data.status().message())});
+        return Got::kFailed;
+      }
+      // A damaged file ends where it is damaged; the newer ones are read all the same.
+      reading.ahead = Piece{.notice = std::string(data.status().message())};
+      reading.ahead->next = reading.reader.position();
+      return Got::kPiece;
+    }
+    Piece piece;
+    piece.missed = reading.reader.missed_bytes() - std::exchange(reading.missed_told, reading.reader.missed_bytes());
+    piece.time_ms = reading.reader.read_time_ms();
+    if (!data.ok() || (data->empty() && piece.missed == 0)) {
+      // A last line without an end, when no more of it is to come.
+      if (follow_ || reading.partial.empty() || !Matches(reading.partial)) {
+        return Got::kNothing;
+      }
+      piece.data = std::exchange(reading.partial, {});
+      reading.ahead = std::move(piece);
+      return Got::kPiece;
+    }
+    searched += data->size();
+    piece.offset = reading.reader.offset() - std::min<uint64_t>(reading.reader.offset(), data->size());
+    piece.data = pattern_ ? KeepMatches(reading, *std::move(data)) : *std::move(data);
+    if (piece.data.empty() && piece.missed == 0) {
+      continue;
+    }
+    piece.next = reading.reader.position();
+    piece.next.offset -= std::min<uint64_t>(piece.next.offset, reading.partial.size());
+    reading.ahead = std::move(piece);
+    return Got::kPiece;
+  }
+  return Got::kMoreToSearch;
+}
+
+std::string LogsCall::KeepMatches(Reading& reading, std::string data) const {
+  if (!reading.partial.empty()) {
+    data.insert(0, std::exchange(reading.partial, {}));
+  }
+  std::string kept;
+  size_t begin = 0;
+  for (size_t end = 0; (end = data.find('\n', begin)) != std::string::npos; begin = end + 1) {
+    if (Matches(std::string_view(data).substr(begin, end - begin))) {
+      kept.append(data, begin, end + 1 - begin);
+    }
+  }
+  reading.partial = data.substr(begin);
+  if (reading.partial.size() > kLongestLine) {
+    // So long that memory would grow without bound: taken in pieces, each as a line of its own.
+    if (Matches(reading.partial)) {
+      kept += reading.partial;
+    }
+    reading.partial.clear();
   }
   return kept;
+}
+
+void LogsCall::Send(Reading& reading) {
+  Piece& piece = *reading.ahead;
+  chunk_.Clear();
+  chunk_.set_id(reading.source.id);
+  chunk_.set_stream(request_.stderr() ? v1::LOG_STREAM_STDERR : v1::LOG_STREAM_STDOUT);
+  chunk_.set_offset(piece.offset);
+  chunk_.set_missed_bytes(piece.missed);
+  chunk_.set_notice(std::move(piece.notice));
+  if (request_.times() && !piece.data.empty()) {
+    chunk_.set_time_unix_ms(piece.time_ms.value_or(absl::ToUnixMillis(WallNow())));
+  }
+  chunk_.set_data(std::move(piece.data));
+  v1::LogPosition& next = *chunk_.mutable_next();
+  next.set_device(piece.next.file.device);
+  next.set_inode(piece.next.file.inode);
+  next.set_born_ns(piece.next.file.born_ns);
+  next.set_offset(piece.next.offset);
+  reading.ahead.reset();
+  writing_since_ = Nanoseconds(MonotonicNow());
+  StartWrite(&chunk_);
 }
 
 void LogsCall::End(const grpc::Status& status) {
@@ -163,26 +421,6 @@ void LogsCall::End(const grpc::Status& status) {
     readings_.clear();
     Finish(status);
   }
-}
-
-void LogsCall::OnWriteDone(bool ok) {
-  worker_.Post([self = shared_from_this(), ok] {
-    self->writing_ = false;
-    if (!ok) {
-      self->End({grpc::StatusCode::CANCELLED, "the reader has gone"});
-      return;
-    }
-    self->Pump();
-  });
-}
-
-void LogsCall::OnCancel() {
-  worker_.Post([self = shared_from_this()] { self->End({grpc::StatusCode::CANCELLED, "cancelled"}); });
-}
-
-void LogsCall::OnDone() {
-  registry_.Remove(this);
-  const std::shared_ptr<LogsCall> last = std::move(self_);  // goes at the end of this, or with the worker's last task
 }
 
 }  // namespace supervisor

@@ -3,6 +3,8 @@
 #include <grpcpp/support/server_callback.h>
 #include <re2/re2.h>
 
+#include <atomic>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -10,14 +12,17 @@
 
 #include "daemon/logs/log_pump.h"
 #include "daemon/logs/log_reader.h"
+#include "daemon/rpc/log_workers.h"
 #include "daemon/rpc/streams.h"
 #include "supervisor/v1/supervisor.pb.h"
 
 namespace supervisor {
 
-// One `logs` call. Reads the files, not the pump's memory: what it holds is one chunk, however slow its reader is, and
-// it disturbs nobody. All but the constructor and gRPC's callbacks runs on one worker; it deletes itself when gRPC is
-// done with it and the worker too.
+// One `logs` call. Reads the files, not the pump's memory: what it holds is a chunk of each log, however slow its
+// reader is, and it disturbs nobody.
+//
+// Any thread notes what happened (Fact); one Turn at a time, on one of the workers, makes of it what is to be done. It
+// deletes itself when gRPC is done with it and the workers too.
 class LogsCall final : public grpc::ServerWriteReactor<v1::LogChunk>, public std::enable_shared_from_this<LogsCall> {
  public:
   struct Source {
@@ -25,7 +30,7 @@ class LogsCall final : public grpc::ServerWriteReactor<v1::LogChunk>, public std
     std::string stream;  // the pump's name for it
     std::string file;
   };
-  static LogsCall* Make(Worker& worker, StreamRegistry& registry, LogPump& logs, const v1::LogsRequest& request);
+  static LogsCall* Make(LogWorkers& workers, StreamRegistry& registry, LogPump& logs, const v1::LogsRequest& request);
 
   // Any thread; one of them, once.
   void Begin(std::vector<Source> sources);
@@ -36,36 +41,85 @@ class LogsCall final : public grpc::ServerWriteReactor<v1::LogChunk>, public std
   void OnDone() override;
 
  private:
-  LogsCall(Worker& worker, StreamRegistry& registry, LogPump& logs, const v1::LogsRequest& request);
-
-  struct Reading {
-    Source source;
-    LogReader reader;
-    std::unique_ptr<LogPump::Subscription> subscription;
-    std::string partial;  // with grep: a line whose end has not come yet
-    uint64_t missed_told = 0;
+  enum Fact : uint32_t {
+    kTurnIsDue = 1 << 0,  // a Turn is queued or under way
+    kBegun = 1 << 1,
+    kRefused = 1 << 2,
+    kFlushed = 1 << 3,  // what the services wrote before the call is in their files
+    kGrown = 1 << 4,    // there may be more to read
+    kWritten = 1 << 5,
+    kReaderGone = 1 << 6,
+    kDaemonEnds = 1 << 7,
+    kStalled = 1 << 8,  // the reader has taken nothing for long
   };
+  // A piece of a log on its way.
+  struct Piece {
+    std::string data;
+    uint64_t offset = 0;
+    uint64_t missed = 0;
+    std::optional<int64_t> time_ms;
+    LogPosition next;
+    std::string notice;
+  };
+  struct Reading {
+    explicit Reading(const Source& of) : source(of), reader(of.file) {}
 
-  void Post(void (LogsCall::*step)());
+    const Source source;
+    LogReader reader;
+    std::atomic<bool> grown{true};  // since it was read to its end
+    std::unique_ptr<LogPump::Subscription> subscription;
+    std::string partial;         // with grep: a line whose end has not come yet
+    std::optional<Piece> ahead;  // read, and waiting for its time
+    uint64_t missed_told = 0;
+    bool at_end = false;
+  };
+  enum class Got { kPiece, kNothing, kMoreToSearch, kFailed };
+
+  LogsCall(LogWorkers& workers, StreamRegistry& registry, LogPump& logs, const v1::LogsRequest& request);
+
+  void Note(uint32_t facts);
+  void Schedule();
+  void Turn();
+  void Handle(uint32_t facts);
+  void Wake();
+  grpc::Status Prepare();
+  void AwaitFlushes();
   void Open();
-  void Flushed();
-  void Pump();
-  bool FillChunk(Reading& reading);
-  std::string KeepMatches(Reading& reading, const std::string& data) const;
+  grpc::Status OpenOne(Reading& reading);
+  LogSelection Selection() const;
+  void Advance();
+  Got Fetch();
+  Got FetchOne(Reading& reading);
+  Got ReadPiece(Reading& reading);
+  Reading* Choose();
+  void Send(Reading& reading);
+  std::string KeepMatches(Reading& reading, std::string data) const;
+  bool Matches(std::string_view line) const;
   void End(const grpc::Status& status);
 
-  Worker& worker_;
+  LogWorkers& workers_;
+  const size_t number_;
   StreamRegistry& registry_;
   LogPump& logs_;
   const v1::LogsRequest request_;
+  const bool follow_;
+
+  std::atomic<uint32_t> facts_{0};
+  std::atomic<bool> patient_{false};       // which worker the next turn is for
+  std::atomic<bool> hungry_{false};        // everything was read: growth is of interest
+  std::atomic<int64_t> writing_since_{0};  // nanoseconds, monotonic; 0: nothing is under way
+  std::atomic<size_t> flushes_left_{0};
+
+  // Below: Turn's, one at a time.
   std::optional<re2::RE2> pattern_;
+  grpc::Status refusal_;
   std::vector<Source> sources_;
   std::vector<std::unique_ptr<Reading>> readings_;
-  size_t turn_ = 0;
-  size_t flushes_left_ = 0;
-  v1::LogChunk chunk_;
+  bool merging_ = false;  // what several logs hold is put in the order of its time
   bool opened_ = false;
-  bool writing_ = false;
+  size_t turn_ = 0;
+  uint64_t streak_bytes_ = 0;  // sent in full chunks, one after the other
+  v1::LogChunk chunk_;
   bool finished_ = false;
   std::shared_ptr<LogsCall> self_;
 };

@@ -148,14 +148,9 @@ grpc::ServerUnaryReactor* SupervisorService::Signal(grpc::CallbackServerContext*
 grpc::ServerWriteReactor<v1::LogChunk>* SupervisorService::Logs(grpc::CallbackServerContext* call,
                                                                 const v1::LogsRequest* request) {
   static_cast<void>(call);
-  LogsCall* stream = LogsCall::Make(workers_.Next(), streams_, context_.logs, *request);
+  LogsCall* stream = LogsCall::Make(log_workers_, streams_, context_.logs, *request);
   if (const absl::Status targets = NeedTargets(request->targets()); !targets.ok()) {
     stream->Refuse(wire::ToGrpc(targets));
-    return stream;
-  }
-  if (request->since_unix_ms() != 0 || request->until_unix_ms() != 0) {
-    stream->Refuse({grpc::StatusCode::UNIMPLEMENTED,
-                    "logs by time (--since, --until): this daemon keeps no index of times; use -n or --grep"});
     return stream;
   }
   // The reactor lives until it is finished, and nobody finishes it before this.

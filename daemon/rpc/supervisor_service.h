@@ -66,6 +66,7 @@ class SupervisorService final : public v1::Supervisor::CallbackService {
   RpcContext context_;
   const Peers& peers_;
   StreamWorkers workers_;
+  LogWorkers log_workers_;
   StreamRegistry streams_;
 };
 
