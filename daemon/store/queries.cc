@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "daemon/store/row_text.h"
+#include "daemon/store/schema.h"
 
 namespace supervisor {
 namespace {
@@ -32,6 +33,54 @@ MetricRow MetricOf(const SqliteStatement& row) {
           .memory_mb = OptionalDouble(row, 3),
           .health_status = row.Text(4),
           .response_time_ms = OptionalDouble(row, 5)};
+}
+
+std::optional<int64_t> OptionalInt(const SqliteStatement& row, int column) {
+  return row.IsNull(column) ? std::nullopt : std::optional(row.Int(column));
+}
+
+std::optional<absl::Time> OptionalTime(const SqliteStatement& row, int column) {
+  return row.IsNull(column) ? std::nullopt : std::optional(ParseTimestamp(row.Text(column)));
+}
+
+UsageRow UsageRowOf(const SqliteStatement& row) {
+  return {.service_id = row.Text(0),
+          .timestamp = ParseTimestamp(row.Text(1)),
+          .processes = row.Int(2),
+          .descriptors = OptionalInt(row, 3),
+          .read_bytes_per_second = OptionalDouble(row, 4),
+          .written_bytes_per_second = OptionalDouble(row, 5)};
+}
+
+AlertRow AlertOf(const SqliteStatement& row) {
+  return {.id = row.Int(0),
+          .service_id = row.Text(1),
+          .rule = row.Text(2),
+          .severity = row.Text(3),
+          .message = row.Text(4),
+          .dependents = SplitList(row.Text(5)),
+          .raised = ParseTimestamp(row.Text(6)),
+          .resolved = OptionalTime(row, 7)};
+}
+
+RestartRow RestartOf(const SqliteStatement& row) {
+  return {.service_id = row.Text(0), .timestamp = ParseTimestamp(row.Text(1))};
+}
+
+ServiceRow ServiceOf(const SqliteStatement& row) {
+  return {.id = row.Text(0),
+          .name = row.Text(1),
+          .description = row.Text(2),
+          .state = row.Text(3),
+          .pid = OptionalInt(row, 4),
+          .port = OptionalInt(row, 5),
+          .start_time = OptionalTime(row, 6),
+          .uptime_seconds = row.Int(7),
+          .restart_count = row.Int(8),
+          .last_restart = OptionalTime(row, 9),
+          .priority = static_cast<int>(row.Int(10)),
+          .critical = row.Int(11) != 0,
+          .auto_restart = row.Int(12) != 0};
 }
 
 // Appends all rows of a bound statement, and resets it.
@@ -64,6 +113,13 @@ absl::StatusOr<RowReader> RowReader::Prepare(SqliteDatabase& db) {
       {&reader.events_of_service_, kSelectEventsOfService},
       {&reader.metrics_, kSelectMetrics},
       {&reader.health_, kSelectHealth},
+      {&reader.usage_, kSelectUsage},
+      {&reader.alerts_, kSelectAlerts},
+      {&reader.open_alerts_, kSelectOpenAlerts},
+      {&reader.restarts_, kSelectRestarts},
+      {&reader.services_, kSelectServices},
+      {&reader.count_events_, kCountEventsSince},
+      {&reader.count_alerts_, kCountOpenAlerts},
   };
   for (const auto& [statement, sql] : statements) {
     absl::StatusOr<SqliteStatement> prepared = db.Prepare(sql);
@@ -112,6 +168,81 @@ absl::StatusOr<std::vector<MetricRow>> RowReader::Metrics(const Store::MetricQue
   }
   std::ranges::reverse(rows);
   return rows;
+}
+
+absl::StatusOr<std::vector<UsageRow>> RowReader::UsageOf(const Store::MetricQuery& query) {
+  usage_.Bind(1, query.service_id)
+      .Bind(2, TimestampLowerBound(query.since))
+      .Bind(3, TimestampUpperBound(query.until))
+      .Bind(4, static_cast<int64_t>(std::min(query.limit, kMaxQueryRows)));
+  std::vector<UsageRow> rows;
+  if (absl::Status status = Collect(usage_, UsageRowOf, rows); !status.ok()) {
+    return status;
+  }
+  std::ranges::reverse(rows);
+  return rows;
+}
+
+absl::StatusOr<std::vector<AlertRow>> RowReader::Alerts(const Store::AlertQuery& query) {
+  SqliteStatement& statement = query.include_resolved ? alerts_ : open_alerts_;
+  statement.Bind(1, static_cast<int64_t>(std::min(query.limit, kMaxQueryRows)));
+  std::vector<AlertRow> rows;
+  if (absl::Status status = Collect(statement, AlertOf, rows); !status.ok()) {
+    return status;
+  }
+  std::ranges::reverse(rows);
+  return rows;
+}
+
+absl::StatusOr<std::vector<RestartRow>> RowReader::Restarts(absl::Time since) {
+  restarts_.Bind(1, TimestampLowerBound(since)).Bind(2, static_cast<int64_t>(kMaxQueryRows));
+  std::vector<RestartRow> rows;
+  if (absl::Status status = Collect(restarts_, RestartOf, rows); !status.ok()) {
+    return status;
+  }
+  return rows;
+}
+
+absl::StatusOr<std::vector<ServiceRow>> RowReader::Services(const std::vector<std::string>& ids) {
+  std::vector<ServiceRow> rows;
+  if (absl::Status status = Collect(services_, ServiceOf, rows); !status.ok()) {
+    return status;
+  }
+  if (!ids.empty()) {
+    std::erase_if(rows, [&](const ServiceRow& row) { return std::ranges::count(ids, row.id) == 0; });
+  }
+  return rows;
+}
+
+absl::StatusOr<StoreSummary> RowReader::Summary(absl::Time now) {
+  const absl::StatusOr<std::vector<ServiceRow>> services = Services({});
+  if (!services.ok()) {
+    return services.status();
+  }
+  StoreSummary summary;
+  for (const ServiceRow& row : *services) {
+    if (row.id != kSupervisorServiceId) {
+      ++summary.services_by_state[row.state];
+      summary.restarts += row.restart_count;
+    }
+  }
+  const StatementReset reset_alerts(count_alerts_);
+  const absl::StatusOr<bool> alerts = count_alerts_.Step();
+  if (!alerts.ok()) {
+    return alerts.status();
+  }
+  summary.open_alerts = *alerts ? count_alerts_.Int(0) : 0;
+  const StatementReset reset_events(count_events_);
+  count_events_.Bind(1, TimestampLowerBound(now - absl::Hours(24)));
+  const absl::StatusOr<bool> events = count_events_.Step();
+  if (!events.ok()) {
+    return events.status();
+  }
+  if (*events) {
+    summary.events_last_day = count_events_.Int(0);
+    summary.last_event = OptionalTime(count_events_, 1);
+  }
+  return summary;
 }
 
 }  // namespace supervisor

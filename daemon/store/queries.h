@@ -22,11 +22,33 @@ inline constexpr char kSelectEventsOfService[] =
     "FROM supervisor_events WHERE service_id = ?3 AND id > ?1 ORDER BY id DESC LIMIT ?2";
 inline constexpr char kSelectMetrics[] =
     "SELECT service_id, timestamp, cpu_percent, memory_mb, health_status, response_time_ms FROM supervisor_metrics "
-    "WHERE service_id = ?1 AND timestamp >= ?2 AND timestamp <= ?3 ORDER BY timestamp DESC, id DESC LIMIT ?4";
+    "WHERE service_id = ?1 AND timestamp >= ?2 AND timestamp <= ?3 ORDER BY timestamp DESC LIMIT ?4";
 inline constexpr char kSelectHealth[] =
     "SELECT service_id, timestamp, cpu_percent, memory_mb, health_status, response_time_ms FROM supervisor_metrics "
     "WHERE service_id = ?1 AND timestamp >= ?2 AND timestamp <= ?3 AND response_time_ms IS NOT NULL "
     "ORDER BY timestamp DESC, id DESC LIMIT ?4";
+
+inline constexpr char kSelectUsage[] =
+    "SELECT service_id, timestamp, processes, descriptors, read_bytes_per_second, written_bytes_per_second "
+    "FROM supervisor_usage WHERE service_id = ?1 AND timestamp >= ?2 AND timestamp <= ?3 "
+    "ORDER BY timestamp DESC LIMIT ?4";
+inline constexpr char kSelectAlerts[] =
+    "SELECT id, service_id, rule, severity, message, dependents, raised_at, resolved_at FROM supervisor_alerts "
+    "ORDER BY id DESC LIMIT ?1";
+// By the index of those that are open: they are few, whatever the history holds.
+inline constexpr char kSelectOpenAlerts[] =
+    "SELECT id, service_id, rule, severity, message, dependents, raised_at, resolved_at FROM supervisor_alerts "
+    "INDEXED BY idx_supervisor_alerts_open WHERE resolved_at IS NULL ORDER BY id DESC LIMIT ?1";
+inline constexpr char kSelectRestarts[] =
+    "SELECT service_id, timestamp FROM supervisor_events "
+    "WHERE timestamp >= ?1 AND event_type = 'restarting' ORDER BY timestamp LIMIT ?2";
+inline constexpr char kSelectServices[] =
+    "SELECT id, name, description, state, pid, port, start_time, uptime_seconds, restart_count, last_restart, "
+    "priority, critical, auto_restart FROM supervisor_services ORDER BY id";
+inline constexpr char kCountEventsSince[] =
+    "SELECT count(*), max(timestamp) FROM supervisor_events WHERE timestamp >= ?1 AND timestamp <= '9999'";
+inline constexpr char kCountOpenAlerts[] =
+    "SELECT count(*) FROM supervisor_alerts INDEXED BY idx_supervisor_alerts_open WHERE resolved_at IS NULL";
 
 // However much is asked for, an answer has no more rows than this.
 inline constexpr size_t kMaxQueryRows = 100'000;
@@ -38,12 +60,24 @@ class RowReader {
 
   absl::StatusOr<std::vector<EventRow>> Events(const Store::EventQuery& query);
   absl::StatusOr<std::vector<MetricRow>> Metrics(const Store::MetricQuery& query);
+  absl::StatusOr<std::vector<UsageRow>> UsageOf(const Store::MetricQuery& query);
+  absl::StatusOr<std::vector<AlertRow>> Alerts(const Store::AlertQuery& query);
+  absl::StatusOr<std::vector<RestartRow>> Restarts(absl::Time since);
+  absl::StatusOr<std::vector<ServiceRow>> Services(const std::vector<std::string>& ids);
+  absl::StatusOr<StoreSummary> Summary(absl::Time now);
 
  private:
   SqliteStatement events_;
   SqliteStatement events_of_service_;
   SqliteStatement metrics_;
   SqliteStatement health_;
+  SqliteStatement usage_;
+  SqliteStatement alerts_;
+  SqliteStatement open_alerts_;
+  SqliteStatement restarts_;
+  SqliteStatement services_;
+  SqliteStatement count_events_;
+  SqliteStatement count_alerts_;
 };
 
 }  // namespace supervisor

@@ -106,6 +106,30 @@ std::string WithValidUtf8(std::string text) {
   return valid;
 }
 
+std::string JoinList(const std::vector<std::string>& ids) {
+  std::string text = "[";
+  for (const std::string& id : ids) {
+    if (id.find_first_of("\"\\") == std::string::npos) {
+      text += text.size() > 1 ? ",\"" : "\"";
+      text += id + '"';
+    }
+  }
+  return text + "]";
+}
+
+std::vector<std::string> SplitList(std::string_view text) {
+  std::vector<std::string> ids;
+  for (size_t at = text.find('"'); at != std::string_view::npos;) {
+    const size_t end = text.find('"', at + 1);
+    if (end == std::string_view::npos) {
+      break;
+    }
+    ids.emplace_back(text.substr(at + 1, end - at - 1));
+    at = text.find('"', end + 1);
+  }
+  return ids;
+}
+
 absl::Time ParseTimestamp(std::string_view text) {
   if (const auto whole = ParseDateTime(text); whole.has_value()) {
     double fraction = 0;

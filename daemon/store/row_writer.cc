@@ -40,6 +40,14 @@ constexpr char kInsertMetrics[] =
     "INSERT INTO supervisor_metrics (service_id, timestamp, cpu_percent, memory_mb, health_status, response_time_ms) "
     "VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 
+constexpr char kInsertUsage[] =
+    "INSERT OR REPLACE INTO supervisor_usage (service_id, timestamp, processes, descriptors, read_bytes_per_second, "
+    "written_bytes_per_second) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+constexpr char kRaiseAlert[] =
+    "INSERT INTO supervisor_alerts (service_id, rule, severity, message, dependents, raised_at, resolved_at) "
+    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (service_id, rule) WHERE resolved_at IS NULL DO UPDATE SET "
+    "severity = excluded.severity, message = excluded.message, dependents = excluded.dependents";
+
 void BindTime(SqliteStatement& statement, int index, const std::optional<absl::Time>& time) {
   if (time.has_value()) {
     statement.Bind(index, FormatTimestamp(*time));
@@ -72,8 +80,13 @@ absl::StatusOr<RowWriter> RowWriter::Prepare(SqliteDatabase& db) {
       {&writer.find_event_, kFindEvent},
       {&writer.insert_event_, kInsertEvent},
       {&writer.insert_metrics_, kInsertMetrics},
+      {&writer.insert_usage_, kInsertUsage},
+      {&writer.raise_alert_, kRaiseAlert},
+      {&writer.resolve_alert_, kResolveAlert},
       {&writer.delete_metrics_, kDeleteOldMetrics},
+      {&writer.delete_usage_, kDeleteOldUsage},
       {&writer.delete_events_, kDeleteOldEvents},
+      {&writer.delete_alerts_, kDeleteOldAlerts},
   };
   for (const auto& [statement, sql] : statements) {
     absl::StatusOr<SqliteStatement> prepared = db.Prepare(sql);
@@ -137,8 +150,18 @@ absl::Status RowWriter::WriteRows(SqliteDatabase& db, StoreBatch& batch, BatchOu
       return status;
     }
   }
+  for (const AlertRow& row : batch.alerts) {
+    if (absl::Status status = settle(WriteAlert(db, row)); !status.ok()) {
+      return status;
+    }
+  }
   for (const MetricRow& row : batch.metrics) {
     if (absl::Status status = settle(InsertMetrics(row)); !status.ok()) {
+      return status;
+    }
+  }
+  for (const UsageRow& row : batch.usage) {
+    if (absl::Status status = settle(InsertUsage(row)); !status.ok()) {
       return status;
     }
   }
@@ -246,8 +269,50 @@ absl::Status RowWriter::InsertMetrics(const MetricRow& row) {
   return insert_metrics_.Run();
 }
 
+absl::Status RowWriter::InsertUsage(const UsageRow& row) {
+  return insert_usage_.Bind(1, row.service_id)
+      .Bind(2, FormatTimestamp(row.timestamp))
+      .Bind(3, row.processes)
+      .Bind(4, row.descriptors)
+      .Bind(5, row.read_bytes_per_second)
+      .Bind(6, row.written_bytes_per_second)
+      .Run();
+}
+
+absl::Status RowWriter::WriteAlert(SqliteDatabase& db, const AlertRow& row) {
+  if (absl::Status status = EnsureService(row.service_id); !status.ok()) {
+    return status;
+  }
+  if (row.resolved.has_value()) {
+    resolve_alert_.Bind(1, row.service_id).Bind(2, row.rule).Bind(3, FormatTimestamp(*row.resolved));
+    if (absl::Status status = resolve_alert_.Run(); !status.ok() || db.Changes() > 0) {
+      return status;
+    }
+  }
+  raise_alert_.Bind(1, row.service_id)
+      .Bind(2, row.rule)
+      .Bind(3, row.severity)
+      .Bind(4, WithValidUtf8(row.message))
+      .Bind(5, JoinList(row.dependents))
+      .Bind(6, FormatTimestamp(row.raised));
+  BindTime(raise_alert_, 7, row.resolved);
+  return raise_alert_.Run();
+}
+
 absl::StatusOr<int64_t> RowWriter::DeleteOld(SqliteDatabase& db, Table table, absl::Time cutoff, int64_t most) {
-  SqliteStatement& statement = table == Table::kMetrics ? delete_metrics_ : delete_events_;
+  SqliteStatement& statement = [&]() -> SqliteStatement& {
+    switch (table) {
+      case Table::kMetrics:
+        return delete_metrics_;
+      case Table::kUsage:
+        return delete_usage_;
+      case Table::kEvents:
+        return delete_events_;
+      case Table::kAlerts:
+        return delete_alerts_;
+    }
+    return delete_metrics_;
+  }();
   if (absl::Status status = statement.Bind(1, TimestampLowerBound(cutoff)).Bind(2, most).Run(); !status.ok()) {
     return status;
   }

@@ -22,6 +22,17 @@ inline constexpr char kDeleteOldEvents[] =
     "DELETE FROM supervisor_events WHERE id IN (SELECT id FROM supervisor_events "
     "WHERE timestamp >= '' AND timestamp < ?1 ORDER BY timestamp LIMIT ?2)";
 
+inline constexpr char kDeleteOldUsage[] =
+    "DELETE FROM supervisor_usage WHERE (service_id, timestamp) IN (SELECT service_id, timestamp FROM "
+    "supervisor_usage INDEXED BY idx_supervisor_usage_timestamp WHERE timestamp >= '' AND timestamp < ?1 "
+    "ORDER BY timestamp LIMIT ?2)";
+// Those that are open stay, however old.
+inline constexpr char kDeleteOldAlerts[] =
+    "DELETE FROM supervisor_alerts WHERE id IN (SELECT id FROM supervisor_alerts "
+    "WHERE resolved_at >= '' AND resolved_at < ?1 ORDER BY resolved_at LIMIT ?2)";
+inline constexpr char kResolveAlert[] =
+    "UPDATE supervisor_alerts SET resolved_at = ?3 WHERE service_id = ?1 AND rule = ?2 AND resolved_at IS NULL";
+
 struct BatchOutcome {
   uint64_t refused_rows = 0;   // that break a constraint somebody put on the table: the others are written
   absl::Status first_refusal;  // ok: none
@@ -36,7 +47,7 @@ class RowWriter {
   absl::StatusOr<BatchOutcome> Write(SqliteDatabase& db, StoreBatch& batch, absl::Time now);
 
   // Deletes at most `most` rows older than `cutoff` and says how many it were.
-  enum class Table { kMetrics, kEvents };
+  enum class Table { kMetrics, kUsage, kEvents, kAlerts };
   absl::StatusOr<int64_t> DeleteOld(SqliteDatabase& db, Table table, absl::Time cutoff, int64_t most);
 
  private:
@@ -45,6 +56,8 @@ class RowWriter {
   absl::Status UpsertService(const QueuedService& service);
   absl::Status InsertEvent(SqliteDatabase& db, EventRow& row);
   absl::Status InsertMetrics(const MetricRow& row);
+  absl::Status InsertUsage(const UsageRow& row);
+  absl::Status WriteAlert(SqliteDatabase& db, const AlertRow& row);
   absl::Status EnsureService(const std::string& id);
 
   SqliteStatement begin_;
@@ -56,8 +69,13 @@ class RowWriter {
   SqliteStatement find_event_;
   SqliteStatement insert_event_;
   SqliteStatement insert_metrics_;
+  SqliteStatement insert_usage_;
+  SqliteStatement raise_alert_;
+  SqliteStatement resolve_alert_;
   SqliteStatement delete_metrics_;
+  SqliteStatement delete_usage_;
   SqliteStatement delete_events_;
+  SqliteStatement delete_alerts_;
 
   // Of the batch under way.
   std::string now_text_;

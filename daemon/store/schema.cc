@@ -19,8 +19,8 @@ struct Table {
   std::vector<std::string_view> columns;
 };
 
-const std::array<Table, 4>& Tables() {
-  static const auto* const tables = new std::array<Table, 4>{{
+const std::array<Table, 6>& Tables() {
+  static const auto* const tables = new std::array<Table, 6>{{
       {"supervisor_services",
        kCreateServices,
        {"id", "name", "description", "state", "pid", "port", "start_time", "uptime_seconds", "restart_count",
@@ -29,6 +29,12 @@ const std::array<Table, 4>& Tables() {
        kCreateMetrics,
        {"id", "service_id", "timestamp", "cpu_percent", "memory_mb", "health_status", "response_time_ms"}},
       {"supervisor_events", kCreateEvents, {"id", "service_id", "event_type", "timestamp", "message", "details"}},
+      {"supervisor_alerts",
+       kCreateAlerts,
+       {"id", "service_id", "rule", "severity", "message", "dependents", "raised_at", "resolved_at"}},
+      {"supervisor_usage",
+       kCreateUsage,
+       {"service_id", "timestamp", "processes", "descriptors", "read_bytes_per_second", "written_bytes_per_second"}},
       {"supervisor_schema", "CREATE TABLE supervisor_schema (version INTEGER NOT NULL)", {"version"}},
   }};
   return *tables;
@@ -39,19 +45,38 @@ struct Index {
   const char* create;
 };
 
-constexpr std::array<Index, 5> kIndexes = {{
+constexpr std::array<Index, 8> kIndexes = {{
     {"idx_supervisor_events_service",
      "CREATE INDEX IF NOT EXISTS idx_supervisor_events_service ON supervisor_events (service_id, id)"},
     {"idx_supervisor_events_timestamp",
      "CREATE INDEX IF NOT EXISTS idx_supervisor_events_timestamp ON supervisor_events (timestamp)"},
-    {"idx_supervisor_metrics_service",
-     "CREATE INDEX IF NOT EXISTS idx_supervisor_metrics_service ON supervisor_metrics (service_id, timestamp)"},
+    // All that a span of metrics needs: read in order from the index alone, a week of a service is a few milliseconds.
+    {"idx_supervisor_metrics_span",
+     "CREATE INDEX IF NOT EXISTS idx_supervisor_metrics_span ON supervisor_metrics "
+     "(service_id, timestamp, cpu_percent, memory_mb, health_status, response_time_ms)"},
     {"idx_supervisor_metrics_timestamp",
      "CREATE INDEX IF NOT EXISTS idx_supervisor_metrics_timestamp ON supervisor_metrics (timestamp)"},
     // The newest few results of checks, without reading through all the samples between them.
     {"idx_supervisor_metrics_health",
      "CREATE INDEX IF NOT EXISTS idx_supervisor_metrics_health ON supervisor_metrics (service_id, timestamp) "
      "WHERE response_time_ms IS NOT NULL"},
+    {"idx_supervisor_usage_timestamp",
+     "CREATE INDEX IF NOT EXISTS idx_supervisor_usage_timestamp ON supervisor_usage (timestamp)"},
+    {"idx_supervisor_alerts_open",
+     "CREATE UNIQUE INDEX IF NOT EXISTS idx_supervisor_alerts_open ON supervisor_alerts (service_id, rule) "
+     "WHERE resolved_at IS NULL"},
+    {"idx_supervisor_alerts_resolved",
+     "CREATE INDEX IF NOT EXISTS idx_supervisor_alerts_resolved ON supervisor_alerts (resolved_at)"},
+}};
+
+// What leads from one version to the next beyond making what is missing. Each holds for every file of the version
+// before, also for one in which somebody has dropped things since.
+struct Migration {
+  int to_version;
+  const char* sql;
+};
+constexpr std::array<Migration, 1> kMigrations = {{
+    {2, "DROP INDEX IF EXISTS idx_supervisor_metrics_service"},  // idx_supervisor_metrics_span begins with the same
 }};
 
 // SQLite's names know no case.
@@ -114,13 +139,58 @@ absl::Status MakeMissing(SqliteDatabase& db, const std::set<std::string>& existi
       return status;
     }
   }
-  if (absl::Status status = db.Exec(fmt::format("INSERT INTO supervisor_schema SELECT {} "
-                                                "WHERE NOT EXISTS (SELECT 1 FROM supervisor_schema)",
-                                                kSchemaVersion));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<int64_t> FirstNumber(SqliteDatabase& db, const char* sql) {
+  absl::StatusOr<SqliteStatement> statement = db.Prepare(sql);
+  if (!statement.ok()) {
+    return statement.status();
+  }
+  const absl::StatusOr<bool> row = statement->Step();
+  if (!row.ok()) {
+    return row.status();
+  }
+  return *row ? statement->Int(0) : 0;
+}
+
+// 0: nothing of ours has been here.
+absl::StatusOr<int64_t> VersionOf(SqliteDatabase& db, const std::set<std::string>& existing) {
+  return existing.contains("supervisor_schema") ? FirstNumber(db, "SELECT max(version) FROM supervisor_schema") : 0;
+}
+
+absl::Status Migrate(SqliteDatabase& db, int64_t version) {
+  for (const Migration& migration : kMigrations) {
+    if (version == 0 || version >= migration.to_version) {
+      continue;  // 0: nothing of ours is there to be changed, whatever bears its name
+    }
+    if (absl::Status status = db.Exec(migration.sql); !status.ok()) {
+      return status;
+    }
+  }
+  return absl::OkStatus();
+}
+
+// `version` is what the file had.
+absl::Status NoteVersion(SqliteDatabase& db, int64_t version) {
+  if (version >= kSchemaVersion) {
+    return absl::OkStatus();
+  }
+  if (absl::Status status = db.Exec(
+          fmt::format("DELETE FROM supervisor_schema; INSERT INTO supervisor_schema VALUES ({})", kSchemaVersion));
       !status.ok()) {
     return status;
   }
-  return absl::OkStatus();
+  const absl::StatusOr<int64_t> strangers =
+      FirstNumber(db,
+                  "SELECT count(*) FROM sqlite_schema WHERE lower(tbl_name) NOT GLOB 'supervisor_*' AND "
+                  "lower(tbl_name) NOT GLOB 'sqlite_*'");
+  const absl::StatusOr<int64_t> noted = FirstNumber(db, "SELECT user_version FROM pragma_user_version");
+  if (!strangers.ok() || !noted.ok()) {
+    return strangers.ok() ? noted.status() : strangers.status();
+  }
+  const bool is_ours = *strangers == 0 && (*noted == 0 || *noted == version);
+  return is_ours ? db.Exec(fmt::format("PRAGMA user_version = {}", kSchemaVersion)) : absl::OkStatus();
 }
 
 // The daemon that writes here runs.
@@ -140,7 +210,17 @@ absl::StatusOr<bool> EnsureInTransaction(SqliteDatabase& db, absl::Time now) {
   if (!existing.ok()) {
     return existing.status();
   }
-  absl::Status status = MakeMissing(db, *existing);
+  const absl::StatusOr<int64_t> version = VersionOf(db, *existing);
+  if (!version.ok()) {
+    return version.status();
+  }
+  absl::Status status = Migrate(db, *version);
+  if (status.ok()) {
+    status = MakeMissing(db, *existing);
+  }
+  if (status.ok()) {
+    status = NoteVersion(db, *version);
+  }
   if (status.ok()) {
     status = EnsureSupervisorRow(db, now);
   }

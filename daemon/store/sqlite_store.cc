@@ -151,6 +151,38 @@ void SqliteStore::RecordMetrics(MetricRow row) {
   WakeWriter(now + state_->tuning.metrics_delay);
 }
 
+void SqliteStore::RecordUsage(UsageRow row) {
+  const MonoTime now = MonotonicNow();
+  const std::lock_guard lock(state_->mutex);
+  state_->queue.AddUsage(std::move(row));
+  WakeWriter(now + state_->tuning.metrics_delay);
+}
+
+void SqliteStore::EnqueueAlert(AlertRow row) {
+  const MonoTime now = MonotonicNow();
+  const std::lock_guard lock(state_->mutex);
+  state_->queue.AddAlert(std::move(row));
+  WakeWriter(std::max(now, state_->last_write + state_->tuning.burst_interval));
+}
+
+void SqliteStore::RaiseAlert(AlertRow row) {
+  row.resolved.reset();
+  EnqueueAlert(std::move(row));
+}
+
+void SqliteStore::ResolveAlert(AlertRow row) {
+  if (!row.resolved.has_value()) {
+    row.resolved = WallNow();
+  }
+  EnqueueAlert(std::move(row));
+}
+
+void SqliteStore::CleanUp() {
+  const std::lock_guard lock(state_->mutex);
+  state_->clean_up_now = true;
+  state_->writer_wake.notify_one();
+}
+
 void SqliteStore::SetRetention(absl::Duration metrics, absl::Duration events) {
   const std::lock_guard lock(state_->mutex);
   state_->metrics_retention = metrics;
@@ -182,6 +214,30 @@ void SqliteStore::QueryEvents(EventQuery query, std::function<void(absl::StatusO
 void SqliteStore::QueryMetrics(MetricQuery query, std::function<void(absl::StatusOr<std::vector<MetricRow>>)> done) {
   Enqueue(MakeWork<std::vector<MetricRow>>([query = std::move(query)](RowReader& rows) { return rows.Metrics(query); },
                                            std::move(done)));
+}
+
+void SqliteStore::QueryUsage(MetricQuery query, std::function<void(absl::StatusOr<std::vector<UsageRow>>)> done) {
+  Enqueue(MakeWork<std::vector<UsageRow>>([query = std::move(query)](RowReader& rows) { return rows.UsageOf(query); },
+                                          std::move(done)));
+}
+
+void SqliteStore::QueryAlerts(AlertQuery query, std::function<void(absl::StatusOr<std::vector<AlertRow>>)> done) {
+  Enqueue(MakeWork<std::vector<AlertRow>>([query](RowReader& rows) { return rows.Alerts(query); }, std::move(done)));
+}
+
+void SqliteStore::QueryRestarts(absl::Time since, std::function<void(absl::StatusOr<std::vector<RestartRow>>)> done) {
+  Enqueue(
+      MakeWork<std::vector<RestartRow>>([since](RowReader& rows) { return rows.Restarts(since); }, std::move(done)));
+}
+
+void SqliteStore::QueryServices(std::vector<std::string> ids,
+                                std::function<void(absl::StatusOr<std::vector<ServiceRow>>)> done) {
+  Enqueue(MakeWork<std::vector<ServiceRow>>([ids = std::move(ids)](RowReader& rows) { return rows.Services(ids); },
+                                            std::move(done)));
+}
+
+void SqliteStore::QuerySummary(std::function<void(absl::StatusOr<StoreSummary>)> done) {
+  Enqueue(MakeWork<StoreSummary>([](RowReader& rows) { return rows.Summary(WallNow()); }, std::move(done)));
 }
 
 }  // namespace supervisor

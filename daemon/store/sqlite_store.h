@@ -26,10 +26,20 @@ class SqliteStore final : public Store {
   void RemoveServicesExcept(std::vector<std::string> ids) override;
   void LogEvent(EventRow row) override;
   void RecordMetrics(MetricRow row) override;
+  void RecordUsage(UsageRow row) override;
+  void RaiseAlert(AlertRow row) override;
+  void ResolveAlert(AlertRow row) override;
+  void CleanUp() override;
   void SetRetention(absl::Duration metrics, absl::Duration events) override;
   StoreStats Stats() const override;
   void QueryEvents(EventQuery query, std::function<void(absl::StatusOr<std::vector<EventRow>>)> done) override;
   void QueryMetrics(MetricQuery query, std::function<void(absl::StatusOr<std::vector<MetricRow>>)> done) override;
+  void QueryUsage(MetricQuery query, std::function<void(absl::StatusOr<std::vector<UsageRow>>)> done) override;
+  void QueryAlerts(AlertQuery query, std::function<void(absl::StatusOr<std::vector<AlertRow>>)> done) override;
+  void QueryRestarts(absl::Time since, std::function<void(absl::StatusOr<std::vector<RestartRow>>)> done) override;
+  void QueryServices(std::vector<std::string> ids,
+                     std::function<void(absl::StatusOr<std::vector<ServiceRow>>)> done) override;
+  void QuerySummary(std::function<void(absl::StatusOr<StoreSummary>)> done) override;
 
  private:
   explicit SqliteStore(std::shared_ptr<StoreState> state);
@@ -38,6 +48,7 @@ class SqliteStore final : public Store {
   // Under the state's mutex, after a row was queued.
   void WakeWriter(MonoTime due);
   void Enqueue(QueryWork work);
+  void EnqueueAlert(AlertRow row);
 
   std::shared_ptr<StoreState> state_;
   // One a thread: an owner that waits in one call for the other must not wait forever.

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -56,6 +57,43 @@ struct MetricRow {
   std::optional<double> response_time_ms;
 };
 
+// A row of supervisor_usage: what a sample of the whole tree holds beyond a MetricRow.
+struct UsageRow {
+  std::string service_id;
+  absl::Time timestamp;
+  int64_t processes = 0;
+  std::optional<int64_t> descriptors;  // none: not ours to see
+  std::optional<double> read_bytes_per_second;
+  std::optional<double> written_bytes_per_second;
+};
+
+// A row of supervisor_alerts. At most one of a service and rule is open.
+struct AlertRow {
+  int64_t id = 0;
+  std::string service_id;
+  std::string rule;      // "failed", "unhealthy", "flapping", "oom", "limit_exceeded", "cpu", "memory", ...
+  std::string severity;  // "info", "warning", "critical"
+  std::string message;
+  std::vector<std::string> dependents;  // that the same cause affects
+  absl::Time raised;
+  std::optional<absl::Time> resolved;
+};
+
+// A restart that the events tell of.
+struct RestartRow {
+  std::string service_id;
+  absl::Time timestamp;
+};
+
+// What supervisor_services, _events and _alerts say together.
+struct StoreSummary {
+  std::map<std::string, int64_t> services_by_state;  // without the daemon's own row
+  int64_t restarts = 0;                              // sum of restart_count
+  int64_t open_alerts = 0;
+  int64_t events_last_day = 0;
+  std::optional<absl::Time> last_event;
+};
+
 struct StoreStats {
   uint64_t dropped_rows = 0;  // lost because the queue was full while the database could not be written
   uint64_t queued_rows = 0;
@@ -93,6 +131,14 @@ class Store {
   virtual void RemoveServicesExcept(std::vector<std::string> ids) = 0;
   virtual void LogEvent(EventRow row) = 0;  // a service row that is missing is made first
   virtual void RecordMetrics(MetricRow row) = 0;
+  virtual void RecordUsage(UsageRow row) = 0;
+  // Opens the alert, or says anew what is open of that service and rule (message, severity, dependents).
+  virtual void RaiseAlert(AlertRow row) = 0;
+  // Ends what is open of `row.service_id` and `row.rule` at `row.resolved`; where nothing is (the database was lost
+  // meanwhile) the row is kept as one that is over.
+  virtual void ResolveAlert(AlertRow row) = 0;
+  // Deletes what is older than the retention now, in the same small steps, instead of within the hour.
+  virtual void CleanUp() = 0;
   virtual void SetRetention(absl::Duration metrics, absl::Duration events) = 0;
   virtual StoreStats Stats() const = 0;
 
@@ -114,6 +160,20 @@ class Store {
   };
   virtual void QueryMetrics(MetricQuery query,
                             std::function<void(absl::StatusOr<std::vector<MetricRow>>)> done) = 0;  // oldest first
+  virtual void QueryUsage(MetricQuery query,
+                          std::function<void(absl::StatusOr<std::vector<UsageRow>>)> done) = 0;  // oldest first
+  struct AlertQuery {
+    bool include_resolved = false;
+    size_t limit = 50;  // the newest so many
+  };
+  virtual void QueryAlerts(AlertQuery query,
+                           std::function<void(absl::StatusOr<std::vector<AlertRow>>)> done) = 0;  // oldest first
+  // Restarts by policy since then, oldest first.
+  virtual void QueryRestarts(absl::Time since, std::function<void(absl::StatusOr<std::vector<RestartRow>>)> done) = 0;
+  // Rows of supervisor_services by id; no ids: all.
+  virtual void QueryServices(std::vector<std::string> ids,
+                             std::function<void(absl::StatusOr<std::vector<ServiceRow>>)> done) = 0;
+  virtual void QuerySummary(std::function<void(absl::StatusOr<StoreSummary>)> done) = 0;
 };
 
 }  // namespace supervisor

@@ -14,6 +14,17 @@ size_t Bytes(const EventRow& row) {
 
 size_t Bytes(const MetricRow& row) { return sizeof(MetricRow) + row.service_id.size() + row.health_status.size(); }
 
+size_t Bytes(const UsageRow& row) { return sizeof(UsageRow) + row.service_id.size(); }
+
+size_t Bytes(const AlertRow& row) {
+  size_t bytes =
+      sizeof(QueuedAlert) + row.service_id.size() + row.rule.size() + row.severity.size() + row.message.size();
+  for (const std::string& id : row.dependents) {
+    bytes += sizeof(id) + id.size();
+  }
+  return bytes;
+}
+
 std::set<std::string> Intersection(const std::set<std::string>& a, const std::set<std::string>& b) {
   std::set<std::string> both;
   std::ranges::set_intersection(a, b, std::inserter(both, both.end()));
@@ -59,21 +70,44 @@ void StoreQueue::AddMetrics(MetricRow row) {
   DropOverflow();
 }
 
+void StoreQueue::AddUsage(UsageRow row) {
+  bytes_ += Bytes(row);
+  usage_.push_back({std::move(row), ++last_sequence_});
+  DropOverflow();
+}
+
+void StoreQueue::AddAlert(AlertRow row) {
+  bytes_ += Bytes(row);
+  alerts_.push_back({std::move(row), ++last_sequence_});
+  DropOverflow();
+}
+
 size_t StoreQueue::rows() const {
-  return (keep_.has_value() ? 1 : 0) + services_.size() + events_.size() + metrics_.size();
+  return (keep_.has_value() ? 1 : 0) + services_.size() + events_.size() + alerts_.size() + metrics_.size() +
+         usage_.size();
 }
 
 void StoreQueue::DropOverflow() {
   while (rows() + in_flight_ > max_rows_ || bytes_ > max_bytes_) {
-    if (!metrics_.empty()) {
+    if (!usage_.empty()) {
+      DropOldestUsage();
+    } else if (!metrics_.empty()) {
       DropOldestMetric();
     } else if (!events_.empty()) {
       DropOldestEvent();
+    } else if (!alerts_.empty()) {
+      bytes_ -= Bytes(alerts_.front().row);
+      alerts_.pop_front();
     } else {
       return;  // one row a service: bounded by the configuration
     }
     ++dropped_;
   }
+}
+
+void StoreQueue::DropOldestUsage() {
+  bytes_ -= Bytes(usage_.front().row);
+  usage_.pop_front();
 }
 
 void StoreQueue::DropOldestMetric() {
@@ -95,7 +129,13 @@ StoreBatch StoreQueue::Take(size_t max_rows) {
   services_sequence_ = kNothingWaits;
   const size_t events = std::min(max_rows, events_.size());
   TakeEvents(events, batch);
-  TakeMetrics(std::min(max_rows - events, metrics_.size()), batch);
+  const size_t metrics = std::min(max_rows - events, metrics_.size());
+  TakeMetrics(metrics, batch);
+  TakeUsage(std::min(max_rows - events - metrics, usage_.size()), batch);
+  for (; !alerts_.empty(); alerts_.pop_front()) {
+    bytes_ -= Bytes(alerts_.front().row);
+    batch.alerts.push_back(std::move(alerts_.front().row));
+  }
   return batch;
 }
 
@@ -119,6 +159,15 @@ void StoreQueue::TakeMetrics(size_t count, StoreBatch& batch) {
   }
 }
 
+void StoreQueue::TakeUsage(size_t count, StoreBatch& batch) {
+  batch.usage.reserve(count);
+  for (size_t i = 0; i < count; ++i) {
+    bytes_ -= Bytes(usage_.front().row);
+    batch.usage.push_back(std::move(usage_.front().row));
+    usage_.pop_front();
+  }
+}
+
 std::vector<EventRow> StoreQueue::PublishWaitingEvents() {
   std::vector<EventRow> rows;
   rows.reserve(unpublished_);
@@ -139,6 +188,12 @@ uint64_t StoreQueue::OldestSequence() const {
   }
   if (!metrics_.empty()) {
     oldest = std::min(oldest, metrics_.front().sequence);
+  }
+  if (!usage_.empty()) {
+    oldest = std::min(oldest, usage_.front().sequence);
+  }
+  if (!alerts_.empty()) {
+    oldest = std::min(oldest, alerts_.front().sequence);
   }
   return oldest;
 }

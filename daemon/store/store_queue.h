@@ -26,22 +26,33 @@ struct QueuedService {
   bool removed = false;  // since the update
 };
 
+// row.resolved says whether it is raised (or said anew) or resolved.
+struct QueuedAlert {
+  AlertRow row;
+  uint64_t sequence = 0;
+};
+
 // What one transaction writes, in this order.
 struct StoreBatch {
   std::optional<std::set<std::string>> keep;  // services that are not among these are stopped
   std::map<std::string, QueuedService> services;
   std::vector<QueuedEvent> events;
+  std::vector<AlertRow> alerts;
   std::vector<MetricRow> metrics;
+  std::vector<UsageRow> usage;
   uint64_t first_sequence = 0;
 
-  size_t rows() const { return (keep.has_value() ? 1 : 0) + services.size() + events.size() + metrics.size(); }
+  size_t rows() const {
+    return (keep.has_value() ? 1 : 0) + services.size() + events.size() + alerts.size() + metrics.size() + usage.size();
+  }
   bool empty() const { return rows() == 0; }
 };
 
 // The rows that wait for the writer, bounded in number and bytes. Not thread-safe; whoever owns it locks.
 //
 // Updates of one service are coalesced, the last one wins: a locked database costs one row a service, not one an
-// update. What is too much goes in this order: the oldest metrics, the oldest events, the row that is added.
+// update. What is too much goes in this order: the oldest of usage, of metrics, of events, of alerts, the row that is
+// added.
 class StoreQueue {
  public:
   static constexpr uint64_t kNothingWaits = UINT64_MAX;
@@ -52,11 +63,13 @@ class StoreQueue {
   void RemoveServicesExcept(const std::vector<std::string>& ids);
   void AddEvent(EventRow row);
   void AddMetrics(MetricRow row);
+  void AddUsage(UsageRow row);
+  void AddAlert(AlertRow row);
 
   // Rows that were taken and are not written yet: they count too, and are never dropped.
   void SetInFlight(size_t rows) { in_flight_ = rows; }
 
-  // The oldest rows, at most so many events and metrics; all service rows.
+  // The oldest rows, at most so many events, metrics and usage; all service rows and alerts.
   StoreBatch Take(size_t max_rows);
 
   // Copies of the events that followers have not seen, which from now on counts as done.
@@ -78,12 +91,18 @@ class StoreQueue {
     MetricRow row;
     uint64_t sequence = 0;
   };
+  struct QueuedUsage {
+    UsageRow row;
+    uint64_t sequence = 0;
+  };
   void NoteServiceChange();
   void DropOverflow();
+  void DropOldestUsage();
   void DropOldestMetric();
   void DropOldestEvent();
   void TakeEvents(size_t count, StoreBatch& batch);
   void TakeMetrics(size_t count, StoreBatch& batch);
+  void TakeUsage(size_t count, StoreBatch& batch);
 
   size_t max_rows_;
   size_t max_bytes_;
@@ -91,9 +110,11 @@ class StoreQueue {
   std::map<std::string, QueuedService> services_;
   uint64_t services_sequence_ = kNothingWaits;  // of the oldest change among them
   std::deque<QueuedEvent> events_;
+  std::deque<QueuedAlert> alerts_;
   std::deque<QueuedMetric> metrics_;
+  std::deque<QueuedUsage> usage_;
   size_t unpublished_ = 0;
-  size_t bytes_ = 0;  // of events and metrics
+  size_t bytes_ = 0;  // of all but services
   size_t in_flight_ = 0;
   uint64_t dropped_ = 0;
   uint64_t last_sequence_ = 0;

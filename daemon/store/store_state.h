@@ -84,6 +84,7 @@ struct StoreState {
   absl::Duration metrics_retention;
   absl::Duration events_retention;
   bool retention_changed = false;
+  bool clean_up_now = false;
   int threads = 0;
 
   bool StopTimeIsUp() const { return stopping.load(std::memory_order_acquire) && MonotonicNow() >= stop_deadline; }

@@ -74,6 +74,9 @@ StoreWriter::Work StoreWriter::WaitForWork() {
       attempt_at_ = std::min(attempt_at_, MonotonicNow());  // whatever back-off there was: now or never
       backoff_ = state_->tuning.retry_first;
     }
+    if (std::exchange(state_->clean_up_now, false)) {
+      retain_at_ = MonotonicNow();
+    }
     if (std::exchange(state_->retention_changed, false)) {
       retain_at_ = std::min(retain_at_, MonotonicNow() + state_->tuning.retention_first);
     }
@@ -395,12 +398,17 @@ absl::Status StoreWriter::TryRetain() {
     metrics = state_->metrics_retention;
     events = state_->events_retention;
   }
-  absl::StatusOr<bool> more = DeleteStep(RowWriter::Table::kMetrics, metrics);
-  if (more.ok() && !*more) {
-    more = DeleteStep(RowWriter::Table::kEvents, events);
-  }
-  if (!more.ok()) {
-    return more.status();
+  absl::StatusOr<bool> more = false;
+  for (const auto& [table, retention] :
+       {std::pair(RowWriter::Table::kMetrics, metrics), std::pair(RowWriter::Table::kUsage, metrics),
+        std::pair(RowWriter::Table::kEvents, events), std::pair(RowWriter::Table::kAlerts, events)}) {
+    more = DeleteStep(table, retention);
+    if (!more.ok()) {
+      return more.status();
+    }
+    if (*more) {
+      break;  // the lock is given back after each step
+    }
   }
   retain_at_ = MonotonicNow() + (*more ? state_->tuning.retention_pause : state_->tuning.retention_interval);
   return absl::OkStatus();
