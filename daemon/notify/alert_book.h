@@ -93,7 +93,8 @@ class AlertBook {
   // When Settle may have something to say though nothing has happened; kNoDeadline: never.
   MonoTime NextLook() const { return next_look_; }
 
-  const std::map<std::pair<std::string, std::string>, Alert>& open() const { return open_; }  // by service and rule
+  using Alerts = std::map<std::pair<std::string, std::string>, Alert>;  // by service and rule
+  const Alerts& open() const { return open_; }
 
  private:
   enum class Holds { kYes, kNo, kUndecided };
@@ -142,7 +143,7 @@ class AlertBook {
   AlertRulesConfig rules_;
   bool loaded_ = false;
   std::map<std::string, Tracked> tracked_;
-  std::map<std::pair<std::string, std::string>, Alert> open_;
+  Alerts open_;
   struct Own {
     Severity severity;
     std::string message;

@@ -16,7 +16,6 @@ namespace supervisor {
 namespace {
 
 constexpr uint32_t kRecentEvents = 8;
-constexpr uint32_t kDefaultPoints = 500;
 
 std::vector<std::string> Strings(const google::protobuf::RepeatedPtrField<std::string>& field) {
   return {field.begin(), field.end()};
@@ -234,6 +233,7 @@ grpc::ServerUnaryReactor* SupervisorService::Summary(grpc::CallbackServerContext
     response->set_restarts(restarts);
     response->set_cpu_percent(cpu_percent);
     response->set_memory_mb(memory_mb);
+    response->set_alerts(static_cast<uint32_t>(context_.supervisor.alerts().open().size()));
     const StoreStats stats = context_.store.Stats();
     if (!stats.error.empty()) {
       response->add_remarks(fmt::format("database: {}", stats.error));
@@ -273,89 +273,6 @@ grpc::ServerUnaryReactor* SupervisorService::Reload(grpc::CallbackServerContext*
     });
   });
   return reactor;
-}
-
-grpc::ServerUnaryReactor* SupervisorService::Metrics(grpc::CallbackServerContext* call,
-                                                     const v1::MetricsRequest* request, v1::MetricsResponse* response) {
-  grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
-  context_.loop.Post([this, reactor, request, response] {
-    const auto instances = context_.supervisor.Resolve({request->target()});
-    if (!instances.ok() || instances->size() != 1) {
-      reactor->Finish(wire::ToGrpc(
-          !instances.ok() ? instances.status()
-                          : absl::InvalidArgumentError(fmt::format("{}: names {} instances; metrics are of one",
-                                                                   request->target(), instances->size()))));
-      return;
-    }
-    Store::MetricQuery query;
-    query.service_id = instances->front()->id();
-    query.limit = request->max_points() > 0 ? request->max_points() : kDefaultPoints;
-    if (request->since_unix_ms() != 0) {
-      query.since = absl::FromUnixMillis(request->since_unix_ms());
-    }
-    if (request->until_unix_ms() != 0) {
-      query.until = absl::FromUnixMillis(request->until_unix_ms());
-    }
-    response->set_id(query.service_id);
-    context_.store.QueryMetrics(query, [reactor, response](const absl::StatusOr<std::vector<MetricRow>>& rows) {
-      if (!rows.ok()) {
-        reactor->Finish(wire::ToGrpc(rows.status()));
-        return;
-      }
-      for (const MetricRow& row : *rows) {
-        v1::MetricPoint* point = response->add_points();
-        point->set_timestamp_unix_ms(wire::UnixMillis(row.timestamp));
-        if (row.cpu_percent) {
-          point->set_cpu_percent(*row.cpu_percent);
-        }
-        if (row.memory_mb) {
-          point->set_memory_mb(*row.memory_mb);
-        }
-        point->set_health_status(row.health_status);
-        if (row.response_time_ms) {
-          point->set_response_time_ms(*row.response_time_ms);
-        }
-      }
-      reactor->Finish(grpc::Status::OK);
-    });
-  });
-  return reactor;
-}
-
-grpc::ServerUnaryReactor* SupervisorService::RecordMetrics(grpc::CallbackServerContext* call,
-                                                           const v1::RecordMetricsRequest* request,
-                                                           v1::RecordMetricsResponse* response) {
-  static_cast<void>(response);
-  if (const absl::StatusOr<Cause> cause = Authorize(call, ""); !cause.ok()) {
-    grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
-    reactor->Finish(wire::ToGrpc(cause.status()));
-    return reactor;
-  }
-  return OnLoop(call, [this, request]() -> absl::Status {
-    const auto instances = context_.supervisor.Resolve({request->service_id()});
-    if (!instances.ok()) {
-      return instances.status();
-    }
-    const v1::MetricPoint& point = request->point();
-    MetricRow row{
-        .service_id = request->service_id(),
-        .timestamp = point.timestamp_unix_ms() != 0 ? absl::FromUnixMillis(point.timestamp_unix_ms()) : WallNow(),
-        .cpu_percent = std::nullopt,
-        .memory_mb = std::nullopt,
-        .health_status = point.health_status(),
-        .response_time_ms = std::nullopt};
-    if (point.has_cpu_percent()) {
-      row.cpu_percent = point.cpu_percent();
-    }
-    if (point.has_memory_mb()) {
-      row.memory_mb = point.memory_mb();
-    }
-    if (point.has_response_time_ms()) {
-      row.response_time_ms = point.response_time_ms();
-    }
-    context_.store.RecordMetrics(std::move(row));
-    return absl::OkStatus();
-  });
 }
 
 grpc::ServerUnaryReactor* SupervisorService::Upgrade(grpc::CallbackServerContext* call,

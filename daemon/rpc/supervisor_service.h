@@ -46,6 +46,8 @@ class SupervisorService final : public v1::Supervisor::CallbackService {
                                     v1::MetricsResponse* response) override;
   grpc::ServerUnaryReactor* RecordMetrics(grpc::CallbackServerContext* call, const v1::RecordMetricsRequest* request,
                                           v1::RecordMetricsResponse* response) override;
+  grpc::ServerUnaryReactor* Alerts(grpc::CallbackServerContext* call, const v1::AlertsRequest* request,
+                                   v1::AlertsResponse* response) override;
   grpc::ServerUnaryReactor* Upgrade(grpc::CallbackServerContext* call, const v1::UpgradeRequest* request,
                                     v1::UpgradeResponse* response) override;
   grpc::ServerUnaryReactor* Shutdown(grpc::CallbackServerContext* call, const v1::ShutdownRequest* request,

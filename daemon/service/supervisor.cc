@@ -82,6 +82,14 @@ Supervisor::Supervisor(Loop& loop, Worker& files, LogPump& logs, Checker& checke
                .inherited_environment = InheritedEnvironment(),
                .descriptor_limit = options_.descriptor_limit},
       operations_(loop),
+      alerts_(loop, store,
+              {.subjects = [this] { return AlertSubjects(); },
+               .notify =
+                   [this](const Alert& alert) {
+                     if (options_.notify) {
+                       options_.notify(alert);
+                     }
+                   }}),
       usage_timer_(loop.NewTimer([this] { SampleUsage(); })),
       first_usage_timer_(loop.NewTimer([this] { SampleUsage(); })) {}
 
@@ -139,6 +147,8 @@ absl::Status Supervisor::Boot(const ReapedLookup& reaped) {
     }
   }
   usage_timer_->ArmAfter(config_.monitoring.metrics_interval);
+  alerts_.Configure(config_.monitoring.alerts, config_.notifications);
+  alerts_.Begin();
   return absl::OkStatus();
 }
 
@@ -188,6 +198,7 @@ void Supervisor::TurnEnded() {
     operations_.SettleDown([this](const std::string& id) { return DownOutcome(id); });
     EraseRemoved();
     PublishChanges();
+    alerts_.OnChange();
   }
   HandRowsOn();
 }
@@ -345,6 +356,7 @@ void Supervisor::OnRecord(Instance& instance, const RecordEvent& event) {
           .details = EventDetails(event, ends_run ? instance.ended_pid() : instance.pid()),
           .actor = event.cause.actor},
          ends_run);
+  alerts_.OnRecord(instance.id(), event.type, event.message);
   if (event.type == "started") {
     first_usage_timer_->ArmAfter(kFirstUsage);
   }
@@ -450,6 +462,57 @@ ServiceRow Supervisor::RowOf(const Instance& instance) const {
   return row;
 }
 
+std::vector<AlertSubject> Supervisor::AlertSubjects() const {
+  using Standing = AlertSubject::Standing;
+  using Verdict = AlertSubject::Verdict;
+  const auto standing = [](Phase phase) {
+    switch (StateOf(phase)) {
+      case ServiceState::kStopped:
+      case ServiceState::kExited:
+        return Standing::kDown;
+      case ServiceState::kRunning:
+        return Standing::kUp;
+      case ServiceState::kFailed:
+        return Standing::kFailed;
+      case ServiceState::kStarting:
+      case ServiceState::kStopping:
+      case ServiceState::kBackoff:
+        return Standing::kComingUp;
+    }
+    return Standing::kComingUp;
+  };
+  const auto verdict = [](const Instance& instance) {
+    if (instance.config().health_check.type == HealthCheckType::kNone) {
+      return Verdict::kNoCheck;
+    }
+    switch (instance.health().health()) {
+      case Health::kUnknown:
+      case Health::kStarting:
+        return Verdict::kUnknown;
+      case Health::kHealthy:
+        return Verdict::kHealthy;
+      case Health::kUnhealthy:
+        return Verdict::kUnhealthy;
+    }
+    return Verdict::kUnknown;
+  };
+  std::vector<AlertSubject> subjects;
+  subjects.reserve(instances_.size());
+  for (const auto& [id, instance] : instances_) {
+    const MachineState& machine = instance->machine();
+    subjects.push_back({.id = id,
+                        .service_id = instance->config().id,
+                        .depends_on = &instance->config().depends_on,
+                        .critical = instance->config().critical,
+                        .wanted = machine.desired_up,
+                        .standing = standing(machine.phase),
+                        .verdict = verdict(*instance),
+                        .exceeds_limit = instance->exceeds_limit(),
+                        .reason = machine.reason});
+  }
+  return subjects;
+}
+
 void Supervisor::SampleUsage() {
   std::vector<std::string> ids;
   for (const auto& [id, instance] : instances_) {
@@ -478,6 +541,7 @@ void Supervisor::SampleSlice(std::vector<std::string> ids, size_t from) {
                           .memory_mb = instance->usage().memory_mb,
                           .health_status = HealthName(instance->health().health()),
                           .response_time_ms = std::nullopt});
+    alerts_.OnSample(ids[i], instance->usage().cpu_percent, instance->usage().memory_mb);
   }
   if (to < ids.size()) {
     loop_.Post([this, ids = std::move(ids), to]() mutable { SampleSlice(std::move(ids), to); });

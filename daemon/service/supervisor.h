@@ -16,6 +16,7 @@
 #include "daemon/config/config.h"
 #include "daemon/config/diff.h"
 #include "daemon/config/load.h"
+#include "daemon/service/alert_keeper.h"
 #include "daemon/service/instance.h"
 #include "daemon/service/operations.h"
 #include "daemon/service/order.h"
@@ -44,6 +45,9 @@ class Supervisor final : private InstanceObserver {
     BirthJournal* births = nullptr;
     HeldDescriptors* held = nullptr;
     rlimit descriptor_limit{};  // what services get where they name no max_open_files
+    // Alerts that are raised and resolved, and where they may be told from now on. May be null.
+    std::function<void(const Alert&)> notify;
+    std::function<void(const NotificationsConfig&)> configure_notifications;
     // A critical service has failed and the configuration wants the daemon to end.
     std::function<void(const std::string& why)> on_critical_failure;
   };
@@ -85,6 +89,7 @@ class Supervisor final : private InstanceObserver {
   void RecordOwnEvent(const std::string& type, const std::string& message, const Cause& cause);
 
   const Config& config() const { return config_; }
+  AlertKeeper& alerts() { return alerts_; }
   std::vector<Instance*> instances() const;  // by priority, then id
   Instance* Find(std::string_view id) const;
   SystemHealth system_health() const;
@@ -124,6 +129,7 @@ class Supervisor final : private InstanceObserver {
   std::vector<Instance*> WithDependents(const std::vector<Instance*>& named) const;
   absl::Status RefuseWhileStopping() const;
   ServiceRow RowOf(const Instance& instance) const;
+  std::vector<AlertSubject> AlertSubjects() const;
   ActionsDone AfterFiles(ActionsDone done);
 
   Loop& loop_;
@@ -136,6 +142,7 @@ class Supervisor final : private InstanceObserver {
   std::map<std::string, std::unique_ptr<Instance>, std::less<>> instances_;  // by instance id
   std::set<std::string> removed_;                                            // to be erased when they have stopped
   Operations operations_;
+  AlertKeeper alerts_;
   std::vector<StopJob> stop_jobs_;
   struct Queued {
     std::string id;

@@ -283,7 +283,11 @@ void Supervisor::Shutdown(const Cause& cause, ActionsDone done) {
   stop_jobs_.push_back(std::move(job));
   order_changed_ = true;
   unsettled_ = true;
-  operations_.Add(Operations::Wanted::kDown, std::move(items), absl::ZeroDuration(), std::move(done));
+  operations_.Add(Operations::Wanted::kDown, std::move(items), absl::ZeroDuration(),
+                  [this, done = std::move(done)](std::vector<ActionOutcome> outcomes) {
+                    alerts_.Settle();  // what was wrong with services that are stopped now is over
+                    done(std::move(outcomes));
+                  });
 }
 
 void Supervisor::ForgetAll() {
@@ -306,6 +310,10 @@ ReloadPlan Supervisor::Reload(Config wanted, const Cause& cause) {
   ReloadPlan plan = PlanReload(config_, wanted);
   config_ = std::move(wanted);
   store_.SetRetention(config_.monitoring.metrics_retention, config_.monitoring.events_retention);
+  alerts_.Configure(config_.monitoring.alerts, config_.notifications);
+  if (options_.configure_notifications) {
+    options_.configure_notifications(config_.notifications);
+  }
   StopJob removal{.members = {}, .cause = cause};
   const auto remove = [&](const std::string& id) {
     removed_.insert(id);

@@ -29,6 +29,7 @@
 #include "daemon/rpc/grpc_health_client.h"
 #include "daemon/rpc/rpc_server.h"
 #include "daemon/startup/config_in_force.h"
+#include "daemon/startup/notifications.h"
 #include "daemon/startup/process_setup.h"
 #include "daemon/startup/reaped_exits.h"
 #include "daemon/startup/upgrade.h"
@@ -37,6 +38,7 @@ namespace supervisor {
 namespace {
 
 constexpr absl::Duration kSettled = absl::Seconds(1);
+constexpr absl::Duration kLastNotifications = absl::Seconds(1);
 
 Cause OwnCause() { return {.actor = "supervisor", .reason = {}}; }
 
@@ -134,6 +136,7 @@ class DaemonProcess {
   std::unique_ptr<LogPump> logs_;
   std::unique_ptr<Checker> checker_;
   std::unique_ptr<Supervisor> supervisor_;
+  std::unique_ptr<Notifier> notifier_;
   std::unique_ptr<Reloader> reloader_;
   std::unique_ptr<UpgradeTrial> trial_;
   std::unique_ptr<Loop::Timer> leave_timer_;
@@ -166,7 +169,12 @@ absl::Status DaemonProcess::OpenStore(const Config& config) {
   options.events_retention = config.monitoring.events_retention;
   absl::StatusOr<std::unique_ptr<Store>> store = Store::Open(
       options, [this](const std::vector<EventRow>& rows) { OnCommitted(rows); },
-      [path = options.path](const std::string& error) {
+      [this, path = options.path](const std::string& error) {
+        loop_.Post([this, error] {
+          if (supervisor_ != nullptr) {
+            supervisor_->alerts().OnDatabase(error);
+          }
+        });
         if (error.empty()) {
           LogInfo("database is written again", {{"database", path}});
         } else {
@@ -286,18 +294,22 @@ absl::Status DaemonProcess::Start(Config config, std::vector<ConfigText> texts) 
   if (cgroups_ != nullptr && cgroups_->WasEmpty()) {
     config_reader_.Post([root = cgroups_.get(), ids = EnabledInstances(config)] { root->Prepare(ids); });
   }
+  notifier_ = MakeNotifier(loop_, config, supervisor_);
   supervisor_ = std::make_unique<Supervisor>(
       loop_, files_, *logs_, *checker_, *store_,
-      Supervisor::Options{.state_directory = paths_.state_directory,
-                          .cgroups = cgroups_.get(),
-                          .births = births_.get(),
-                          .held = held_.get(),
-                          .descriptor_limit = descriptor_limit_,
-                          .on_critical_failure =
-                              [this](const std::string& why) {
-                                BeginShutdown({.actor = "supervisor", .reason = why}, kExitOrderlyFailure,
-                                              [](const std::vector<ActionOutcome>&) {});
-                              }},
+      Supervisor::Options{
+          .state_directory = paths_.state_directory,
+          .cgroups = cgroups_.get(),
+          .births = births_.get(),
+          .held = held_.get(),
+          .descriptor_limit = descriptor_limit_,
+          .notify = [this](const Alert& alert) { notifier_->Notify(alert); },
+          .configure_notifications = [this](const NotificationsConfig& now) { notifier_->Configure(now); },
+          .on_critical_failure =
+              [this](const std::string& why) {
+                BeginShutdown({.actor = "supervisor", .reason = why}, kExitOrderlyFailure,
+                              [](const std::vector<ActionOutcome>&) {});
+              }},
       std::move(config));
   reloader_ = std::make_unique<Reloader>(loop_, config_reader_, *supervisor_, options_.config_file,
                                          [this](std::vector<ConfigText> now, std::function<void()> kept) {
@@ -388,7 +400,7 @@ void DaemonProcess::BeginShutdown(const Cause& cause, int exit_code, ActionsDone
   supervisor_->Shutdown(cause, [this, cause, done = std::move(done)](std::vector<ActionOutcome> outcomes) {
     supervisor_->RecordOwnEvent("supervisor_stopped", fmt::format("supervisord stopped, pid {}", getpid()), cause);
     done(std::move(outcomes));
-    loop_.Stop();
+    notifier_->Drain(kLastNotifications, [this] { loop_.Post([this] { loop_.Stop(); }); });
   });
 }
 
@@ -443,6 +455,7 @@ void DaemonProcess::MakeRoom() {
     instance->WriteExactRecord();
   }
   files_.Finish();
+  notifier_.reset();
   store_.reset();
   ShutdownDiagLog();
   FailPoint(FailPointId::kUpgradeLeaving);
@@ -462,6 +475,7 @@ int DaemonProcess::Run() {
   rpc_.reset();
   reloader_.reset();
   trial_.reset();
+  notifier_.reset();
   supervisor_.reset();
   checker_.reset();
   logs_.reset();

@@ -33,9 +33,10 @@ ARROWS = {
     "daemon/config": BASE,
     "daemon/process": LOWER,
     "daemon/logs": LOWER,
-    # Script checks and command channels run programs, and process/ is the only place that starts one.
+    # Script checks run programs, and process/ is the only place that starts one.
     "daemon/health": LOWER | {"daemon/process"},
-    "daemon/notify": LOWER | {"daemon/process"},
+    # Channels speak by the same libcurl and look up names in the same way as checks do.
+    "daemon/notify": LOWER | {"daemon/health"},
     "daemon/store": LOWER,
     "daemon/service": LOWER | {"daemon/process", "daemon/logs", "daemon/health", "daemon/store", "daemon/notify"},
     "daemon/rpc": LOWER | {"daemon/service", "daemon/process", "daemon/logs", "daemon/health", "daemon/store",

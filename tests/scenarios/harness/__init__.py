@@ -45,6 +45,7 @@ from .processes import (
     processes_with,
     read_proc,
 )
+from .receivers import HttpReceiver, MailReceiver, refused_port
 from .scenario import TIMESTAMP, Scenario, main, needs_root
 from .services import merge, python, shell, sleeper
 from .waiting import SCALE, ScenarioError, wait_until

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "daemon/config/config.h"
+#include "daemon/health/curl_driver.h"
+#include "daemon/health/helper_pool.h"
+#include "daemon/health/resolver.h"
+#include "daemon/loop/loop.h"
+
+namespace supervisor {
+
+// What deliveries are made with, all of one loop's thread. Outlives them.
+struct DeliveryTools {
+  Loop& loop;
+  std::shared_ptr<LoopMailbox> mailbox;
+  CurlDriver& curl;
+  Resolver& resolver;
+  HelperPool& pool;
+};
+
+// One message on its way by HTTP or SMTP, until it is destroyed. Names go through the Resolver, so that libcurl, whose
+// own may block at clean-up, never looks one up. The time limit is the caller's.
+class Delivery {
+ public:
+  // Called once, on a later turn; says what went wrong without anything secret (no URL, no header, no answer's body).
+  using Done = std::function<void(absl::Status)>;
+
+  // `body` is for the channel's type: JSON, or for mail the whole of it.
+  static std::unique_ptr<Delivery> Begin(DeliveryTools& tools, const ChannelConfig& channel, std::string body,
+                                         Done done);
+  virtual ~Delivery() = default;
+};
+
+}  // namespace supervisor

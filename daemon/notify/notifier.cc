@@ -1,0 +1,361 @@
+#include "daemon/notify/notifier.h"
+
+#include <fmt/format.h>
+#include <pthread.h>
+
+#include <algorithm>
+#include <csignal>
+#include <mutex>
+#include <optional>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+#include "common/clock.h"
+#include "common/diag_log.h"
+#include "common/time_format.h"
+#include "daemon/health/curl_driver.h"
+#include "daemon/health/helper_pool.h"
+#include "daemon/loop/loop.h"
+#include "daemon/notify/delivery.h"
+#include "daemon/notify/message.h"
+
+namespace supervisor {
+namespace {
+
+constexpr size_t kMailThreads = 4;
+
+// Signals are the daemon's loop's.
+std::thread StartQuietThread(std::function<void()> work) {
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  std::thread thread;
+  try {
+    thread = std::thread(std::move(work));
+    pthread_setname_np(thread.native_handle(), "notifier");
+  } catch (const std::system_error&) {  // EAGAIN: the caller sees a thread that is none
+  }
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return thread;
+}
+
+// What runs on the notifier's thread.
+class Engine {
+ public:
+  explicit Engine(const Notifier::Options& options) : options_(options), mailbox_(new LoopMailbox(&loop_)) {}
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  void Run() {
+    tools_.emplace(loop_, mailbox_, options_.lookup);
+    drain_limit_ = loop_.NewTimer([this] { EndDrain(); });
+    loop_.Run();
+  }
+  // Any thread.
+  void Post(Loop::Callback work) { loop_.Post(std::move(work)); }
+
+  // The rest: on its thread.
+  void Configure(const NotificationsConfig& config);
+  void Notify(const Alert& alert);
+  void Drain(absl::Duration longest, std::function<void()> done);
+  void Shutdown();
+
+ private:
+  struct Channel {
+    ChannelConfig config;
+    std::string label;
+    ChannelQueue queue;
+    std::unique_ptr<Loop::Timer> due;
+    std::unique_ptr<Loop::Timer> limit;  // of the attempt under way
+    std::unique_ptr<Delivery> delivery;
+    uint64_t attempt = 0;  // tells a late answer from the one that is waited for
+    bool tried = false;    // since Drain
+  };
+  struct Tools {
+    Tools(Loop& loop, const std::shared_ptr<LoopMailbox>& mailbox, const Resolver::Lookup& lookup)
+        : resolver(mailbox, lookup),
+          curl(loop),
+          pool(kMailThreads),
+          shared{.loop = loop, .mailbox = mailbox, .curl = curl, .resolver = resolver, .pool = pool} {}
+    Resolver resolver;
+    CurlDriver curl;
+    HelperPool pool;
+    DeliveryTools shared;
+  };
+
+  std::shared_ptr<Channel> NewChannel(const ChannelConfig& config, const std::string& label);
+  void Begin(const std::shared_ptr<Channel>& channel);
+  void End(const std::shared_ptr<Channel>& channel, uint64_t attempt, const absl::Status& status);
+  void Account(const Channel& channel, std::string_view why) const;
+  void CheckDrained();
+  void EndDrain();
+
+  const Notifier::Options& options_;
+  Loop loop_;
+  std::shared_ptr<LoopMailbox> mailbox_;
+  std::optional<Tools> tools_;
+  NotificationsConfig config_;
+  std::vector<std::shared_ptr<Channel>> channels_;
+  uint64_t message_ = 0;
+  std::function<void()> drained_;
+  std::unique_ptr<Loop::Timer> drain_limit_;
+};
+
+std::shared_ptr<Engine::Channel> Engine::NewChannel(const ChannelConfig& config, const std::string& label) {
+  auto channel = std::make_shared<Channel>(Channel{.config = config,
+                                                   .label = label,
+                                                   .queue = ChannelQueue(options_.tuning, config_.min_interval),
+                                                   .due = nullptr,
+                                                   .limit = nullptr,
+                                                   .delivery = nullptr});
+  const std::weak_ptr<Channel> weak = channel;
+  channel->due = loop_.NewTimer([this, weak] {
+    if (const std::shared_ptr<Channel> alive = weak.lock()) {
+      Begin(alive);
+    }
+  });
+  channel->limit = loop_.NewTimer([this, weak] {
+    if (const std::shared_ptr<Channel> alive = weak.lock()) {
+      End(alive, alive->attempt,
+          absl::DeadlineExceededError(fmt::format("timed out after {}", FormatSpan(options_.tuning.attempt_limit))));
+    }
+  });
+  return channel;
+}
+
+void Engine::Configure(const NotificationsConfig& config) {
+  config_ = config;
+  std::vector<std::shared_ptr<Channel>> before = std::move(channels_);
+  channels_.clear();
+  const std::vector<std::string> labels = ChannelLabels(config.channels);
+  for (size_t i = 0; config.enabled && i < config.channels.size(); ++i) {
+    const auto known = std::find_if(before.begin(), before.end(), [&](const std::shared_ptr<Channel>& channel) {
+      return channel != nullptr && channel->config == config.channels[i];
+    });
+    channels_.push_back(known != before.end() ? std::exchange(*known, nullptr)
+                                              : NewChannel(config.channels[i], labels[i]));
+    channels_.back()->label = labels[i];
+    channels_.back()->queue.SetInterval(config.min_interval);
+  }
+  for (const std::shared_ptr<Channel>& channel : before) {
+    if (channel != nullptr) {
+      Account(*channel, "its channel was taken from the configuration");
+    }
+  }
+}
+
+void Engine::Account(const Channel& channel, std::string_view why) const {
+  if (!channel.queue.idle()) {
+    LogWarning(
+        "notifications were not delivered",
+        {{"channel", channel.label}, {"count", std::to_string(channel.queue.size())}, {"why", std::string(why)}});
+  }
+}
+
+void Engine::Notify(const Alert& alert) {
+  if (alert.severity < config_.min_severity) {
+    return;
+  }
+  const MonoTime now = MonotonicNow();
+  for (const std::shared_ptr<Channel>& channel : channels_) {
+    if (alert.rule == std::string(alert_rule::kChannelPrefix) + channel->label) {
+      continue;  // that it is dead is for the others to say
+    }
+    const uint64_t dropped = channel->queue.dropped();
+    channel->queue.Add(alert, now);
+    if (dropped == 0 && channel->queue.dropped() > 0) {
+      LogWarning("a channel's queue is full: the oldest notifications go", {{"channel", channel->label}});
+    }
+    channel->due->ArmAt(channel->queue.Due());
+  }
+}
+
+void Engine::Begin(const std::shared_ptr<Channel>& channel) {
+  if (channel->queue.Due() > MonotonicNow()) {
+    channel->due->ArmAt(channel->queue.Due());
+    return;
+  }
+  const std::vector<Alert>& alerts = channel->queue.Take();
+  const MessageFacts facts{
+      .host = options_.host, .left_out = channel->queue.left_out(), .now = WallNow(), .number = ++message_};
+  const uint64_t attempt = ++channel->attempt;
+  const auto done = [this, weak = std::weak_ptr<Channel>(channel), attempt](const absl::Status& status) {
+    if (const std::shared_ptr<Channel> alive = weak.lock()) {
+      End(alive, attempt, status);
+    }
+  };
+  channel->limit->ArmAfter(options_.tuning.attempt_limit);
+  switch (channel->config.type) {
+    case ChannelType::kWebhook:
+      channel->delivery = Delivery::Begin(tools_->shared, channel->config, WebhookBody(alerts, facts), done);
+      return;
+    case ChannelType::kSlack:
+      channel->delivery = Delivery::Begin(tools_->shared, channel->config, SlackBody(alerts, facts), done);
+      return;
+    case ChannelType::kEmail:
+      channel->delivery =
+          Delivery::Begin(tools_->shared, channel->config, MailBody(channel->config, alerts, facts), done);
+      return;
+    case ChannelType::kCommand:
+      // Its own limit kills it; ours comes later and is for a runner that does not answer.
+      channel->limit->ArmAfter(options_.tuning.attempt_limit * 2);
+      options_.run_command(
+          channel->config.run, WebhookBody(alerts, facts), options_.tuning.attempt_limit,
+          [mailbox = mailbox_, done](const absl::Status& status) { mailbox->Post([done, status] { done(status); }); });
+      return;
+  }
+}
+
+void Engine::End(const std::shared_ptr<Channel>& channel, uint64_t attempt, const absl::Status& status) {
+  if (attempt != channel->attempt) {
+    return;
+  }
+  ++channel->attempt;
+  channel->limit->Disarm();
+  if (channel->delivery != nullptr) {
+    loop_.DestroyLater(std::move(channel->delivery));  // it may be what calls
+  }
+  const MonoTime now = MonotonicNow();
+  const ChannelQueue::Turn turn = status.ok() ? channel->queue.Delivered(now) : channel->queue.Failed(now);
+  const std::string why(status.message());
+  if (!status.ok()) {
+    LogWarning("a notification was not delivered; it is tried again", {{"channel", channel->label}, {"error", why}});
+  }
+  switch (turn) {
+    case ChannelQueue::Turn::kNone:
+      break;
+    case ChannelQueue::Turn::kDied:
+      options_.on_channel(channel->label, why);
+      break;
+    case ChannelQueue::Turn::kRecovered:
+      options_.on_channel(channel->label, "");
+      break;
+  }
+  channel->due->ArmAt(channel->queue.Due());
+  channel->tried = true;
+  CheckDrained();
+}
+
+// What waits only for its interval goes out at once.
+void Engine::Drain(absl::Duration longest, std::function<void()> done) {
+  drained_ = std::move(done);
+  drain_limit_->ArmAfter(longest);
+  for (const std::shared_ptr<Channel>& channel : channels_) {
+    channel->tried = false;
+    if (channel->queue.Due() != kNoDeadline) {
+      channel->queue.Hurry();
+      channel->due->ArmAfter(absl::ZeroDuration());
+    }
+  }
+  CheckDrained();
+}
+
+void Engine::CheckDrained() {
+  for (const std::shared_ptr<Channel>& channel : channels_) {
+    if (!channel->queue.idle() && !channel->tried) {
+      return;
+    }
+  }
+  EndDrain();
+}
+
+void Engine::EndDrain() {
+  drain_limit_->Disarm();
+  if (const auto drained = std::exchange(drained_, nullptr)) {
+    drained();
+  }
+}
+
+void Engine::Shutdown() {
+  EndDrain();
+  for (const std::shared_ptr<Channel>& channel : channels_) {
+    Account(*channel, "the daemon ends");
+  }
+  channels_.clear();
+  mailbox_->Close();
+  // On the next turn, after deliveries that were to be destroyed later.
+  loop_.Post([this] {
+    drain_limit_.reset();
+    tools_.reset();
+    loop_.Stop();
+  });
+}
+
+}  // namespace
+
+class Notifier::Impl {
+ public:
+  Impl(Options options, NotificationsConfig config) : options_(std::move(options)), config_(std::move(config)) {}
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+
+  ~Impl() {
+    if (engine_ != nullptr) {
+      engine_->Post([this] { engine_->Shutdown(); });
+      thread_.join();
+    }
+  }
+
+  void Configure(NotificationsConfig config) {
+    const std::lock_guard lock(mutex_);
+    config_ = std::move(config);
+    if (engine_ != nullptr) {
+      engine_->Post([engine = engine_.get(), now = config_] { engine->Configure(now); });
+    }
+  }
+
+  void Notify(const Alert& alert) {
+    const std::lock_guard lock(mutex_);
+    if (engine_ == nullptr && (!config_.enabled || config_.channels.empty() || alert.severity < config_.min_severity)) {
+      return;
+    }
+    if (engine_ == nullptr && !StartEngine()) {
+      LogError("notifications cannot be sent: no thread for them can be made",
+               {{"service", alert.service_id}, {"rule", alert.rule}});
+      return;
+    }
+    engine_->Post([engine = engine_.get(), alert] { engine->Notify(alert); });
+  }
+
+  void Drain(absl::Duration longest, std::function<void()> done) {
+    const std::lock_guard lock(mutex_);
+    if (engine_ == nullptr) {
+      done();
+      return;
+    }
+    engine_->Post([engine = engine_.get(), longest, done = std::move(done)]() mutable {
+      engine->Drain(longest, std::move(done));
+    });
+  }
+
+ private:
+  bool StartEngine() {
+    auto engine = std::make_unique<Engine>(options_);
+    engine->Post([ready = engine.get(), config = config_] { ready->Configure(config); });
+    thread_ = StartQuietThread([ready = engine.get()] { ready->Run(); });
+    if (thread_.joinable()) {
+      engine_ = std::move(engine);
+    }
+    return engine_ != nullptr;
+  }
+
+  const Options options_;
+  std::mutex mutex_;  // guards what follows
+  NotificationsConfig config_;
+  std::unique_ptr<Engine> engine_;
+  std::thread thread_;
+};
+
+Notifier::Notifier(Options options, NotificationsConfig config)
+    : impl_(std::make_unique<Impl>(std::move(options), std::move(config))) {}
+Notifier::~Notifier() = default;
+
+void Notifier::Configure(NotificationsConfig config) { impl_->Configure(std::move(config)); }
+
+void Notifier::Notify(const Alert& alert) { impl_->Notify(alert); }
+
+void Notifier::Drain(absl::Duration longest, std::function<void()> done) { impl_->Drain(longest, std::move(done)); }
+
+}  // namespace supervisor

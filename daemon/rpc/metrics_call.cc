@@ -1,0 +1,162 @@
+#include <fmt/format.h>
+#include <grpcpp/grpcpp.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "daemon/rpc/supervisor_service.h"
+#include "daemon/rpc/wire.h"
+
+// `metrics` and `alerts`: what was measured, and what became of it.
+
+namespace supervisor {
+namespace {
+
+constexpr uint32_t kDefaultPoints = 500;
+constexpr uint32_t kDefaultAlerts = 50;
+
+void FillAlert(const AlertRow& row, v1::Alert* out) {
+  out->set_id(row.id);
+  out->set_service_id(wire::Utf8(row.service_id));
+  out->set_severity(wire::Utf8(row.severity));
+  out->set_rule(wire::Utf8(row.rule));
+  out->set_message(wire::Utf8(row.message));
+  out->set_raised_unix_ms(wire::UnixMillis(row.raised));
+  out->set_resolved_unix_ms(row.resolved ? wire::UnixMillis(*row.resolved) : 0);
+  for (const std::string& id : row.dependents) {
+    out->add_dependents(wire::Utf8(id));
+  }
+}
+
+}  // namespace
+
+grpc::ServerUnaryReactor* SupervisorService::Metrics(grpc::CallbackServerContext* call,
+                                                     const v1::MetricsRequest* request, v1::MetricsResponse* response) {
+  grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
+  context_.loop.Post([this, reactor, request, response] {
+    const auto instances = context_.supervisor.Resolve({request->target()});
+    if (!instances.ok() || instances->size() != 1) {
+      reactor->Finish(wire::ToGrpc(
+          !instances.ok() ? instances.status()
+                          : absl::InvalidArgumentError(fmt::format("{}: names {} instances; metrics are of one",
+                                                                   request->target(), instances->size()))));
+      return;
+    }
+    Store::MetricQuery query;
+    query.service_id = instances->front()->id();
+    query.limit = request->max_points() > 0 ? request->max_points() : kDefaultPoints;
+    if (request->since_unix_ms() != 0) {
+      query.since = absl::FromUnixMillis(request->since_unix_ms());
+    }
+    if (request->until_unix_ms() != 0) {
+      query.until = absl::FromUnixMillis(request->until_unix_ms());
+    }
+    response->set_id(query.service_id);
+    context_.store.QueryMetrics(query, [reactor, response](const absl::StatusOr<std::vector<MetricRow>>& rows) {
+      if (!rows.ok()) {
+        reactor->Finish(wire::ToGrpc(rows.status()));
+        return;
+      }
+      for (const MetricRow& row : *rows) {
+        v1::MetricPoint* point = response->add_points();
+        point->set_timestamp_unix_ms(wire::UnixMillis(row.timestamp));
+        if (row.cpu_percent) {
+          point->set_cpu_percent(*row.cpu_percent);
+        }
+        if (row.memory_mb) {
+          point->set_memory_mb(*row.memory_mb);
+        }
+        point->set_health_status(row.health_status);
+        if (row.response_time_ms) {
+          point->set_response_time_ms(*row.response_time_ms);
+        }
+      }
+      reactor->Finish(grpc::Status::OK);
+    });
+  });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* SupervisorService::RecordMetrics(grpc::CallbackServerContext* call,
+                                                           const v1::RecordMetricsRequest* request,
+                                                           v1::RecordMetricsResponse* response) {
+  static_cast<void>(response);
+  if (const absl::StatusOr<Cause> cause = Authorize(call, ""); !cause.ok()) {
+    grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
+    reactor->Finish(wire::ToGrpc(cause.status()));
+    return reactor;
+  }
+  return OnLoop(call, [this, request]() -> absl::Status {
+    const auto instances = context_.supervisor.Resolve({request->service_id()});
+    if (!instances.ok()) {
+      return instances.status();
+    }
+    const v1::MetricPoint& point = request->point();
+    MetricRow row{
+        .service_id = request->service_id(),
+        .timestamp = point.timestamp_unix_ms() != 0 ? absl::FromUnixMillis(point.timestamp_unix_ms()) : WallNow(),
+        .cpu_percent = std::nullopt,
+        .memory_mb = std::nullopt,
+        .health_status = point.health_status(),
+        .response_time_ms = std::nullopt};
+    if (point.has_cpu_percent()) {
+      row.cpu_percent = point.cpu_percent();
+    }
+    if (point.has_memory_mb()) {
+      row.memory_mb = point.memory_mb();
+    }
+    if (point.has_response_time_ms()) {
+      row.response_time_ms = point.response_time_ms();
+    }
+    context_.store.RecordMetrics(std::move(row));
+    return absl::OkStatus();
+  });
+}
+
+// The open ones are known here, whatever becomes of the database; that has their ids and those that are over.
+grpc::ServerUnaryReactor* SupervisorService::Alerts(grpc::CallbackServerContext* call, const v1::AlertsRequest* request,
+                                                    v1::AlertsResponse* response) {
+  grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
+  context_.loop.Post([this, reactor, request, response] {
+    std::vector<AlertRow> open;
+    for (const Alert& alert : context_.supervisor.alerts().open()) {
+      open.push_back({.id = 0,
+                      .service_id = alert.service_id,
+                      .rule = alert.rule,
+                      .severity = std::string(SeverityName(alert.severity)),
+                      .message = alert.message,
+                      .dependents = alert.dependents,
+                      .raised = alert.raised,
+                      .resolved = std::nullopt});
+    }
+    const size_t limit = request->limit() > 0 ? request->limit() : kDefaultAlerts;
+    context_.store.QueryAlerts(
+        {.include_resolved = request->include_resolved(), .limit = limit},
+        [reactor, response, limit, open = std::move(open)](const absl::StatusOr<std::vector<AlertRow>>& kept) mutable {
+          std::vector<AlertRow> rows;
+          if (kept.ok()) {
+            rows = *kept;
+          }
+          std::erase_if(rows, [&](const AlertRow& row) {
+            if (row.resolved) {
+              return false;
+            }
+            for (AlertRow& known : open) {
+              if (known.service_id == row.service_id && known.rule == row.rule) {
+                known.id = row.id;
+              }
+            }
+            return true;  // told from memory, or over since
+          });
+          rows.insert(rows.end(), open.begin(), open.end());
+          std::ranges::stable_sort(rows, {}, &AlertRow::raised);
+          for (size_t i = rows.size() - std::min(limit, rows.size()); i < rows.size(); ++i) {
+            FillAlert(rows[i], response->add_alerts());
+          }
+          reactor->Finish(grpc::Status::OK);
+        });
+  });
+  return reactor;
+}
+
+}  // namespace supervisor

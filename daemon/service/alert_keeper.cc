@@ -1,0 +1,241 @@
+#include "daemon/service/alert_keeper.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <utility>
+
+#include "common/clock.h"
+#include "common/diag_log.h"
+#include "common/time_format.h"
+#include "daemon/notify/message.h"
+
+namespace supervisor {
+namespace {
+
+// What happens in one go is looked at once.
+constexpr absl::Duration kSettleDelay = absl::Milliseconds(20);
+// A database that cannot be read must not keep alerts from being raised.
+constexpr int kMostLoads = 5;
+constexpr absl::Duration kLoadAgain = absl::Seconds(1);
+constexpr size_t kMostOpen = 10'000;
+
+AlertTime Now() { return {MonotonicNow(), WallNow()}; }
+
+AlertRow RowOf(const Alert& alert) {
+  return {.id = 0,
+          .service_id = alert.service_id,
+          .rule = alert.rule,
+          .severity = std::string(SeverityName(alert.severity)),
+          .message = alert.message,
+          .dependents = alert.dependents,
+          .raised = alert.raised,
+          .resolved = alert.resolved};
+}
+
+Alert AlertOf(const AlertRow& row) {
+  return {.service_id = row.service_id,
+          .rule = row.rule,
+          .severity = ParseSeverity(row.severity),
+          .message = row.message,
+          .actor = "",
+          .dependents = row.dependents,
+          .raised = row.raised,
+          .resolved = row.resolved,
+          .resolution = ""};
+}
+
+std::string Details(const Alert& alert) {
+  nlohmann::ordered_json details = {{"rule", alert.rule}, {"severity", SeverityName(alert.severity)}};
+  if (!alert.dependents.empty()) {
+    details["dependents"] = alert.dependents;
+  }
+  if (alert.resolved) {
+    details["raised_at"] = FormatTimestamp(alert.raised);
+    details["lasted_seconds"] = absl::ToDoubleSeconds(*alert.resolved - alert.raised);
+  }
+  return details.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+}  // namespace
+
+AlertKeeper::AlertKeeper(Loop& loop, Store& store, Outlets outlets)
+    : loop_(loop),
+      store_(store),
+      outlets_(std::move(outlets)),
+      began_(WallNow()),
+      timer_(loop.NewTimer([this] { Settle(); })),
+      load_timer_(loop.NewTimer([this] { Load(); })),
+      alive_(std::make_shared<bool>(true)) {}
+
+void AlertKeeper::Configure(const AlertRulesConfig& rules, const NotificationsConfig& notifications) {
+  rules_ = rules;
+  book_.SetRules(rules);
+  channels_ = notifications.enabled ? ChannelLabels(notifications.channels) : std::vector<std::string>();
+  SettleSoon();
+}
+
+// --------------------------------------------------------------------------------------- what an earlier daemon left
+
+void AlertKeeper::Begin() {
+  began_ = WallNow();
+  Load();
+}
+
+void AlertKeeper::Load() {
+  ++loads_;
+  store_.QueryAlerts(
+      {.include_resolved = false, .limit = kMostOpen},
+      [this, alive = std::weak_ptr<bool>(alive_), &loop = loop_](const absl::StatusOr<std::vector<AlertRow>>& rows) {
+        loop.Post([this, alive, rows] {
+          if (alive.expired()) {
+            return;
+          }
+          rows.ok() ? LoadRestarts(*rows) : RetryLoad(std::string(rows.status().message()));
+        });
+      });
+}
+
+void AlertKeeper::LoadRestarts(std::vector<AlertRow> open) {
+  store_.QueryRestarts(began_ - rules_.restarts_window,
+                       [this, alive = std::weak_ptr<bool>(alive_), &loop = loop_,
+                        open = std::move(open)](const absl::StatusOr<std::vector<RestartRow>>& rows) {
+                         loop.Post([this, alive, open, rows] {
+                           if (alive.expired()) {
+                             return;
+                           }
+                           rows.ok() ? Finish(open, *rows) : RetryLoad(std::string(rows.status().message()));
+                         });
+                       });
+}
+
+void AlertKeeper::RetryLoad(const std::string& why) {
+  if (loads_ < kMostLoads) {
+    load_timer_->ArmAfter(kLoadAgain);
+    return;
+  }
+  LogWarning("the alerts that were open are not known: what still holds is raised again", {{"error", why}});
+  Finish({}, {});
+}
+
+void AlertKeeper::Finish(const std::vector<AlertRow>& open, const std::vector<RestartRow>& restarts) {
+  std::vector<Alert> alerts;
+  alerts.reserve(open.size());
+  for (const AlertRow& row : open) {
+    alerts.push_back(AlertOf(row));
+  }
+  std::vector<AlertBook::Restart> earlier;
+  for (const RestartRow& row : restarts) {
+    if (row.timestamp < began_) {  // the book has seen the others itself
+      earlier.push_back({row.service_id, row.timestamp});
+    }
+  }
+  book_.Load(alerts, earlier, Now());
+  Settle();
+}
+
+// ------------------------------------------------------------------------------------------------------ what happens
+
+void AlertKeeper::OnRecord(const std::string& id, std::string_view type, const std::string& message) {
+  const MonoTime now = MonotonicNow();
+  if (type == "restarting") {
+    book_.Restarted(id, now);
+  } else if (type == "unhealthy") {
+    book_.BecameUnhealthy(id, message);
+  } else if (type == "oom_killed") {
+    book_.RanOutOfMemory(id, message, now);
+  } else if (type == "limit_exceeded") {
+    book_.ExceededLimit(id, message, now);
+  }
+  SettleSoon();
+}
+
+void AlertKeeper::OnSample(const std::string& id, double cpu_percent, double memory_mb) {
+  book_.Sampled(id, cpu_percent, memory_mb, MonotonicNow());
+  const bool above = (rules_.cpu_percent > 0 && cpu_percent > rules_.cpu_percent) ||
+                     (rules_.memory_mb > 0 && memory_mb > rules_.memory_mb);
+  if (above || !book_.open().empty()) {
+    SettleSoon();
+  }
+}
+
+void AlertKeeper::OnChange() { SettleSoon(); }
+
+void AlertKeeper::OnDatabase(const std::string& trouble) {
+  book_.SetOwn(std::string(alert_rule::kDatabase), Severity::kWarning, trouble);
+  SettleSoon();
+}
+
+void AlertKeeper::OnChannel(const std::string& label, const std::string& trouble) {
+  const std::string text =
+      trouble.empty() ? "" : fmt::format("notifications by {} do not get through: {}", label, trouble);
+  book_.SetOwn(std::string(alert_rule::kChannelPrefix) + label, Severity::kWarning, text);
+  SettleSoon();
+}
+
+// ---------------------------------------------------------------------------------------------------- what comes of it
+
+void AlertKeeper::SettleSoon() {
+  const MonoTime when = MonotonicNow() + kSettleDelay;
+  if (when < armed_) {
+    armed_ = when;
+    timer_->ArmAt(when);
+  }
+}
+
+void AlertKeeper::Settle() {
+  std::set<std::string> rules;
+  for (const std::string& label : channels_) {
+    rules.insert(std::string(alert_rule::kChannelPrefix) + label);
+  }
+  book_.KeepOwnChannels(rules);
+  for (const AlertBook::Change& change : book_.Settle(outlets_.subjects(), Now())) {
+    Tell(change);
+  }
+  armed_ = book_.NextLook();
+  timer_->ArmAt(armed_);
+}
+
+void AlertKeeper::Tell(const AlertBook::Change& change) {
+  const Alert& alert = change.alert;
+  switch (change.kind) {
+    case AlertBook::Change::Kind::kChanged:
+      store_.RaiseAlert(RowOf(alert));
+      return;
+    case AlertBook::Change::Kind::kRaised:
+      store_.RaiseAlert(RowOf(alert));
+      break;
+    case AlertBook::Change::Kind::kResolved:
+      store_.ResolveAlert(RowOf(alert));
+      break;
+  }
+  const bool raised = change.kind == AlertBook::Change::Kind::kRaised;
+  const std::string type = raised ? "alert_raised" : "alert_resolved";
+  const std::string message = fmt::format("{}: {}", alert.rule, raised ? alert.message : alert.resolution);
+  const std::string actor = alert.actor.empty() ? "supervisor" : alert.actor;
+  LogInfo(message,
+          {{"service", alert.service_id}, {"event", type}, {"severity", std::string(SeverityName(alert.severity))}});
+  store_.LogEvent({.id = 0,
+                   .service_id = alert.service_id,
+                   .event_type = type,
+                   .timestamp = raised ? alert.raised : *alert.resolved,
+                   .message = message,
+                   .details = Details(alert),
+                   .actor = actor});
+  if (outlets_.notify) {
+    outlets_.notify(alert);
+  }
+}
+
+std::vector<Alert> AlertKeeper::open() const {
+  std::vector<Alert> alerts;
+  for (const auto& [key, alert] : book_.open()) {
+    alerts.push_back(alert);
+  }
+  std::ranges::stable_sort(alerts, {}, &Alert::raised);
+  return alerts;
+}
+
+}  // namespace supervisor

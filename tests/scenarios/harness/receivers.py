@@ -1,0 +1,180 @@
+"""What notifications arrive at: real HTTP and SMTP servers of the standard library, which misbehave as told."""
+
+import contextlib
+import email
+import email.policy
+import http.server
+import json
+import socket
+import socketserver
+import threading
+
+from .waiting import wait_until
+
+
+class HttpReceiver:
+    """An HTTP server on loopback that keeps what is posted to it.
+
+    status   what it answers; may be changed at any time
+    hang     it takes requests and answers none
+    """
+
+    def __init__(self, status=200, hang=False, port=0):
+        self.status = status
+        self.hang = hang
+        self.posts = []  # (path, headers, body)
+        self._released = threading.Event()
+        receiver = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                receiver.posts.append((self.path, dict(self.headers), body))
+                if receiver.hang:
+                    receiver._released.wait()
+                    return
+                self.send_response(receiver.status)
+                self.send_header("Content-Length", "2")
+                self.end_headers()
+                self.wfile.write(b"ok")
+
+            def log_message(self, *arguments):
+                pass
+
+        class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
+            daemon_threads = True
+            block_on_close = False
+            allow_reuse_address = True
+
+            def handle_error(self, request, client_address):
+                pass  # a client that went away
+
+        self._server = Server(("127.0.0.1", port), Handler)
+        self.port = self._server.server_port
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+
+    def url(self, path="/hook"):
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def bodies(self):
+        """Of the posts that were answered well, or would have been."""
+        return [json.loads(body) for _, _, body in list(self.posts)]
+
+    def alerts(self):
+        """(status, service, rule) of all that was posted, in order."""
+        return [
+            (alert["status"], alert["service_id"], alert["rule"]) for body in self.bodies() for alert in body["alerts"]
+        ]
+
+    def wait_alert(self, *wanted, timeout=20.0):
+        wait_until(lambda: wanted in self.alerts(), f"{wanted} at the receiver", timeout)
+
+    def close(self):
+        self._released.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+
+class MailReceiver:
+    """An SMTP server (RFC 5321) on loopback that keeps the mails it takes.
+
+    refuse   an answer to MAIL FROM instead of taking it: "550 no"
+    hang     it greets and then says nothing more
+    """
+
+    def __init__(self, refuse=None, hang=False):
+        self.refuse = refuse
+        self.hang = hang
+        self.mails = []  # (sender, [recipients], email.message.EmailMessage)
+        self.logins = []
+        self._released = threading.Event()
+        receiver = self
+
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self):
+                with contextlib.suppress(OSError):
+                    receiver._converse(self.rfile, self.wfile)
+
+        class Server(socketserver.ThreadingTCPServer):
+            daemon_threads = True
+            block_on_close = False
+            allow_reuse_address = True
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self.port = self._server.server_address[1]
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+
+    def _converse(self, reader, writer):
+        def say(line):
+            writer.write(line.encode() + b"\r\n")
+            writer.flush()
+
+        say("220 receiver.example.org ESMTP")
+        if self.hang:
+            self._released.wait()
+            return
+        sender, recipients = None, []
+        while line := reader.readline().decode().strip():
+            verb = line[:4].upper()
+            if verb == "EHLO":
+                say("250-receiver.example.org")
+                say("250 AUTH PLAIN")
+            elif verb == "HELO":
+                say("250 receiver.example.org")
+            elif verb == "AUTH":
+                if len(line.split()) < 3:  # without an initial response (RFC 4954)
+                    say("334 ")
+                    line = reader.readline().decode().strip()
+                self.logins.append(line)
+                say("235 welcome")
+            elif verb == "MAIL":
+                if self.refuse:
+                    say(self.refuse)
+                    continue
+                sender, recipients = line.partition("<")[2].partition(">")[0], []
+                say("250 ok")
+            elif verb == "RCPT":
+                recipients.append(line.partition("<")[2].partition(">")[0])
+                say("250 ok")
+            elif verb == "DATA":
+                say("354 go on")
+                lines = []
+                while (data := reader.readline()) not in (b".\r\n", b""):
+                    lines.append(data[1:] if data.startswith(b".") else data)
+                mail = email.message_from_bytes(b"".join(lines), policy=email.policy.default)
+                self.mails.append((sender, recipients, mail))
+                say("250 taken")
+            elif verb == "QUIT":
+                say("221 bye")
+                return
+            else:
+                say("250 ok")
+
+    def close(self):
+        self._released.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+
+@contextlib.contextmanager
+def refused_port():
+    """A port of 127.0.0.1 that is bound and nobody listens on."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
