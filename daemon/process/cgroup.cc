@@ -113,6 +113,12 @@ bool Cgroup::Populated() const {
   return Read("cgroup.events").find("populated 1") != std::string::npos;
 }
 
+std::vector<pid_t> PidsBelow(const std::string& cgroup) {
+  std::vector<pid_t> pids;
+  CollectPids(cgroup, pids);
+  return pids;
+}
+
 std::vector<pid_t> Cgroup::Pids() const {
   std::vector<pid_t> pids;
   if (CountChildCgroups(path_) > 0) {

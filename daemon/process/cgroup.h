@@ -53,6 +53,9 @@ class Cgroup {
   mutable UniqueFd listing_fd_;  // cgroup.procs, kept open once it was read: it is read again every few seconds
 };
 
+// Of the cgroup in that directory and those below it. Any thread.
+std::vector<pid_t> PidsBelow(const std::string& cgroup);
+
 // Where this daemon may make cgroups, below its own one or, when that was left for a leaf (see below), beside it:
 //
 //   BASE                           where supervisord was started

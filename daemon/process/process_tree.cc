@@ -18,24 +18,37 @@ void ProcessTree::AddSession(pid_t session) {
   }
 }
 
-std::vector<pid_t> ProcessTree::Pids() const {
-  if (cgroup_ != nullptr) {
-    return cgroup_->Pids();
+const std::vector<ProcStat>& EveryProcess::all() {
+  if (!all_) {
+    all_ = ReadAllProcesses();
   }
-  if (sessions_.empty()) {
+  return *all_;
+}
+
+const std::string& EveryProcess::MarkOf(pid_t pid) {
+  const auto [entry, is_new] = marks_.emplace(pid, "");
+  if (is_new) {
+    entry->second = EnvironmentValue(pid, ProcessTree::kMarkVariable).value_or("");
+  }
+  return entry->second;
+}
+
+std::vector<pid_t> MembersOf(const ProcessTreeView& tree, EveryProcess& everybody) {
+  if (tree.sessions.empty()) {
     return {};
   }
-  const std::vector<ProcStat> all = ReadAllProcesses();
+  const std::vector<ProcStat>& all = everybody.all();
   std::unordered_map<pid_t, const ProcStat*> by_pid;
   for (const ProcStat& stat : all) {
     by_pid[stat.pid] = &stat;
   }
   // The kernel gives a number away again only when no process has it as pid, group or session any more. So whoever has
   // a reaped leader's pid now is a stranger, and so is the session of that number.
-  std::vector<pid_t> sessions = sessions_;
+  std::vector<pid_t> sessions = tree.sessions;
   std::erase_if(sessions, [&](pid_t session) {
     const auto holder = by_pid.find(session);
-    return std::ranges::find(reaped_, session) != reaped_.end() && holder != by_pid.end() && !holder->second->is_dead();
+    return std::ranges::find(tree.reaped, session) != tree.reaped.end() && holder != by_pid.end() &&
+           !holder->second->is_dead();
   });
   const pid_t self = getpid();
   const pid_t parent = getppid();
@@ -47,7 +60,7 @@ std::vector<pid_t> ProcessTree::Pids() const {
     }
     // Only what the subreapers inherited can be an orphan of ours; reading every environment would cost too much.
     const bool orphan = stat.parent == self || stat.parent == parent || stat.parent == 1;
-    return orphan && stat.pid != self && stat.pid != parent && EnvironmentValue(stat.pid, kMarkVariable) == mark_;
+    return orphan && stat.pid != self && stat.pid != parent && everybody.MarkOf(stat.pid) == tree.mark;
   };
   // A child can have a smaller pid than its parent once pids have wrapped around: until nothing is added.
   for (size_t before = members.size() + 1; before != members.size();) {
@@ -59,6 +72,22 @@ std::vector<pid_t> ProcessTree::Pids() const {
     }
   }
   return {members.begin(), members.end()};
+}
+
+ProcessTreeView ProcessTree::view() const {
+  return {.cgroup = cgroup_ != nullptr ? cgroup_->path() : std::string(),
+          .has_memory_controller = cgroup_ != nullptr && cgroup_->controllers().memory,
+          .sessions = sessions_,
+          .reaped = reaped_,
+          .mark = mark_};
+}
+
+std::vector<pid_t> ProcessTree::Pids() const {
+  if (cgroup_ != nullptr) {
+    return cgroup_->Pids();
+  }
+  EveryProcess everybody;
+  return MembersOf(view(), everybody);
 }
 
 bool ProcessTree::Empty() const { return cgroup_ != nullptr ? !cgroup_->Populated() : Pids().empty(); }

@@ -2,14 +2,41 @@
 
 #include <sys/types.h>
 
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "daemon/process/cgroup.h"
+#include "daemon/process/proc_fs.h"
 #include "daemon/process/spawn.h"
 
 namespace supervisor {
+
+// One look at /proc, taken when it is first asked for, and what was read of environments since. One thread.
+class EveryProcess {
+ public:
+  const std::vector<ProcStat>& all();
+  // The mark of a process, "" where it has none.
+  const std::string& MarkOf(pid_t pid);
+
+ private:
+  std::optional<std::vector<ProcStat>> all_;
+  std::map<pid_t, std::string> marks_;
+};
+
+// What a tree is known by, for another thread to look at it.
+struct ProcessTreeView {
+  std::string cgroup;  // its directory; empty: none
+  bool has_memory_controller = false;
+  std::vector<pid_t> sessions;
+  std::vector<pid_t> reaped;  // leaders of them whose number may be a stranger's by now
+  std::string mark;
+};
+
+// Of a tree without a cgroup. Any thread.
+std::vector<pid_t> MembersOf(const ProcessTreeView& tree, EveryProcess& everybody);
 
 // All processes of one instance: the main one and whatever it started, double-forked and setsid'ed ones included.
 // Known by its cgroup v2 where there is one. Else by session, by descent, and for orphans (which the subreaper above
@@ -46,6 +73,7 @@ class ProcessTree {
   // A process that led such a session has been reaped, so its pid may soon be a stranger's.
   void Reaped(pid_t leader) { reaped_.push_back(leader); }
 
+  ProcessTreeView view() const;
   std::vector<pid_t> Pids() const;
   bool Empty() const;
   // To all but `except`, each through a pidfd that was checked to stand for a process of this tree.

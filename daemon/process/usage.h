@@ -4,31 +4,69 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "common/clock.h"
 #include "common/unique_fd.h"
+#include "daemon/process/process_tree.h"
 
 namespace supervisor {
 
+// What a tree of processes uses. Rates are since the sample before; 0 in the first one.
 struct Usage {
-  double cpu_percent = 0;  // of one core, since the sample before
-  double memory_mb = 0;    // resident
+  double cpu_percent = 0;  // of one core
+  // What is charged to the cgroup, without file pages that were not used for a while; where that has no memory
+  // controller the sum of what each process has to itself and its share of what several have (PSS).
+  double memory_mb = 0;
+  int64_t processes = 0;
+  // None where the kernel does not let us see them (another user's processes).
+  std::optional<int64_t> descriptors = std::nullopt;
+  std::optional<double> read_bytes_per_second = std::nullopt;  // from and to storage (proc(5), /proc/PID/io)
+  std::optional<double> written_bytes_per_second = std::nullopt;
 };
 
-// Samples the CPU and memory of a set of processes. Keeps /proc/PID/stat open between samples: a pread costs a few
-// microseconds, and an open file keeps standing for its process when the pid is reused. One thread at a time.
+// Measures a tree, by its cgroup where there is one, else from /proc. Keeps the files open between samples: a pread
+// costs a few microseconds, and an open file of /proc keeps standing for its process when the pid is reused. Not on the
+// loop thread: the kernel walks the memory of a large process for some milliseconds. One thread at a time.
 class UsageSampler {
  public:
-  Usage Sample(const std::vector<pid_t>& pids, MonoTime now);
-  void Reset();
+  // `everybody` is what one look at /proc serves all trees of a round.
+  Usage Sample(const ProcessTreeView& tree, EveryProcess& everybody, MonoTime now);
 
  private:
   struct Tracked {
     UniqueFd stat;
+    UniqueFd memory;  // smaps_rollup
+    UniqueFd io;
     uint64_t cpu_ticks = 0;
+    uint64_t read_bytes = 0;
+    uint64_t written_bytes = 0;
   };
+  struct CgroupFiles {
+    std::string path;
+    UniqueFd procs;
+    UniqueFd cpu;
+    UniqueFd memory;
+    UniqueFd memory_stat;
+  };
+  struct Sums {
+    uint64_t cpu_ticks = 0;
+    double memory_bytes = 0;
+    int64_t processes = 0;
+    int64_t descriptors = 0;
+    bool sees_descriptors = true;
+    uint64_t read_bytes = 0;
+    uint64_t written_bytes = 0;
+    bool sees_io = true;
+  };
+  std::vector<pid_t> PidsOf(const ProcessTreeView& tree, EveryProcess& everybody);
+  void AddProcess(pid_t pid, Tracked entry, bool with_memory, std::map<pid_t, Tracked>& tracked, Sums& sums) const;
+
   std::map<pid_t, Tracked> tracked_;
+  CgroupFiles cgroup_;
+  uint64_t cgroup_usec_ = 0;  // of cpu.stat, at the last sample
   MonoTime last_ = kNoDeadline;
 };
 

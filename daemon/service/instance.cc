@@ -312,7 +312,7 @@ void Instance::Launch(uint64_t spawn) {
   early_.clear();
   started_ = WallNow();
   tree_.SetSession(child_->pid());
-  sampler_.Reset();
+  sampler_ = std::make_shared<UsageSampler>();
   usage_ = {};
   changed_ = true;
   WriteRecord();
@@ -381,7 +381,7 @@ void Instance::OnExit(uint64_t child, WaitStatus status) {
 
 void Instance::FinishExit(WaitStatus status) {
   started_ = absl::InfinitePast();
-  sampler_.Reset();
+  sampler_ = std::make_shared<UsageSampler>();
   usage_ = {};
   if (exec_failure_) {
     FailStart(*std::exchange(exec_failure_, std::nullopt));

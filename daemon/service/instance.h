@@ -122,8 +122,16 @@ class Instance {
 
   // On behalf of a caller: an end that comes of it is told as his doing.
   absl::Status SendSignal(int signal, const Cause& cause);
-  // Measures its tree, and tells when that is over one of resource_limits, or what the kernel did for their sake.
-  void SampleUsage(MonoTime now);
+  // What it uses is measured on another thread: of which tree, and with which sampler, nobody else's meanwhile. A new
+  // process has a new sampler, so what comes of an earlier one is told apart.
+  struct UsageRequest {
+    std::shared_ptr<UsageSampler> sampler;
+    ProcessTreeView tree;
+  };
+  UsageRequest RequestUsage() const { return {sampler_, tree_.view()}; }
+  // What came of it: tells when that is over one of resource_limits, or what the kernel did for their sake. False: it
+  // is of an earlier process.
+  bool TakeUsage(const std::shared_ptr<UsageSampler>& sampler, const Usage& usage, MonoTime now);
   // Removes FIFOs and the record: it is gone from the configuration.
   void Forget();
   std::string RecordPath() const;
@@ -235,7 +243,7 @@ class Instance {
   UniqueFd stdout_fd_;
   UniqueFd stderr_fd_;
   std::optional<std::string> exec_failure_;  // told when the child is reaped
-  UsageSampler sampler_;
+  std::shared_ptr<UsageSampler> sampler_ = std::make_shared<UsageSampler>();
   Usage usage_;
   LimitKeeper limits_;
   std::string status_text_;

@@ -14,17 +14,14 @@ void Instance::ApplyLimits() {
   }
 }
 
-void Instance::SampleUsage(MonoTime now) {
-  if (child_ == nullptr) {
-    return;
+bool Instance::TakeUsage(const std::shared_ptr<UsageSampler>& sampler, const Usage& usage, MonoTime now) {
+  if (child_ == nullptr || sampler != sampler_) {
+    return false;
   }
-  // Without a cgroup the tree has to be searched for, which costs a walk over /proc: only for a limit's sake.
-  const bool limited = !(limits_.ways() == LimitWays{});
-  const std::vector<pid_t> pids =
-      limited || tree_.cgroup() != nullptr ? tree_.Pids() : std::vector<pid_t>{child_->pid()};
-  usage_ = sampler_.Sample(pids, now);
-  Tell(limits_.Look(tree_.cgroup(), config_.resource_limits, usage_, pids.size(), now));
+  usage_ = usage;
+  Tell(limits_.Look(tree_.cgroup(), config_.resource_limits, usage_, static_cast<size_t>(usage.processes), now));
   WriteRecord();
+  return true;
 }
 
 std::string Instance::WhyItEnded(const WaitStatus& status) {

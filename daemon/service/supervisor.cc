@@ -513,38 +513,64 @@ std::vector<AlertSubject> Supervisor::AlertSubjects() const {
   return subjects;
 }
 
+// Measured beside the loop, since the kernel takes its time over large processes; one round at a time.
 void Supervisor::SampleUsage() {
-  std::vector<std::string> ids;
+  usage_timer_->ArmAfter(config_.monitoring.metrics_interval);
+  if (sampling_) {
+    return;
+  }
+  auto samples = std::make_shared<std::vector<Sample>>();
   for (const auto& [id, instance] : instances_) {
     if (instance->pid() != 0) {
-      ids.push_back(id);
+      Instance::UsageRequest request = instance->RequestUsage();
+      samples->push_back(
+          {.id = id, .sampler = std::move(request.sampler), .tree = std::move(request.tree), .usage = {}});
     }
   }
-  usage_timer_->ArmAfter(config_.monitoring.metrics_interval);
-  SampleSlice(std::move(ids), 0);
+  if (samples->empty()) {
+    return;
+  }
+  sampling_ = true;
+  sampler_.Post([this, samples] {
+    EveryProcess everybody;
+    for (Sample& sample : *samples) {
+      sample.usage = sample.sampler->Sample(sample.tree, everybody, MonotonicNow());
+    }
+    loop_.Post([this, samples] {
+      sampling_ = false;
+      TakeSamples(samples, 0);
+    });
+  });
 }
 
-// In slices, so that a thousand services do not hold up the loop for a whole pass over /proc.
-void Supervisor::SampleSlice(std::vector<std::string> ids, size_t from) {
+// In slices, so that a thousand services do not hold up the loop.
+void Supervisor::TakeSamples(std::shared_ptr<std::vector<Sample>> samples, size_t from) {
   const MonoTime now = MonotonicNow();
   const absl::Time wall = WallNow();
-  const size_t to = std::min(ids.size(), from + kUsageSlice);
+  const size_t to = std::min(samples->size(), from + kUsageSlice);
   for (size_t i = from; i < to; ++i) {
-    Instance* instance = Find(ids[i]);
-    if (instance == nullptr || instance->pid() == 0) {
+    const Sample& sample = (*samples)[i];
+    Instance* instance = Find(sample.id);
+    if (instance == nullptr || !instance->TakeUsage(sample.sampler, sample.usage, now)) {
       continue;
     }
-    instance->SampleUsage(now);
-    store_.RecordMetrics({.service_id = ids[i],
+    const Usage& usage = sample.usage;
+    store_.RecordMetrics({.service_id = sample.id,
                           .timestamp = wall,
-                          .cpu_percent = instance->usage().cpu_percent,
-                          .memory_mb = instance->usage().memory_mb,
+                          .cpu_percent = usage.cpu_percent,
+                          .memory_mb = usage.memory_mb,
                           .health_status = HealthName(instance->health().health()),
                           .response_time_ms = std::nullopt});
-    alerts_.OnSample(ids[i], instance->usage().cpu_percent, instance->usage().memory_mb);
+    store_.RecordUsage({.service_id = sample.id,
+                        .timestamp = wall,
+                        .processes = usage.processes,
+                        .descriptors = usage.descriptors,
+                        .read_bytes_per_second = usage.read_bytes_per_second,
+                        .written_bytes_per_second = usage.written_bytes_per_second});
+    alerts_.OnSample(sample.id, usage.cpu_percent, usage.memory_mb);
   }
-  if (to < ids.size()) {
-    loop_.Post([this, ids = std::move(ids), to]() mutable { SampleSlice(std::move(ids), to); });
+  if (to < samples->size()) {
+    loop_.Post([this, samples = std::move(samples), to]() mutable { TakeSamples(std::move(samples), to); });
   }
 }
 

@@ -119,7 +119,13 @@ class Supervisor final : private InstanceObserver {
   void PublishChanges();
   std::vector<OrderView> Views() const;
   void SampleUsage();
-  void SampleSlice(std::vector<std::string> ids, size_t from);
+  struct Sample {
+    std::string id;
+    std::shared_ptr<UsageSampler> sampler;
+    ProcessTreeView tree;
+    Usage usage;
+  };
+  void TakeSamples(std::shared_ptr<std::vector<Sample>> samples, size_t from);
   void WaitForUp(std::vector<Operations::Item> items, const ActionOptions& options, ActionsDone done);
   absl::StatusOr<std::vector<Instance*>> ResolveStaying(const std::vector<std::string>& targets) const;
   absl::StatusOr<std::vector<Instance*>> ResolveAmong(const std::vector<std::string>& targets,
@@ -160,6 +166,8 @@ class Supervisor final : private InstanceObserver {
   bool unsettled_ = false;      // operations and the database have to be told
   bool shutting_down_ = false;
   bool critical_reported_ = false;
+  bool sampling_ = false;  // a round is under way
+  Worker sampler_;         // last of all: its work ends before anything goes
 };
 
 }  // namespace supervisor

@@ -60,21 +60,5 @@ TEST(ProcStat, OfThisProcess) {
   EXPECT_EQ(BootId().size(), 36u);
 }
 
-TEST(UsageSampler, MeasuresBetweenSamples) {
-  UsageSampler sampler;
-  const Usage first = sampler.Sample({getpid()}, absl::Seconds(1));
-  EXPECT_EQ(first.cpu_percent, 0);
-  EXPECT_GT(first.memory_mb, 0.5);
-  const uint64_t before = ReadProcStat(getpid())->cpu_ticks;
-  volatile uint64_t work = 0;
-  while (ReadProcStat(getpid())->cpu_ticks < before + 5) {
-    for (int i = 0; i < 100'000; ++i) {
-      work = work + static_cast<uint64_t>(i);
-    }
-  }
-  EXPECT_GT(sampler.Sample({getpid()}, absl::Seconds(2)).cpu_percent, 1);
-  EXPECT_EQ(sampler.Sample({0x3ffffff}, absl::Seconds(3)).memory_mb, 0) << "a process that has gone";
-}
-
 }  // namespace
 }  // namespace supervisor
