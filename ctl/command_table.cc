@@ -102,7 +102,9 @@ constexpr std::array<CommandSpec, 17> kCommands = {{
     {.command = Command::kMetrics,
      .name = "metrics",
      .summary = "CPU, memory and response times over time",
-     .description = "Show a service's CPU, memory and response times over time.",
+     .description = "Show a service's CPU, memory, response times, processes, descriptors and I/O over time: least, "
+                    "mean, 95th percentile, most and the trend; with -n the points too. The last hour, unless --since "
+                    "says otherwise.",
      .examples = "  supervisorctl metrics web\n  supervisorctl metrics web --since 1d -n 48\n",
      .targets = Targets::kOne,
      .options = kOptSince | kOptUntil | kOptCount,

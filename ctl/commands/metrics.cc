@@ -32,7 +32,10 @@ ExitCode RunMetrics(const Invocation& invocation, Client& client, Output& output
   if (output.json()) {
     output.PrintJson(MetricsJson(response));
   } else {
-    output.Print(MetricsText(response, output.color()));
+    output.Print(MetricsSummaryText(response, output.color()));
+    if (invocation.count.has_value() && !response.points().empty()) {
+      output.Print("\n" + MetricsText(response, output.color()));
+    }
   }
   return ExitCode::kDone;
 }

@@ -246,9 +246,26 @@ std::string MetricsJson(const v1::MetricsResponse& response) {
       optional_number("memory_mb", point.has_memory_mb(), point.memory_mb());
       json.Key("health_status").String(point.health_status());
       optional_number("response_time_ms", point.has_response_time_ms(), point.response_time_ms());
+      optional_number("processes", point.has_processes(), point.processes());
+      optional_number("descriptors", point.has_descriptors(), point.descriptors());
+      optional_number("read_bytes_per_second", point.has_read_bytes_per_second(), point.read_bytes_per_second());
+      optional_number("written_bytes_per_second", point.has_written_bytes_per_second(),
+                      point.written_bytes_per_second());
       json.EndObject();
     }
     json.EndArray();
+    json.Key("point_seconds").Double(response.point_seconds());
+    json.Key("summary").BeginObject();
+    for (const v1::MetricSummary& summary : response.summaries()) {
+      json.Key(summary.name()).BeginObject();
+      json.Key("samples").Unsigned(summary.samples());
+      json.Key("min").Double(summary.min());
+      json.Key("mean").Double(summary.mean());
+      json.Key("p95").Double(summary.p95());
+      json.Key("max").Double(summary.max());
+      json.EndObject();
+    }
+    json.EndObject();
   });
 }
 

@@ -21,24 +21,6 @@ Color SeverityColor(std::string_view severity) {
 
 }  // namespace
 
-std::string MetricsText(const v1::MetricsResponse& response, bool color) {
-  if (response.points().empty()) {
-    return fmt::format("No metrics of {} in this span.\n", EscapeForTerminal(response.id()));
-  }
-  Table table({{.header = "TIME (UTC)"},
-               {.header = "CPU", .align = Align::kRight},
-               {.header = "MEMORY", .align = Align::kRight},
-               {.header = "HEALTH"},
-               {.header = "RESPONSE", .align = Align::kRight}});
-  for (const v1::MetricPoint& point : response.points()) {
-    table.AddRow({TimeText(point.timestamp_unix_ms()), point.has_cpu_percent() ? CpuText(point.cpu_percent()) : "-",
-                  point.has_memory_mb() ? MemoryText(point.memory_mb()) : "-",
-                  point.health_status().empty() ? "-" : point.health_status(),
-                  point.has_response_time_ms() ? MillisecondsText(point.response_time_ms()) : "-"});
-  }
-  return table.Render(color);
-}
-
 std::string AlertsText(const v1::AlertsResponse& response, bool color) {
   if (response.alerts().empty()) {
     return "No alerts.\n";

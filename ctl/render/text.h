@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "ctl/render/table.h"
 #include "supervisor/v1/supervisor.pb.h"
@@ -27,7 +28,12 @@ std::string SummaryText(const v1::SummaryResponse& response, bool color);
 std::string ExplainText(const v1::ExplainResponse& response, bool color);
 // The plan; its errors are not in it.
 std::string ReloadText(const v1::ReloadResponse& response, bool dry_run, bool color);
+// The points, one a line.
 std::string MetricsText(const v1::MetricsResponse& response, bool color);
+// Min, mean, p95, max and the trend of each metric.
+std::string MetricsSummaryText(const v1::MetricsResponse& response, bool color);
+// Bars of eight heights, from the least to the most of the values, as many columns at most.
+std::string Sparkline(const std::vector<double>& values, size_t most_columns);
 std::string AlertsText(const v1::AlertsResponse& response, bool color);
 // `now_unix_ms` gives the daemon's age; `daemon` null: it was not reached.
 std::string VersionText(std::string_view client_grpc_version, const v1::VersionResponse* daemon, int64_t now_unix_ms);

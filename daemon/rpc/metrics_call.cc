@@ -13,7 +13,41 @@ namespace supervisor {
 namespace {
 
 constexpr uint32_t kDefaultPoints = 500;
+constexpr uint32_t kMostPoints = 100'000;
 constexpr uint32_t kDefaultAlerts = 50;
+
+void FillSpan(const MetricSpan& span, v1::MetricsResponse* out) {
+  out->set_point_seconds(absl::ToDoubleSeconds(span.point_width));
+  for (const MetricPoint& from : span.points) {
+    v1::MetricPoint* point = out->add_points();
+    point->set_timestamp_unix_ms(wire::UnixMillis(from.timestamp));
+    point->set_health_status(wire::Utf8(from.health_status));
+    const auto set = [&](Metric metric, auto setter) {
+      if (const std::optional<double>& value = from.values[static_cast<size_t>(metric)]) {
+        (point->*setter)(*value);
+      }
+    };
+    set(Metric::kCpu, &v1::MetricPoint::set_cpu_percent);
+    set(Metric::kMemory, &v1::MetricPoint::set_memory_mb);
+    set(Metric::kResponse, &v1::MetricPoint::set_response_time_ms);
+    set(Metric::kProcesses, &v1::MetricPoint::set_processes);
+    set(Metric::kDescriptors, &v1::MetricPoint::set_descriptors);
+    set(Metric::kRead, &v1::MetricPoint::set_read_bytes_per_second);
+    set(Metric::kWritten, &v1::MetricPoint::set_written_bytes_per_second);
+  }
+  for (size_t i = 0; i < kMetricCount; ++i) {
+    const MetricSummary& from = span.summaries[i];
+    if (from.samples > 0) {
+      v1::MetricSummary* summary = out->add_summaries();
+      summary->set_name(std::string(kMetricNames[i]));
+      summary->set_samples(from.samples);
+      summary->set_min(from.min);
+      summary->set_mean(from.mean);
+      summary->set_p95(from.p95);
+      summary->set_max(from.max);
+    }
+  }
+}
 
 void FillAlert(const AlertRow& row, v1::Alert* out) {
   out->set_id(row.id);
@@ -42,9 +76,9 @@ grpc::ServerUnaryReactor* SupervisorService::Metrics(grpc::CallbackServerContext
                                                                    request->target(), instances->size()))));
       return;
     }
-    Store::MetricQuery query;
+    Store::SpanQuery query;
     query.service_id = instances->front()->id();
-    query.limit = request->max_points() > 0 ? request->max_points() : kDefaultPoints;
+    query.most_points = request->max_points() > 0 ? std::min(request->max_points(), kMostPoints) : kDefaultPoints;
     if (request->since_unix_ms() != 0) {
       query.since = absl::FromUnixMillis(request->since_unix_ms());
     }
@@ -52,25 +86,12 @@ grpc::ServerUnaryReactor* SupervisorService::Metrics(grpc::CallbackServerContext
       query.until = absl::FromUnixMillis(request->until_unix_ms());
     }
     response->set_id(query.service_id);
-    context_.store.QueryMetrics(query, [reactor, response](const absl::StatusOr<std::vector<MetricRow>>& rows) {
-      if (!rows.ok()) {
-        reactor->Finish(wire::ToGrpc(rows.status()));
+    context_.store.QueryMetricSpan(query, [reactor, response](const absl::StatusOr<MetricSpan>& span) {
+      if (!span.ok()) {
+        reactor->Finish(wire::ToGrpc(span.status()));
         return;
       }
-      for (const MetricRow& row : *rows) {
-        v1::MetricPoint* point = response->add_points();
-        point->set_timestamp_unix_ms(wire::UnixMillis(row.timestamp));
-        if (row.cpu_percent) {
-          point->set_cpu_percent(*row.cpu_percent);
-        }
-        if (row.memory_mb) {
-          point->set_memory_mb(*row.memory_mb);
-        }
-        point->set_health_status(row.health_status);
-        if (row.response_time_ms) {
-          point->set_response_time_ms(*row.response_time_ms);
-        }
-      }
+      FillSpan(*span, response);
       reactor->Finish(grpc::Status::OK);
     });
   });
@@ -107,6 +128,10 @@ grpc::ServerUnaryReactor* SupervisorService::RecordMetrics(grpc::CallbackServerC
     }
     if (point.has_response_time_ms()) {
       row.response_time_ms = point.response_time_ms();
+    }
+    if (!row.cpu_percent && !row.memory_mb && !row.response_time_ms && row.health_status.empty()) {
+      return absl::InvalidArgumentError(
+          "the sample holds nothing (cpu_percent, memory_mb, health_status or response_time_ms)");
     }
     context_.store.RecordMetrics(std::move(row));
     return absl::OkStatus();

@@ -1,6 +1,7 @@
 #include "daemon/store/queries.h"
 
 #include <algorithm>
+#include <array>
 #include <optional>
 #include <set>
 #include <string>
@@ -11,6 +12,8 @@
 
 namespace supervisor {
 namespace {
+
+constexpr int64_t kMostSpanSamples = 2'000'000;
 
 EventRow EventOf(const SqliteStatement& row) {
   return {.id = row.Int(0),
@@ -114,6 +117,9 @@ absl::StatusOr<RowReader> RowReader::Prepare(SqliteDatabase& db) {
       {&reader.metrics_, kSelectMetrics},
       {&reader.health_, kSelectHealth},
       {&reader.usage_, kSelectUsage},
+      {&reader.metric_span_, kSelectMetricSpan},
+      {&reader.usage_span_, kSelectUsageSpan},
+      {&reader.first_metric_, kSelectFirstMetric},
       {&reader.alerts_, kSelectAlerts},
       {&reader.open_alerts_, kSelectOpenAlerts},
       {&reader.restarts_, kSelectRestarts},
@@ -181,6 +187,51 @@ absl::StatusOr<std::vector<UsageRow>> RowReader::UsageOf(const Store::MetricQuer
   }
   std::ranges::reverse(rows);
   return rows;
+}
+
+absl::StatusOr<MetricSpan> RowReader::Span(const Store::SpanQuery& query, absl::Time now) {
+  absl::Time since = query.since;
+  if (since == absl::InfinitePast()) {
+    const StatementReset reset(first_metric_);
+    const absl::StatusOr<bool> row = first_metric_.Bind(1, query.service_id).Step();
+    if (!row.ok()) {
+      return row.status();
+    }
+    since = *row ? ParseTimestamp(first_metric_.Text(0)) : now;
+  }
+  // What is measured while this is read belongs to it; a clock that was set back hides nothing.
+  const absl::Time until = std::min(query.until, std::max(now, since) + absl::Minutes(1));
+  SpanBuilder builder(since, until, query.most_points);
+  // column_of[i]: of Metric i in the statement, -1 where it has none.
+  const auto collect = [&](SqliteStatement& statement, const std::array<int, kMetricCount>& column_of,
+                           int health_column) -> absl::Status {
+    const StatementReset reset(statement);
+    statement.Bind(1, query.service_id)
+        .Bind(2, TimestampLowerBound(since))
+        .Bind(3, TimestampUpperBound(until))
+        .Bind(4, kMostSpanSamples);
+    while (true) {
+      const absl::StatusOr<bool> row = statement.Step();
+      if (!row.ok() || !*row) {
+        return row.status();
+      }
+      MetricValues values;
+      for (size_t i = 0; i < kMetricCount; ++i) {
+        if (column_of[i] >= 0 && !statement.IsNull(column_of[i])) {
+          values[i] = statement.Double(column_of[i]);
+        }
+      }
+      builder.Add(ParseTimestamp(statement.Text(0)), values, health_column >= 0 ? statement.Text(health_column) : "");
+    }
+  };
+  absl::Status status = collect(metric_span_, {1, 2, 3, -1, -1, -1, -1}, 4);
+  if (status.ok()) {
+    status = collect(usage_span_, {-1, -1, -1, 1, 2, 3, 4}, -1);
+  }
+  if (!status.ok()) {
+    return status;
+  }
+  return builder.Finish();
 }
 
 absl::StatusOr<std::vector<AlertRow>> RowReader::Alerts(const Store::AlertQuery& query) {

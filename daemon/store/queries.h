@@ -32,6 +32,14 @@ inline constexpr char kSelectUsage[] =
     "SELECT service_id, timestamp, processes, descriptors, read_bytes_per_second, written_bytes_per_second "
     "FROM supervisor_usage WHERE service_id = ?1 AND timestamp >= ?2 AND timestamp <= ?3 "
     "ORDER BY timestamp DESC LIMIT ?4";
+inline constexpr char kSelectMetricSpan[] =
+    "SELECT timestamp, cpu_percent, memory_mb, response_time_ms, health_status FROM supervisor_metrics "
+    "WHERE service_id = ?1 AND timestamp >= ?2 AND timestamp <= ?3 ORDER BY timestamp DESC LIMIT ?4";
+inline constexpr char kSelectUsageSpan[] =
+    "SELECT timestamp, processes, descriptors, read_bytes_per_second, written_bytes_per_second FROM supervisor_usage "
+    "WHERE service_id = ?1 AND timestamp >= ?2 AND timestamp <= ?3 ORDER BY timestamp DESC LIMIT ?4";
+inline constexpr char kSelectFirstMetric[] =
+    "SELECT timestamp FROM supervisor_metrics WHERE service_id = ?1 AND timestamp >= '' ORDER BY timestamp LIMIT 1";
 inline constexpr char kSelectAlerts[] =
     "SELECT id, service_id, rule, severity, message, dependents, raised_at, resolved_at FROM supervisor_alerts "
     "ORDER BY id DESC LIMIT ?1";
@@ -61,6 +69,8 @@ class RowReader {
   absl::StatusOr<std::vector<EventRow>> Events(const Store::EventQuery& query);
   absl::StatusOr<std::vector<MetricRow>> Metrics(const Store::MetricQuery& query);
   absl::StatusOr<std::vector<UsageRow>> UsageOf(const Store::MetricQuery& query);
+  // At most two million samples, the newest.
+  absl::StatusOr<MetricSpan> Span(const Store::SpanQuery& query, absl::Time now);
   absl::StatusOr<std::vector<AlertRow>> Alerts(const Store::AlertQuery& query);
   absl::StatusOr<std::vector<RestartRow>> Restarts(absl::Time since);
   absl::StatusOr<std::vector<ServiceRow>> Services(const std::vector<std::string>& ids);
@@ -72,6 +82,9 @@ class RowReader {
   SqliteStatement metrics_;
   SqliteStatement health_;
   SqliteStatement usage_;
+  SqliteStatement metric_span_;
+  SqliteStatement usage_span_;
+  SqliteStatement first_metric_;
   SqliteStatement alerts_;
   SqliteStatement open_alerts_;
   SqliteStatement restarts_;

@@ -221,6 +221,11 @@ void SqliteStore::QueryUsage(MetricQuery query, std::function<void(absl::StatusO
                                           std::move(done)));
 }
 
+void SqliteStore::QueryMetricSpan(SpanQuery query, std::function<void(absl::StatusOr<MetricSpan>)> done) {
+  Enqueue(MakeWork<MetricSpan>([query = std::move(query)](RowReader& rows) { return rows.Span(query, WallNow()); },
+                               std::move(done)));
+}
+
 void SqliteStore::QueryAlerts(AlertQuery query, std::function<void(absl::StatusOr<std::vector<AlertRow>>)> done) {
   Enqueue(MakeWork<std::vector<AlertRow>>([query](RowReader& rows) { return rows.Alerts(query); }, std::move(done)));
 }

@@ -35,6 +35,7 @@ class SqliteStore final : public Store {
   void QueryEvents(EventQuery query, std::function<void(absl::StatusOr<std::vector<EventRow>>)> done) override;
   void QueryMetrics(MetricQuery query, std::function<void(absl::StatusOr<std::vector<MetricRow>>)> done) override;
   void QueryUsage(MetricQuery query, std::function<void(absl::StatusOr<std::vector<UsageRow>>)> done) override;
+  void QueryMetricSpan(SpanQuery query, std::function<void(absl::StatusOr<MetricSpan>)> done) override;
   void QueryAlerts(AlertQuery query, std::function<void(absl::StatusOr<std::vector<AlertRow>>)> done) override;
   void QueryRestarts(absl::Time since, std::function<void(absl::StatusOr<std::vector<RestartRow>>)> done) override;
   void QueryServices(std::vector<std::string> ids,

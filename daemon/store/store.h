@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "daemon/store/metric_span.h"
 
 namespace supervisor {
 
@@ -162,6 +163,14 @@ class Store {
                             std::function<void(absl::StatusOr<std::vector<MetricRow>>)> done) = 0;  // oldest first
   virtual void QueryUsage(MetricQuery query,
                           std::function<void(absl::StatusOr<std::vector<UsageRow>>)> done) = 0;  // oldest first
+  struct SpanQuery {
+    std::string service_id = {};
+    absl::Time since = absl::InfinitePast();  // then from the first there is
+    absl::Time until = absl::InfiniteFuture();
+    size_t most_points = 500;
+  };
+  // All that was measured of a service in a span, however long, as so many points and a summary.
+  virtual void QueryMetricSpan(SpanQuery query, std::function<void(absl::StatusOr<MetricSpan>)> done) = 0;
   struct AlertQuery {
     bool include_resolved = false;
     size_t limit = 50;  // the newest so many

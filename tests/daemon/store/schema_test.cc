@@ -126,8 +126,9 @@ TEST_F(SchemaTest, NoStatementScansEventsOrMetrics) {
           "INSERT INTO supervisor_metrics (service_id, response_time_ms) SELECT 's' || (i % 7), i FROM n; ANALYZE");
     }
     for (const std::string sql :
-         {kSelectEvents, kSelectEventsOfService, kSelectMetrics, kSelectHealth, kSelectUsage, kSelectRestarts,
-          kCountEventsSince, kDeleteOldMetrics, kDeleteOldUsage, kDeleteOldEvents, kDeleteOldAlerts, kResolveAlert}) {
+         {kSelectEvents, kSelectEventsOfService, kSelectMetrics, kSelectHealth, kSelectUsage, kSelectMetricSpan,
+          kSelectUsageSpan, kSelectFirstMetric, kSelectRestarts, kCountEventsSince, kDeleteOldMetrics, kDeleteOldUsage,
+          kDeleteOldEvents, kDeleteOldAlerts, kResolveAlert}) {
       for (const auto& step : ours.Rows("EXPLAIN QUERY PLAN " + sql)) {
         EXPECT_THAT(step[3], AllOf(Not(HasSubstr("SCAN")), Not(HasSubstr("TEMP B-TREE")))) << sql;
       }
@@ -140,6 +141,9 @@ TEST_F(SchemaTest, NoStatementScansEventsOrMetrics) {
   EXPECT_TRUE(uses(kSelectEventsOfService, "idx_supervisor_events_service (service_id=? AND id>?)") ||
               uses(kSelectEventsOfService, "idx_supervisor_events_service (service_id=? AND rowid>?)"))
       << ours.Rows("EXPLAIN QUERY PLAN " + std::string(kSelectEventsOfService))[0][3];
+  EXPECT_TRUE(uses(kSelectMetricSpan, "COVERING INDEX idx_supervisor_metrics_span"));
+  EXPECT_TRUE(uses(kSelectUsageSpan, "PRIMARY KEY (service_id=? AND timestamp>? AND timestamp<?)"));
+  EXPECT_TRUE(uses(kSelectOpenAlerts, "idx_supervisor_alerts_open"));
   EXPECT_TRUE(
       uses(kSelectMetrics, "COVERING INDEX idx_supervisor_metrics_span (service_id=? AND timestamp>? AND timestamp<?)"))
       << ours.Rows("EXPLAIN QUERY PLAN " + std::string(kSelectMetrics))[0][3];
