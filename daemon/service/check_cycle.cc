@@ -23,7 +23,7 @@ absl::Duration Pause(const HealthCheckConfig& config, CheckCycleState& state) {
 
 CheckCycleStep BeginChecks(const HealthCheckConfig& config, CheckCycleState state, bool awaits_readiness,
                            const std::optional<VerdictState>& verdict, MonoTime now) {
-  CheckCycleStep step = EndChecks(std::move(state));
+  CheckCycleStep step = EndChecks(state);
   if (config.type == HealthCheckType::kNone) {
     return step;
   }
@@ -84,10 +84,10 @@ CheckCycleStep TakeCheckResult(const HealthCheckConfig& config, CheckCycleState 
 
 CheckCycleStep ChangeChecks(const HealthCheckConfig& config, CheckCycleState state, MonoTime now) {
   if (config.type == HealthCheckType::kNone) {
-    return EndChecks(std::move(state));
+    return EndChecks(state);
   }
   if (!state.running) {
-    return BeginChecks(config, std::move(state), false, std::nullopt, now);
+    return BeginChecks(config, state, false, std::nullopt, now);
   }
   if (!state.under_way) {
     state.due = now + std::min(config.interval, kFirstCheck);

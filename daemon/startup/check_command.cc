@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
@@ -88,7 +89,7 @@ void Print(const CheckOptions& options, const CheckResult& result) {
 [[noreturn]] void EndBy(int signal) {
   std::signal(signal, SIG_DFL);  // NOLINT(bugprone-unused-return-value): cannot fail for these
   sigset_t set = EndingSignals();
-  sigprocmask(SIG_UNBLOCK, &set, nullptr);
+  pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
   std::raise(signal);
   _exit(kFailed);
 }
@@ -97,7 +98,7 @@ void Print(const CheckOptions& options, const CheckResult& result) {
 absl::StatusOr<CheckResult> Run(const CheckOptions& options) {
   const auto outcome = std::make_shared<Outcome>();
   sigset_t signals = EndingSignals();
-  sigprocmask(SIG_BLOCK, &signals, nullptr);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   const UniqueFd signal_fd(signalfd(-1, &signals, SFD_CLOEXEC));
   if (!outcome->told || !signal_fd) {
     return ErrnoToStatus(errno, "cannot make a descriptor");

@@ -382,10 +382,8 @@ absl::StatusOr<CheckOptions> ParseCheckOptions(int argc, char** argv) {
   const auto* type = std::find_if(kTypes.begin(), kTypes.end(),
                                   [&](const TypeName& candidate) { return candidate.name == options.type; });
   if (type == kTypes.end()) {
-    std::vector<std::string> names;
-    for (const TypeName& known : kTypes) {
-      names.emplace_back(known.name);
-    }
+    std::vector<std::string> names(kTypes.size());
+    std::transform(kTypes.begin(), kTypes.end(), names.begin(), [](const TypeName& known) { return known.name; });
     return UsageError(fmt::format("\"{}\" is no type of check: http, tcp, process, script or grpc{}", options.type,
                                   DidYouMean(options.type, names)));
   }
