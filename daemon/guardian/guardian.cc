@@ -13,10 +13,6 @@
 namespace supervisor {
 namespace {
 
-constexpr int64_t kFirstDelayMs = 50;
-constexpr int64_t kLongestDelayMs = 5'000;
-constexpr int64_t kProvenMs = 10'000;  // a daemon that lived so long did not die of how it starts
-
 int64_t NowMs() {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);
@@ -36,6 +32,12 @@ sigset_t WatchedSignals() {
 bool IsStop(int signal) { return signal == SIGTERM || signal == SIGINT || signal == SIGQUIT; }
 
 bool IsForwarded(int signal) { return IsStop(signal) || signal == SIGHUP || signal == SIGUSR1 || signal == SIGUSR2; }
+
+// As wait(2) has it.
+int RawStatus(const siginfo_t& info) {
+  return info.si_code == CLD_EXITED ? (info.si_status & 0xff) << 8
+                                    : info.si_status | (info.si_code == CLD_DUMPED ? 0x80 : 0);
+}
 
 class Guardian {
  public:
@@ -64,15 +66,14 @@ class Guardian {
       _exit(127);
     }
     if (daemon_ < 0) {
-      ScheduleRestart();
+      ScheduleRestart(false);
     } else if (stop_requested_) {
       kill(daemon_, SIGTERM);
     }
   }
 
-  void ScheduleRestart() {
-    const bool proven = NowMs() - started_ms_ >= kProvenMs;
-    delay_ms_ = proven || delay_ms_ == 0 ? kFirstDelayMs : std::min(delay_ms_ * 2, kLongestDelayMs);
+  void ScheduleRestart(bool served) {
+    delay_ms_ = NextRestartDelayMs(delay_ms_, served, NowMs() - started_ms_);
     restart_at_ms_ = NowMs() + delay_ms_;
     daemon_ = -1;
   }
@@ -104,34 +105,44 @@ class Guardian {
     }
   }
 
-  // Reported first, reaped then: with the pipe full a process stays a zombie until there is room for its exit code.
   void Reap() {
+    ReapDaemon();
+    ReapOthers();
+  }
+
+  // Apart from the others: with the pipe full only a daemon makes room, so its own end must not wait for room.
+  void ReapDaemon() {
+    siginfo_t info{};
+    if (daemon_ > 0 && waitid(P_PID, static_cast<id_t>(daemon_), &info, WEXITED | WNOHANG) == 0 && info.si_pid != 0) {
+      DaemonEnded(RawStatus(info));
+    }
+  }
+
+  // Reported first, reaped then: with the pipe full a process stays a zombie until there is room for its exit code.
+  void ReapOthers() {
     unreported_ = false;
     for (;;) {
       siginfo_t info{};
       if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0) {
         return;
       }
-      const int status = info.si_code == CLD_EXITED ? (info.si_status & 0xff) << 8
-                                                    : info.si_status | (info.si_code == CLD_DUMPED ? 0x80 : 0);
-      if (info.si_pid != daemon_) {
-        const ReapedRecord record{info.si_pid, status};
-        if (write(options_.reaped_write_fd, &record, sizeof(record)) < 0 && errno == EAGAIN) {
-          unreported_ = true;
-          return;
-        }
-      }
-      siginfo_t reaped{};
-      waitid(P_PID, static_cast<id_t>(info.si_pid), &reaped, WEXITED | WNOHANG);
       if (info.si_pid == daemon_) {
-        DaemonEnded(status);
+        ReapDaemon();  // it has ended since
+        continue;
       }
+      const ReapedRecord record{info.si_pid, RawStatus(info)};
+      if (write(options_.reaped_write_fd, &record, sizeof(record)) < 0 && errno == EAGAIN) {
+        unreported_ = true;
+        return;
+      }
+      waitid(P_PID, static_cast<id_t>(record.pid), &info, WEXITED | WNOHANG);
     }
   }
 
   void DaemonEnded(int status) {
-    uint64_t served = 0;
-    was_ready_ = was_ready_ || read(options_.ready_fd, &served, sizeof(served)) == sizeof(served);
+    uint64_t told = 0;  // reading empties the eventfd: what it says is of this daemon alone
+    const bool served = read(options_.ready_fd, &told, sizeof(told)) == sizeof(told);
+    was_ready_ = was_ready_ || served;
     const bool exited = WIFEXITED(status);
     if (exited && WEXITSTATUS(status) == kExitForUpgrade && !stop_requested_) {
       ended_ = true;
@@ -144,7 +155,7 @@ class Guardian {
       exit_code_ = WEXITSTATUS(status) == kExitOrderlyFailure ? 1 : WEXITSTATUS(status);
       return;
     }
-    ScheduleRestart();
+    ScheduleRestart(served);
   }
 
   const GuardianOptions& options_;
@@ -161,6 +172,14 @@ class Guardian {
 };
 
 }  // namespace
+
+int64_t NextRestartDelayMs(int64_t last_ms, bool served, int64_t lived_ms) {
+  constexpr int64_t kProvenMs = 10'000;  // who lived so long did not die of how it starts
+  if (!served) {
+    return std::clamp<int64_t>(last_ms * 2, 50, 5'000);
+  }
+  return lived_ms >= kProvenMs ? 0 : std::clamp<int64_t>(last_ms * 2, 10, 200);
+}
 
 int RunGuardian(const GuardianOptions& options) { return Guardian(options).Run(); }
 

@@ -9,8 +9,7 @@ namespace supervisor {
 // container, PID 1. What it does:
 //   * starts the daemon, and starts it again when it died (killed, or ended without saying that this was meant)
 //   * reaps whatever is re-parented to it and writes {pid, wait status} to a pipe that every daemon inherits, so an
-//   exit
-//     code is never lost, whoever was alive to see it
+//     exit code is never lost, whoever was alive to see it
 //   * forwards signals
 //   * ends when the daemon ended on purpose, with its exit code; a daemon does that only when no service is left
 
@@ -32,6 +31,11 @@ struct GuardianOptions {
   int ready_fd = -1;                   // an eventfd; the daemon has written to it once it served
   bool has_served = false;             // a daemon of the guardian whose place this one has taken
 };
+
+// How long to wait before the next start of a daemon that died `lived_ms` after its own. `served`: it had come so far
+// as to answer. Its services wait for such a one, so it is back at once or soon; one that cannot even start is tried
+// ever more rarely. `last_ms`: the delay before the daemon that died; 0 for the first.
+int64_t NextRestartDelayMs(int64_t last_ms, bool served, int64_t lived_ms);
 
 // Returned in place of an exit code: the guardian is to be exec'd anew, with the same descriptors.
 inline constexpr int kReplaceGuardian = -1;
