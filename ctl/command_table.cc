@@ -8,7 +8,7 @@ namespace {
 
 constexpr uint32_t kActing = kOptNoWait | kOptTimeout | kOptReason;
 
-constexpr std::array<CommandSpec, 17> kCommands = {{
+constexpr std::array<CommandSpec, 18> kCommands = {{
     {.command = Command::kStatus,
      .name = "status",
      .summary = "table of the services: state, pid, uptime, health, load",
@@ -117,6 +117,15 @@ constexpr std::array<CommandSpec, 17> kCommands = {{
      .targets = Targets::kNone,
      .options = kOptAll | kOptCount,
      .count_help = "the newest N alerts (default: 50)"},
+    {.command = Command::kTop,
+     .name = "top",
+     .summary = "the whole system, live",
+     .description = "Show the whole system, live, busiest service first. Keys: c, m, r and n sort by CPU, memory, "
+                    "restarts and name; q ends it. On no terminal, and with --json, one picture.",
+     .examples = "  supervisorctl top\n",
+     .targets = Targets::kNone,
+     .options = 0,
+     .count_help = ""},
     {.command = Command::kCheck,
      .name = "check",
      .summary = "one health check now: http, tcp, process, script or grpc",

@@ -22,6 +22,7 @@ enum class Command {
   kMetrics,
   kAlerts,
   kCheck,
+  kTop,
   kVersion,
   kShutdown,
   kUpgrade,

@@ -30,6 +30,8 @@ ExitCode RunCommand(const Invocation& invocation, Client& client, Output& output
       return RunMetrics(invocation, client, output);
     case Command::kAlerts:
       return RunAlerts(invocation, client, output);
+    case Command::kTop:
+      return RunTop(invocation, client, output);
     case Command::kVersion:
       return RunVersion(invocation, client, output);
     case Command::kShutdown:

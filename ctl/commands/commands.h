@@ -20,6 +20,7 @@ ExitCode RunCheck(const Invocation& invocation, Output& output);  // does not re
 ExitCode RunReload(const Invocation& invocation, Client& client, Output& output);
 ExitCode RunMetrics(const Invocation& invocation, Client& client, Output& output);
 ExitCode RunAlerts(const Invocation& invocation, Client& client, Output& output);
+ExitCode RunTop(const Invocation& invocation, Client& client, Output& output);
 ExitCode RunVersion(const Invocation& invocation, Client& client, Output& output);
 ExitCode RunShutdown(const Invocation& invocation, Client& client, Output& output);
 ExitCode RunUpgrade(const Invocation& invocation, Client& client, Output& output);

@@ -1,5 +1,9 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <string>
+#include <vector>
+
 #include "ctl/render/text.h"
 #include "ctl/render/utf8.h"
 #include "ctl/render/words.h"
@@ -58,6 +62,59 @@ std::string SummaryText(const v1::SummaryResponse& response, bool color) {
     }
   }
   return out;
+}
+
+std::string TopText(const v1::SummaryResponse& response, TopOrder order, size_t lines, bool color) {
+  const std::string_view by = [order] {
+    switch (order) {
+      case TopOrder::kCpu:
+        return "CPU";
+      case TopOrder::kMemory:
+        return "memory";
+      case TopOrder::kRestarts:
+        return "restarts";
+      case TopOrder::kName:
+        return "name";
+    }
+    return "";
+  }();
+  std::vector<std::string> out;
+  out.push_back(fmt::format("{}: {}, {}, {}, {}; {}; CPU {}, memory {}; up {}",
+                            Colored(SystemHealthWord(response.status()), SystemColor(response.status()), color),
+                            Count(response.running(), "running", Color::kGreen, color),
+                            Count(response.stopped(), "stopped", Color::kNone, color),
+                            Count(response.failed(), "failed", Color::kRed, color),
+                            Count(response.unhealthy(), "unhealthy", Color::kRed, color),
+                            Count(response.alerts(), "alerts", Color::kRed, color), CpuText(response.cpu_percent()),
+                            MemoryText(response.memory_mb()), UptimeText(response.uptime_seconds())));
+  out.push_back(fmt::format("by {} (c CPU, m memory, r restarts, n name, q quit)", by));
+  out.emplace_back();
+  const auto add_lines = [&out](const std::string& text) {
+    for (size_t begin = 0; begin < text.size();) {
+      const size_t end = std::min(text.find('\n', begin), text.size());
+      out.push_back(text.substr(begin, end - begin));
+      begin = end + 1;
+    }
+  };
+  add_lines(StatusText(response.services(), color));
+  // The events below, if at least three of them have room.
+  constexpr size_t kFewest = 3;
+  const auto events = static_cast<size_t>(response.recent_events_size());
+  const size_t room = lines == 0 ? events : lines > out.size() + 2 ? lines - out.size() - 2 : 0;
+  if (events > 0 && room >= std::min(events, kFewest)) {
+    out.emplace_back();
+    for (size_t i = events - std::min(events, room); i < events; ++i) {
+      add_lines(EventLine(response.recent_events(static_cast<int>(i)), color));
+    }
+  }
+  if (lines > 0 && out.size() >= lines) {
+    out.resize(lines - 1);
+  }
+  std::string text;
+  for (const std::string& line : out) {
+    text += line + "\n";
+  }
+  return text;
 }
 
 }  // namespace supervisor

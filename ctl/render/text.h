@@ -25,6 +25,10 @@ std::string HealthText(const v1::HealthResponse& response, bool detailed, bool c
 std::string EventsHeader(bool color);
 std::string EventLine(const v1::Event& event, bool color);
 std::string SummaryText(const v1::SummaryResponse& response, bool color);
+// What `top` shows at a time: a head, the services in the order given, and the newest events as far as `lines` of the
+// terminal allow (0: all).
+enum class TopOrder { kCpu, kMemory, kRestarts, kName };
+std::string TopText(const v1::SummaryResponse& response, TopOrder order, size_t lines, bool color);
 std::string ExplainText(const v1::ExplainResponse& response, bool color);
 // The plan; its errors are not in it.
 std::string ReloadText(const v1::ReloadResponse& response, bool dry_run, bool color);

@@ -2,6 +2,9 @@
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
+#include <cmath>
+#include <deque>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,6 +22,29 @@ constexpr size_t kEvents = 12;
 constexpr uint64_t kLines = 10;
 constexpr size_t kMostLineBytes = 65536;
 constexpr uint32_t kChecks = 5;
+
+// What the restart policy does should it end now.
+std::string PolicyText(const RestartPolicyConfig& policy, int attempts) {
+  std::string when;
+  switch (policy.mode) {
+    case RestartMode::kNever:
+      return "should it end, it is not restarted (restart_policy.mode is never)";
+    case RestartMode::kOnFailure:
+      when = "should it fail";
+      break;
+    case RestartMode::kAlways:
+      when = "should it end";
+      break;
+  }
+  if (policy.max_attempts > 0 && attempts >= policy.max_attempts) {
+    return fmt::format("{}, it is given up: {} of {} restarts are used (restart_policy.max_attempts)", when, attempts,
+                       policy.max_attempts);
+  }
+  return fmt::format(
+      "{}, it is restarted in about {}{}", when,
+      FormatSpan(std::min(policy.max_delay, policy.delay * std::pow(policy.backoff_multiplier, attempts))),
+      policy.max_attempts > 0 ? fmt::format(" ({} of {} restarts are used)", attempts, policy.max_attempts) : "");
+}
 
 std::string NextStep(const Instance& instance, MonoTime now) {
   const MachineState& machine = instance.machine();
@@ -38,8 +64,7 @@ std::string NextStep(const Instance& instance, MonoTime now) {
       return machine.deadline == kNoDeadline ? "it is ready when it says so"
                                              : fmt::format("it has {} left to become ready", FormatSpan(left));
     case Phase::kRunning:
-      return policy.mode == RestartMode::kNever ? "should it end, it is not restarted (restart_policy.mode is never)"
-                                                : "should it end, the restart policy decides";
+      return PolicyText(policy, machine.attempts);
     case Phase::kPreStop:
       return "it is asked to stop when the pre_stop hook has ended";
     case Phase::kTerminating:
@@ -60,27 +85,66 @@ std::string NextStep(const Instance& instance, MonoTime now) {
   return "";
 }
 
-// The chain of causes, nearest first; over dependencies, as far as it goes.
-void AddCauses(const Supervisor& supervisor, const Instance& instance, v1::ExplainResponse* response) {
+// What it rests on and is not up, however many steps away: each is told once, the nearest first.
+void AddDependencies(const Supervisor& supervisor, const Instance& instance, std::set<std::string>& told,
+                     v1::ExplainResponse* response) {
+  std::vector<const Instance*> deeper;
+  for (const Instance* other : supervisor.instances()) {
+    const std::vector<std::string>& needed = instance.config().depends_on;
+    const MachineState& machine = other->machine();
+    if (std::count(needed.begin(), needed.end(), other->config().id) == 0 || machine.phase == Phase::kRunning ||
+        !told.insert(other->id()).second) {
+      continue;
+    }
+    std::string text =
+        fmt::format("{} depends on {}, which is {}", instance.id(), other->id(), StateName(StateOf(machine.phase)));
+    text += machine.reason.empty() ? "" : ": " + machine.reason;
+    if (machine.last_exit && text.find(ExitText(machine)) == std::string::npos) {
+      text += fmt::format(" (its last process {})", ExitText(machine));
+    }
+    response->add_causes(wire::Utf8(text));
+    deeper.push_back(other);
+  }
+  for (const Instance* other : deeper) {
+    AddDependencies(supervisor, *other, told, response);
+  }
+}
+
+// The chain of causes, nearest first: how it ended, its check, its limits, what it rests on, who wants it so.
+void AddCauses(Supervisor& supervisor, const Instance& instance, v1::ExplainResponse* response) {
   const MachineState& machine = instance.machine();
   if (!machine.reason.empty()) {
-    response->add_causes(machine.reason);
+    response->add_causes(wire::Utf8(machine.reason));
   }
   if (machine.last_exit && machine.reason.find(ExitText(machine)) == std::string::npos) {
     response->add_causes(fmt::format("its last process {}", ExitText(machine)));
   }
-  for (const Instance* other : supervisor.instances()) {
-    const std::vector<std::string>& needed = instance.config().depends_on;
-    if (std::count(needed.begin(), needed.end(), other->config().id) > 0 && other->machine().phase != Phase::kRunning) {
-      response->add_causes(fmt::format("it depends on {}, which is {}{}{}", other->id(),
-                                       StateName(StateOf(other->machine().phase)),
-                                       other->machine().reason.empty() ? "" : ": ", other->machine().reason));
+  if (machine.phase == Phase::kFailed && machine.attempts > 0) {
+    response->add_causes(
+        fmt::format("the restart policy has given up after {} of {} restarts "
+                    "(restart_policy.max_attempts)",
+                    machine.attempts, instance.config().restart_policy.max_attempts));
+  }
+  const std::deque<CheckResult>& checks = instance.health().history();
+  if (!checks.empty() && !checks.back().success) {
+    response->add_causes(
+        wire::Utf8(fmt::format("its health check fails ({} in a row): {}",
+                               instance.health().verdict().consecutive_failures, checks.back().message)));
+  }
+  std::set<std::string> told{instance.id()};
+  AddDependencies(supervisor, instance, told, response);
+  for (const Alert& alert : supervisor.alerts().open()) {
+    const bool affects = std::ranges::count(alert.dependents, instance.id()) > 0;
+    if (alert.service_id == instance.id() || affects) {
+      response->add_causes(
+          wire::Utf8(fmt::format("open alert{} since {} UTC: {}: {}", affects ? " of " + alert.service_id : "",
+                                 FormatTimestamp(alert.raised), alert.rule, alert.message)));
     }
   }
   if (!machine.cause.actor.empty()) {
-    response->add_causes(fmt::format("it is wanted {} by {}{}{}", machine.desired_up ? "up" : "down",
-                                     machine.cause.actor, machine.cause.reason.empty() ? "" : ": ",
-                                     machine.cause.reason));
+    response->add_causes(
+        wire::Utf8(fmt::format("it is wanted {} by {}{}{}", machine.desired_up ? "up" : "down", machine.cause.actor,
+                               machine.cause.reason.empty() ? "" : ": ", machine.cause.reason)));
   }
 }
 

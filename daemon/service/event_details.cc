@@ -6,7 +6,7 @@
 
 namespace supervisor {
 
-std::string EventDetails(const RecordEvent& event, int pid) {
+std::string EventDetails(const RecordEvent& event, int pid, const RunEnd* end) {
   nlohmann::ordered_json details = nlohmann::ordered_json::object();
   if (pid != 0) {
     details["pid"] = pid;
@@ -26,6 +26,18 @@ std::string EventDetails(const RecordEvent& event, int pid) {
   }
   if (event.delay) {
     details["delay_seconds"] = absl::ToDoubleSeconds(*event.delay);
+  }
+  if (end != nullptr) {
+    details["out_of_memory"] = end->out_of_memory;
+    details["uptime_seconds"] = absl::ToDoubleSeconds(end->uptime);
+    if (end->usage.processes > 0) {
+      details["last_metrics"] = {{"cpu_percent", end->usage.cpu_percent},
+                                 {"memory_mb", end->usage.memory_mb},
+                                 {"processes", end->usage.processes}};
+      if (end->usage.descriptors) {
+        details["last_metrics"]["descriptors"] = *end->usage.descriptors;
+      }
+    }
   }
   if (!event.cause.reason.empty()) {
     details["reason"] = event.cause.reason;

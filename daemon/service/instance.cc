@@ -380,6 +380,9 @@ void Instance::OnExit(uint64_t child, WaitStatus status) {
 }
 
 void Instance::FinishExit(WaitStatus status) {
+  run_end_ = {.uptime = started_ == absl::InfinitePast() ? absl::ZeroDuration() : WallNow() - started_,
+              .usage = usage_,
+              .out_of_memory = false};
   started_ = absl::InfinitePast();
   sampler_ = std::make_shared<UsageSampler>();
   usage_ = {};
@@ -388,6 +391,7 @@ void Instance::FinishExit(WaitStatus status) {
     return;
   }
   std::string why = WhyItEnded(status);  // read from the cgroup, which may be left below
+  run_end_.out_of_memory = !why.empty();
   const bool whole_tree = config_.graceful_shutdown.kill_mode == KillMode::kTree;
   const bool empty = !whole_tree || tree_.Empty();
   if (whole_tree && empty && !machine_.desired_up) {

@@ -22,6 +22,7 @@
 #include "daemon/process/process_tree.h"
 #include "daemon/process/spawn.h"
 #include "daemon/process/usage.h"
+#include "daemon/service/capsule.h"
 #include "daemon/service/environment.h"
 #include "daemon/service/health_monitor.h"
 #include "daemon/service/helper_command.h"
@@ -114,6 +115,7 @@ class Instance {
   void Told(uint64_t ticket);
   // Of the process whose end is being told.
   pid_t ended_pid() const { return ended_pid_; }
+  const RunEnd& run_end() const { return run_end_; }  // of the last run
   // The guardian has reaped the adopted process.
   void ReportExit(pid_t pid, WaitStatus status);
   bool stopped_by_request() const { return stopped_by_request_; }
@@ -245,6 +247,7 @@ class Instance {
   std::optional<std::string> exec_failure_;  // told when the child is reaped
   std::shared_ptr<UsageSampler> sampler_ = std::make_shared<UsageSampler>();
   Usage usage_;
+  RunEnd run_end_;
   LimitKeeper limits_;
   std::string status_text_;
   absl::Time started_ = absl::InfinitePast();

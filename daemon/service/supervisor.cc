@@ -20,7 +20,6 @@ namespace {
 constexpr const char* kOwnId = "supervisor";
 // A service shows what it uses soon after it has started, not only a whole interval later.
 constexpr absl::Duration kFirstUsage = absl::Seconds(1);
-constexpr size_t kUsageSlice = 32;
 
 OrderView ViewOf(const Instance& instance) {
   const ServiceConfig& config = instance.config();
@@ -93,7 +92,7 @@ Supervisor::Supervisor(Loop& loop, Worker& files, LogPump& logs, Checker& checke
       usage_timer_(loop.NewTimer([this] { SampleUsage(); })),
       first_usage_timer_(loop.NewTimer([this] { SampleUsage(); })) {}
 
-Supervisor::~Supervisor() = default;
+Supervisor::~Supervisor() { aside_->Finish(); }  // its work refers to us
 
 // ------------------------------------------------------------------------------------------------------------- boot
 
@@ -347,13 +346,22 @@ std::vector<OrderView> Supervisor::Views() const {
 void Supervisor::OnRecord(Instance& instance, const RecordEvent& event) {
   LogInfo(event.message, {{"service", instance.id()}, {"event", event.type}, {"actor", event.cause.actor}});
   const bool ends_run = event.exit && (event.type == "exited" || event.type == "stopped");
+  const absl::Time now = WallNow();
+  const RunEnd* abnormal = AbnormalEnd(instance, event);
+  if (abnormal != nullptr) {
+    want_lines_.push_back(
+        {.event = {.service_id = instance.id(), .event_type = event.type, .timestamp = now, .last_lines = ""},
+         .stream = instance.stdout_stream(),
+         .log_file = instance.log_path(),
+         .secrets = SecretValues(instance.config().environment)});
+  }
   AddRow(instance,
          {.id = 0,
           .service_id = instance.id(),
           .event_type = event.type,
-          .timestamp = WallNow(),
+          .timestamp = now,
           .message = event.message,
-          .details = EventDetails(event, ends_run ? instance.ended_pid() : instance.pid()),
+          .details = EventDetails(event, ends_run ? instance.ended_pid() : instance.pid(), abnormal),
           .actor = event.cause.actor},
          ends_run);
   alerts_.OnRecord(instance.id(), event.type, event.message);
@@ -391,6 +399,7 @@ void Supervisor::HandRowsOn() {
     }
     FailPoint(FailPointId::kEventsHanded);
   });
+  KeepLastLines();
 }
 
 void Supervisor::Told(const std::vector<uint64_t>& tickets) {
@@ -460,118 +469,6 @@ ServiceRow Supervisor::RowOf(const Instance& instance) const {
     row.last_restart = instance.last_restart();
   }
   return row;
-}
-
-std::vector<AlertSubject> Supervisor::AlertSubjects() const {
-  using Standing = AlertSubject::Standing;
-  using Verdict = AlertSubject::Verdict;
-  const auto standing = [](Phase phase) {
-    switch (StateOf(phase)) {
-      case ServiceState::kStopped:
-      case ServiceState::kExited:
-        return Standing::kDown;
-      case ServiceState::kRunning:
-        return Standing::kUp;
-      case ServiceState::kFailed:
-        return Standing::kFailed;
-      case ServiceState::kStarting:
-      case ServiceState::kStopping:
-      case ServiceState::kBackoff:
-        return Standing::kComingUp;
-    }
-    return Standing::kComingUp;
-  };
-  const auto verdict = [](const Instance& instance) {
-    if (instance.config().health_check.type == HealthCheckType::kNone) {
-      return Verdict::kNoCheck;
-    }
-    switch (instance.health().health()) {
-      case Health::kUnknown:
-      case Health::kStarting:
-        return Verdict::kUnknown;
-      case Health::kHealthy:
-        return Verdict::kHealthy;
-      case Health::kUnhealthy:
-        return Verdict::kUnhealthy;
-    }
-    return Verdict::kUnknown;
-  };
-  std::vector<AlertSubject> subjects;
-  subjects.reserve(instances_.size());
-  for (const auto& [id, instance] : instances_) {
-    const MachineState& machine = instance->machine();
-    subjects.push_back({.id = id,
-                        .service_id = instance->config().id,
-                        .depends_on = &instance->config().depends_on,
-                        .critical = instance->config().critical,
-                        .wanted = machine.desired_up,
-                        .standing = standing(machine.phase),
-                        .verdict = verdict(*instance),
-                        .exceeds_limit = instance->exceeds_limit(),
-                        .reason = machine.reason});
-  }
-  return subjects;
-}
-
-// Measured beside the loop, since the kernel takes its time over large processes; one round at a time.
-void Supervisor::SampleUsage() {
-  usage_timer_->ArmAfter(config_.monitoring.metrics_interval);
-  if (sampling_) {
-    return;
-  }
-  auto samples = std::make_shared<std::vector<Sample>>();
-  for (const auto& [id, instance] : instances_) {
-    if (instance->pid() != 0) {
-      Instance::UsageRequest request = instance->RequestUsage();
-      samples->push_back(
-          {.id = id, .sampler = std::move(request.sampler), .tree = std::move(request.tree), .usage = {}});
-    }
-  }
-  if (samples->empty()) {
-    return;
-  }
-  sampling_ = true;
-  sampler_.Post([this, samples] {
-    EveryProcess everybody;
-    for (Sample& sample : *samples) {
-      sample.usage = sample.sampler->Sample(sample.tree, everybody, MonotonicNow());
-    }
-    loop_.Post([this, samples] {
-      sampling_ = false;
-      TakeSamples(samples, 0);
-    });
-  });
-}
-
-// In slices, so that a thousand services do not hold up the loop.
-void Supervisor::TakeSamples(std::shared_ptr<std::vector<Sample>> samples, size_t from) {
-  const MonoTime now = MonotonicNow();
-  const absl::Time wall = WallNow();
-  const size_t to = std::min(samples->size(), from + kUsageSlice);
-  for (size_t i = from; i < to; ++i) {
-    const Sample& sample = (*samples)[i];
-    Instance* instance = Find(sample.id);
-    if (instance == nullptr || !instance->TakeUsage(sample.sampler, sample.usage, now)) {
-      continue;
-    }
-    const Usage& usage = sample.usage;
-    store_.RecordMetrics({.service_id = sample.id,
-                          .timestamp = wall,
-                          .cpu_percent = usage.cpu_percent,
-                          .memory_mb = usage.memory_mb,
-                          .health_status = HealthName(instance->health().health()),
-                          .response_time_ms = std::nullopt});
-    store_.RecordUsage({.service_id = sample.id,
-                        .timestamp = wall,
-                        .processes = usage.processes,
-                        .descriptors = usage.descriptors,
-                        .read_bytes_per_second = usage.read_bytes_per_second,
-                        .written_bytes_per_second = usage.written_bytes_per_second});
-    alerts_.OnSample(sample.id, usage.cpu_percent, usage.memory_mb);
-  }
-  if (to < samples->size()) {
-    loop_.Post([this, samples = std::move(samples), to]() mutable { TakeSamples(std::move(samples), to); });
-  }
 }
 
 SystemHealth Supervisor::system_health() const {

@@ -125,6 +125,9 @@ class Supervisor final : private InstanceObserver {
     ProcessTreeView tree;
     Usage usage;
   };
+  // How the last run ended, where it was not as it should be.
+  static const RunEnd* AbnormalEnd(const Instance& instance, const RecordEvent& event);
+  void KeepLastLines();
   void TakeSamples(std::shared_ptr<std::vector<Sample>> samples, size_t from);
   void WaitForUp(std::vector<Operations::Item> items, const ActionOptions& options, ActionsDone done);
   absl::StatusOr<std::vector<Instance*>> ResolveStaying(const std::vector<std::string>& targets) const;
@@ -167,7 +170,17 @@ class Supervisor final : private InstanceObserver {
   bool shutting_down_ = false;
   bool critical_reported_ = false;
   bool sampling_ = false;  // a round is under way
-  Worker sampler_;         // last of all: its work ends before anything goes
+  // Events of this turn that want the last lines of their service's log.
+  struct WantsLines {
+    EventAmendment event;
+    std::string stream;
+    std::string log_file;
+    std::vector<std::string> secrets;
+  };
+  std::vector<WantsLines> want_lines_;
+  // What reads files that are not ours and may be slow: /proc of services, their logs. Also with the log pump, for
+  // answers that come late.
+  std::shared_ptr<Worker> aside_ = std::make_shared<Worker>();
 };
 
 }  // namespace supervisor

@@ -80,6 +80,7 @@ absl::StatusOr<RowWriter> RowWriter::Prepare(SqliteDatabase& db) {
       {&writer.find_event_, kFindEvent},
       {&writer.insert_event_, kInsertEvent},
       {&writer.insert_metrics_, kInsertMetrics},
+      {&writer.amend_event_, kAmendEvent},
       {&writer.insert_usage_, kInsertUsage},
       {&writer.raise_alert_, kRaiseAlert},
       {&writer.resolve_alert_, kResolveAlert},
@@ -147,6 +148,11 @@ absl::Status RowWriter::WriteRows(SqliteDatabase& db, StoreBatch& batch, BatchOu
   }
   for (QueuedEvent& event : batch.events) {
     if (absl::Status status = settle(InsertEvent(db, event.row)); !status.ok()) {
+      return status;
+    }
+  }
+  for (const EventAmendment& amendment : batch.amendments) {
+    if (absl::Status status = settle(AmendEvent(amendment)); !status.ok()) {
       return status;
     }
   }
@@ -267,6 +273,14 @@ absl::Status RowWriter::InsertMetrics(const MetricRow& row) {
       .Bind(6, row.response_time_ms);
   BindOrNull(insert_metrics_, 5, row.health_status);
   return insert_metrics_.Run();
+}
+
+absl::Status RowWriter::AmendEvent(const EventAmendment& amendment) {
+  return amend_event_.Bind(1, amendment.service_id)
+      .Bind(2, amendment.event_type)
+      .Bind(3, FormatTimestamp(amendment.timestamp))
+      .Bind(4, amendment.last_lines)
+      .Run();
 }
 
 absl::Status RowWriter::InsertUsage(const UsageRow& row) {

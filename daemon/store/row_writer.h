@@ -33,6 +33,12 @@ inline constexpr char kDeleteOldAlerts[] =
 inline constexpr char kResolveAlert[] =
     "UPDATE supervisor_alerts SET resolved_at = ?3 WHERE service_id = ?1 AND rule = ?2 AND resolved_at IS NULL";
 
+// By the index of times: of one moment there are few.
+inline constexpr char kAmendEvent[] =
+    "UPDATE supervisor_events SET details = json_set(details, '$.last_lines', json(?4)) WHERE id = "
+    "(SELECT id FROM supervisor_events INDEXED BY idx_supervisor_events_timestamp "
+    "WHERE timestamp = ?3 AND service_id = ?1 AND event_type = ?2 ORDER BY id DESC LIMIT 1) AND json_valid(details)";
+
 struct BatchOutcome {
   uint64_t refused_rows = 0;   // that break a constraint somebody put on the table: the others are written
   absl::Status first_refusal;  // ok: none
@@ -56,6 +62,7 @@ class RowWriter {
   absl::Status UpsertService(const QueuedService& service);
   absl::Status InsertEvent(SqliteDatabase& db, EventRow& row);
   absl::Status InsertMetrics(const MetricRow& row);
+  absl::Status AmendEvent(const EventAmendment& amendment);
   absl::Status InsertUsage(const UsageRow& row);
   absl::Status WriteAlert(SqliteDatabase& db, const AlertRow& row);
   absl::Status EnsureService(const std::string& id);
@@ -69,6 +76,7 @@ class RowWriter {
   SqliteStatement find_event_;
   SqliteStatement insert_event_;
   SqliteStatement insert_metrics_;
+  SqliteStatement amend_event_;
   SqliteStatement insert_usage_;
   SqliteStatement raise_alert_;
   SqliteStatement resolve_alert_;

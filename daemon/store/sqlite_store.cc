@@ -151,6 +151,13 @@ void SqliteStore::RecordMetrics(MetricRow row) {
   WakeWriter(now + state_->tuning.metrics_delay);
 }
 
+void SqliteStore::AmendEvent(EventAmendment amendment) {
+  const MonoTime now = MonotonicNow();
+  const std::lock_guard lock(state_->mutex);
+  state_->queue.AddAmendment(std::move(amendment));
+  WakeWriter(std::max(now, state_->last_write + state_->tuning.burst_interval));
+}
+
 void SqliteStore::RecordUsage(UsageRow row) {
   const MonoTime now = MonotonicNow();
   const std::lock_guard lock(state_->mutex);

@@ -25,6 +25,7 @@ class SqliteStore final : public Store {
   void UpdateService(ServiceRow row) override;
   void RemoveServicesExcept(std::vector<std::string> ids) override;
   void LogEvent(EventRow row) override;
+  void AmendEvent(EventAmendment amendment) override;
   void RecordMetrics(MetricRow row) override;
   void RecordUsage(UsageRow row) override;
   void RaiseAlert(AlertRow row) override;

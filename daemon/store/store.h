@@ -48,6 +48,14 @@ struct EventRow {
   bool operator==(const EventRow&) const = default;
 };
 
+// What is known of an event only later: the last lines that its service wrote.
+struct EventAmendment {
+  std::string service_id;
+  std::string event_type;
+  absl::Time timestamp;
+  std::string last_lines;  // a JSON array of strings
+};
+
 // A row of supervisor_metrics.
 struct MetricRow {
   std::string service_id;
@@ -131,6 +139,9 @@ class Store {
   // Rows that the configuration no longer has get state "stopped" and pid NULL.
   virtual void RemoveServicesExcept(std::vector<std::string> ids) = 0;
   virtual void LogEvent(EventRow row) = 0;  // a service row that is missing is made first
+  // Puts `last_lines` into the details of an event that was logged before, named by service, type and time (to the
+  // millisecond).
+  virtual void AmendEvent(EventAmendment amendment) = 0;
   virtual void RecordMetrics(MetricRow row) = 0;
   virtual void RecordUsage(UsageRow row) = 0;
   // Opens the alert, or says anew what is open of that service and rule (message, severity, dependents).

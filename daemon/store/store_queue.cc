@@ -14,6 +14,10 @@ size_t Bytes(const EventRow& row) {
 
 size_t Bytes(const MetricRow& row) { return sizeof(MetricRow) + row.service_id.size() + row.health_status.size(); }
 
+size_t Bytes(const EventAmendment& row) {
+  return sizeof(row) + row.service_id.size() + row.event_type.size() + row.last_lines.size();
+}
+
 size_t Bytes(const UsageRow& row) { return sizeof(UsageRow) + row.service_id.size(); }
 
 size_t Bytes(const AlertRow& row) {
@@ -76,6 +80,17 @@ void StoreQueue::AddUsage(UsageRow row) {
   DropOverflow();
 }
 
+void StoreQueue::AddAmendment(EventAmendment amendment) {
+  bytes_ += Bytes(amendment);
+  amendments_.push_back({std::move(amendment), ++last_sequence_});
+  DropOverflow();
+}
+
+void StoreQueue::DropOldestAmendment() {
+  bytes_ -= Bytes(amendments_.front().amendment);
+  amendments_.pop_front();
+}
+
 void StoreQueue::AddAlert(AlertRow row) {
   bytes_ += Bytes(row);
   alerts_.push_back({std::move(row), ++last_sequence_});
@@ -83,13 +98,15 @@ void StoreQueue::AddAlert(AlertRow row) {
 }
 
 size_t StoreQueue::rows() const {
-  return (keep_.has_value() ? 1 : 0) + services_.size() + events_.size() + alerts_.size() + metrics_.size() +
-         usage_.size();
+  return (keep_.has_value() ? 1 : 0) + services_.size() + events_.size() + amendments_.size() + alerts_.size() +
+         metrics_.size() + usage_.size();
 }
 
 void StoreQueue::DropOverflow() {
   while (rows() + in_flight_ > max_rows_ || bytes_ > max_bytes_) {
-    if (!usage_.empty()) {
+    if (!amendments_.empty()) {
+      DropOldestAmendment();
+    } else if (!usage_.empty()) {
       DropOldestUsage();
     } else if (!metrics_.empty()) {
       DropOldestMetric();
@@ -129,6 +146,10 @@ StoreBatch StoreQueue::Take(size_t max_rows) {
   services_sequence_ = kNothingWaits;
   const size_t events = std::min(max_rows, events_.size());
   TakeEvents(events, batch);
+  for (; events_.empty() && !amendments_.empty(); amendments_.pop_front()) {
+    bytes_ -= Bytes(amendments_.front().amendment);
+    batch.amendments.push_back(std::move(amendments_.front().amendment));
+  }
   const size_t metrics = std::min(max_rows - events, metrics_.size());
   TakeMetrics(metrics, batch);
   TakeUsage(std::min(max_rows - events - metrics, usage_.size()), batch);
@@ -194,6 +215,9 @@ uint64_t StoreQueue::OldestSequence() const {
   }
   if (!alerts_.empty()) {
     oldest = std::min(oldest, alerts_.front().sequence);
+  }
+  if (!amendments_.empty()) {
+    oldest = std::min(oldest, amendments_.front().sequence);
   }
   return oldest;
 }

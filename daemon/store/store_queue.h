@@ -37,13 +37,15 @@ struct StoreBatch {
   std::optional<std::set<std::string>> keep;  // services that are not among these are stopped
   std::map<std::string, QueuedService> services;
   std::vector<QueuedEvent> events;
+  std::vector<EventAmendment> amendments;  // after the events
   std::vector<AlertRow> alerts;
   std::vector<MetricRow> metrics;
   std::vector<UsageRow> usage;
   uint64_t first_sequence = 0;
 
   size_t rows() const {
-    return (keep.has_value() ? 1 : 0) + services.size() + events.size() + alerts.size() + metrics.size() + usage.size();
+    return (keep.has_value() ? 1 : 0) + services.size() + events.size() + amendments.size() + alerts.size() +
+           metrics.size() + usage.size();
   }
   bool empty() const { return rows() == 0; }
 };
@@ -51,8 +53,8 @@ struct StoreBatch {
 // The rows that wait for the writer, bounded in number and bytes. Not thread-safe; whoever owns it locks.
 //
 // Updates of one service are coalesced, the last one wins: a locked database costs one row a service, not one an
-// update. What is too much goes in this order: the oldest of usage, of metrics, of events, of alerts, the row that is
-// added.
+// update. What is too much goes in this order: the oldest of amendments, of usage, of metrics, of events, of alerts,
+// the row that is added.
 class StoreQueue {
  public:
   static constexpr uint64_t kNothingWaits = UINT64_MAX;
@@ -65,6 +67,7 @@ class StoreQueue {
   void AddMetrics(MetricRow row);
   void AddUsage(UsageRow row);
   void AddAlert(AlertRow row);
+  void AddAmendment(EventAmendment amendment);
 
   // Rows that were taken and are not written yet: they count too, and are never dropped.
   void SetInFlight(size_t rows) { in_flight_ = rows; }
@@ -110,6 +113,13 @@ class StoreQueue {
   std::map<std::string, QueuedService> services_;
   uint64_t services_sequence_ = kNothingWaits;  // of the oldest change among them
   std::deque<QueuedEvent> events_;
+  struct QueuedAmendment {
+    EventAmendment amendment;
+    uint64_t sequence = 0;
+  };
+  void DropOldestAmendment();
+
+  std::deque<QueuedAmendment> amendments_;
   std::deque<QueuedAlert> alerts_;
   std::deque<QueuedMetric> metrics_;
   std::deque<QueuedUsage> usage_;

@@ -1,0 +1,172 @@
+#include <algorithm>
+#include <atomic>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/clock.h"
+#include "daemon/service/capsule.h"
+#include "daemon/service/supervisor.h"
+
+// What the supervisor measures and keeps beside the machines: usage, what alerts go by, how runs ended.
+
+namespace supervisor {
+namespace {
+
+constexpr size_t kUsageSlice = 32;
+constexpr absl::Duration kFlushWait = absl::Milliseconds(200);
+// A storm of ends must not become one of readings: what is beyond this many at once goes without its lines.
+constexpr int kMostReadings = 256;
+
+}  // namespace
+
+std::vector<AlertSubject> Supervisor::AlertSubjects() const {
+  using Standing = AlertSubject::Standing;
+  using Verdict = AlertSubject::Verdict;
+  const auto standing = [](Phase phase) {
+    switch (StateOf(phase)) {
+      case ServiceState::kStopped:
+      case ServiceState::kExited:
+        return Standing::kDown;
+      case ServiceState::kRunning:
+        return Standing::kUp;
+      case ServiceState::kFailed:
+        return Standing::kFailed;
+      case ServiceState::kStarting:
+      case ServiceState::kStopping:
+      case ServiceState::kBackoff:
+        return Standing::kComingUp;
+    }
+    return Standing::kComingUp;
+  };
+  const auto verdict = [](const Instance& instance) {
+    if (instance.config().health_check.type == HealthCheckType::kNone) {
+      return Verdict::kNoCheck;
+    }
+    switch (instance.health().health()) {
+      case Health::kUnknown:
+      case Health::kStarting:
+        return Verdict::kUnknown;
+      case Health::kHealthy:
+        return Verdict::kHealthy;
+      case Health::kUnhealthy:
+        return Verdict::kUnhealthy;
+    }
+    return Verdict::kUnknown;
+  };
+  std::vector<AlertSubject> subjects;
+  subjects.reserve(instances_.size());
+  for (const auto& [id, instance] : instances_) {
+    const MachineState& machine = instance->machine();
+    subjects.push_back({.id = id,
+                        .service_id = instance->config().id,
+                        .depends_on = &instance->config().depends_on,
+                        .critical = instance->config().critical,
+                        .wanted = machine.desired_up,
+                        .standing = standing(machine.phase),
+                        .verdict = verdict(*instance),
+                        .exceeds_limit = instance->exceeds_limit(),
+                        .reason = machine.reason});
+  }
+  return subjects;
+}
+
+// Measured beside the loop, since the kernel takes its time over large processes; one round at a time.
+void Supervisor::SampleUsage() {
+  usage_timer_->ArmAfter(config_.monitoring.metrics_interval);
+  if (sampling_) {
+    return;
+  }
+  auto samples = std::make_shared<std::vector<Sample>>();
+  for (const auto& [id, instance] : instances_) {
+    if (instance->pid() != 0) {
+      Instance::UsageRequest request = instance->RequestUsage();
+      samples->push_back(
+          {.id = id, .sampler = std::move(request.sampler), .tree = std::move(request.tree), .usage = {}});
+    }
+  }
+  if (samples->empty()) {
+    return;
+  }
+  sampling_ = true;
+  aside_->Post([this, samples] {
+    EveryProcess everybody;
+    for (Sample& sample : *samples) {
+      sample.usage = sample.sampler->Sample(sample.tree, everybody, MonotonicNow());
+    }
+    loop_.Post([this, samples] {
+      sampling_ = false;
+      TakeSamples(samples, 0);
+    });
+  });
+}
+
+// In slices, so that a thousand services do not hold up the loop.
+void Supervisor::TakeSamples(std::shared_ptr<std::vector<Sample>> samples, size_t from) {
+  const MonoTime now = MonotonicNow();
+  const absl::Time wall = WallNow();
+  const size_t to = std::min(samples->size(), from + kUsageSlice);
+  for (size_t i = from; i < to; ++i) {
+    const Sample& sample = (*samples)[i];
+    Instance* instance = Find(sample.id);
+    if (instance == nullptr || !instance->TakeUsage(sample.sampler, sample.usage, now)) {
+      continue;
+    }
+    const Usage& usage = sample.usage;
+    store_.RecordMetrics({.service_id = sample.id,
+                          .timestamp = wall,
+                          .cpu_percent = usage.cpu_percent,
+                          .memory_mb = usage.memory_mb,
+                          .health_status = HealthName(instance->health().health()),
+                          .response_time_ms = std::nullopt});
+    store_.RecordUsage({.service_id = sample.id,
+                        .timestamp = wall,
+                        .processes = usage.processes,
+                        .descriptors = usage.descriptors,
+                        .read_bytes_per_second = usage.read_bytes_per_second,
+                        .written_bytes_per_second = usage.written_bytes_per_second});
+    alerts_.OnSample(sample.id, usage.cpu_percent, usage.memory_mb);
+  }
+  if (to < samples->size()) {
+    loop_.Post([this, samples = std::move(samples), to]() mutable { TakeSamples(std::move(samples), to); });
+  }
+}
+
+// ------------------------------------------------------------------------------------------------ how runs ended
+
+const RunEnd* Supervisor::AbnormalEnd(const Instance& instance, const RecordEvent& event) {
+  if (!event.exit || event.type != "exited") {
+    return nullptr;
+  }
+  const std::vector<int>& good = instance.config().restart_policy.success_exit_codes;
+  const std::optional<int> code = event.exit->exit_code();
+  return code && std::ranges::count(good, *code) > 0 ? nullptr : &instance.run_end();
+}
+
+// After the events themselves have been handed on: the lines come when the pump has brought the last of them to the
+// file and somebody has read it, and nothing waits for that.
+void Supervisor::KeepLastLines() {
+  static std::atomic<int> readings = 0;
+  for (WantsLines& wants : std::exchange(want_lines_, {})) {
+    if (readings >= kMostReadings) {
+      return;
+    }
+    ++readings;
+    const std::string stream = wants.stream;
+    context_.logs.Flush(stream, kFlushWait,
+                        [aside = aside_, &files = files_, &store = store_, wants = std::move(wants)]() mutable {
+                          aside->Post([&files, &store, wants = std::move(wants)]() mutable {
+                            wants.event.last_lines = LastLinesAsJson(wants.log_file, wants.secrets);
+                            --readings;
+                            if (wants.event.last_lines.empty()) {
+                              return;
+                            }
+                            files.Post([&store, event = std::move(wants.event)] { store.AmendEvent(event); });
+                            files.Wake();
+                          });
+                        });
+  }
+}
+
+}  // namespace supervisor
