@@ -201,12 +201,14 @@ absl::Status Instance::Adopt(const ReapedLookup& reaped, const std::vector<Birth
       return {child.status().code(),
               fmt::format("cannot take over {}: {}", id_, std::string(child.status().message()))};
     }
+    RemovePidFile();
     // What it started may have outlived it.
     tree_.SetSession(record.pid);
     tree_.Reaped(record.pid);
     ended_pid_ = record.pid;
     GoOnAfter(record, reaped(record.pid).value_or(WaitStatus::Unknown()));
   } else if (record.exit_untold && record.last_exit) {
+    RemovePidFile();
     GoOnAfter(record, *record.last_exit);
   } else {
     Rest(record);
@@ -223,6 +225,7 @@ absl::Status Instance::Adopt(const ReapedLookup& reaped, const std::vector<Birth
 void Instance::Resume(const InstanceRecord& record, std::unique_ptr<ChildProcess> child) {
   child_ = std::move(child);
   execed_ = true;
+  WritePidFile();  // which the last daemon may not have come to
   const Adopted adopted = AdoptedOf(record);
   watchdog_ = adopted.watchdog;
   started_ = absl::FromUnixMillis(record.started_unix_ms);

@@ -18,6 +18,7 @@ import os
 import pathlib
 import random
 import re
+import signal
 import subprocess
 import time
 import unittest
@@ -28,6 +29,7 @@ from harness import (
     SUPERVISORD,
     Daemon,
     Scenario,
+    is_alive,
     kill,
     main,
     python,
@@ -265,6 +267,109 @@ class Death(Scenario):
             self.settle(world)
             self.assertEqual([world.status()[f"steady:{i}"]["pid"] for i in range(3)], steady, "they never noticed")
             self.check(world, codes_known=False)
+
+
+class WhatIsLeft(Scenario):
+    """What the next daemon makes of the files of the last one."""
+
+    def test_a_damaged_record_is_set_aside_and_told(self):
+        with Daemon({"web": sleeper(), "other": sleeper()}, started=False) as daemon:
+            daemon.start()
+            pids = daemon.pid("web"), daemon.pid("other")
+            daemon.kill_daemon()
+            record = daemon.dir / "s.state/web.record"
+            record.write_bytes(record.read_bytes()[:-9])
+            daemon.start()
+            event = daemon.wait_event("web", "failed")
+            self.assertIn("web.record.damaged", event["message"])
+            self.assertTrue((daemon.dir / "s.state/web.record.damaged").exists())
+            wait_until(lambda: not is_alive(pids[0]), "what ran without a record to be gone")
+            self.assertNotEqual(daemon.wait_state("web", "running")["pid"], pids[0])
+            self.assertEqual(daemon.pid("other"), pids[1])
+            (daemon.dir / "s.state/web.record.damaged").unlink()
+
+    def test_foreign_files_in_the_state_directory_do_no_harm(self):
+        with Daemon({"web": sleeper()}, started=False) as daemon:
+            daemon.start()
+            pid = daemon.pid("web")
+            daemon.kill_daemon()
+            state = daemon.dir / "s.state"
+            (state / "births").write_bytes(b"\xff" * 1000)
+            (state / "nonsense.record").write_bytes(bytes(range(256)))
+            (state / "applied.config").write_bytes(b"{")
+            daemon.start()
+            self.assertEqual(daemon.wait_state("web", "running")["pid"], pid)
+            self.assertTrue((state / "births.damaged").exists())
+            for path in state.glob("*.damaged"):
+                path.unlink()
+
+    def test_why_a_service_is_at_rest_is_known_to_the_next_daemon(self):
+        services = {
+            "failed": shell("exit 3", restart_policy={"mode": "never"}),
+            "waiting": shell("exit 4", restart_policy={"delay": 600, "max_attempts": 0}),
+            "stopped": sleeper(),
+        }
+        with Daemon(services) as daemon:
+            daemon.wait_state("failed", "failed")
+            daemon.wait_state("waiting", "backoff")
+            daemon.ctl("stop", "stopped", "--reason", "maintenance")
+            keys = ("state", "reason", "exit_code", "exit_signal", "restart_count")
+            before = {name: {key: row[key] for key in keys} for name, row in daemon.status().items()}
+            old = daemon.version()["pid"]
+            kill(old)
+            wait_until(lambda: daemon.version()["pid"] != old, "the next daemon", timeout=20)
+            after = {name: {key: row[key] for key in keys} for name, row in daemon.status().items()}
+            self.assertEqual(after, before)
+
+    def test_ready_said_while_there_is_no_daemon_is_heard(self):
+        script = (
+            "import os, socket, sys, time\n"
+            "while not os.path.exists(sys.argv[1]): time.sleep(0.005)\n"
+            "talk = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n"
+            "talk.connect(os.environ['NOTIFY_SOCKET'])\n"
+            "talk.send(b'READY=1')\n"
+            "open(sys.argv[2], 'w').close()\n"
+            "while True: time.sleep(60)\n"
+        )
+        with Daemon(started=False) as daemon:
+            go, said = daemon.dir / "go", daemon.dir / "said"
+            daemon.write_config(
+                {"web": python(script, str(go), str(said), readiness={"type": "notify", "timeout": 600})}
+            )
+            daemon.start()
+            daemon.wait_for("web", lambda row: row["state"] == "starting" and row["pid"], "its process")
+            guardian, old = daemon.process.pid, daemon.version()["pid"]
+            os.kill(guardian, signal.SIGSTOP)  # so that nobody is there for as long as it takes
+            kill(old)
+            go.touch()
+            wait_until(said.exists, "it to say that it is ready")
+            os.kill(guardian, signal.SIGCONT)
+            wait_until(lambda: daemon.ctl("version", expect=None).returncode == DONE, "the next daemon", timeout=20)
+            daemon.wait_state("web", "running")
+
+    def test_last_words_between_two_daemons_are_kept(self):
+        with Daemon(started=False) as daemon:
+            go = daemon.dir / "go"
+            daemon.write_config(
+                {
+                    "web": shell(
+                        f"echo up; while [ ! -e {go} ]; do sleep 0.01; done; echo last words; exit 3",
+                        restart_policy={"mode": "never"},
+                    )
+                }
+            )
+            daemon.start()
+            daemon.wait_log("web", "up")
+            pid = daemon.pid("web")
+            guardian, old = daemon.process.pid, daemon.version()["pid"]
+            os.kill(guardian, signal.SIGSTOP)
+            kill(old)
+            go.touch()
+            wait_until(lambda: not is_alive(pid), "it to end")
+            os.kill(guardian, signal.SIGCONT)
+            daemon.wait_log("web", "last words")
+            wait_until(lambda: daemon.ctl("version", expect=None).returncode == DONE, "the next daemon", timeout=20)
+            self.assertEqual(daemon.wait_state("web", "failed")["exit_code"], 3)
 
 
 class NamedMoments(Scenario):
