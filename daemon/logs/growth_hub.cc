@@ -1,6 +1,5 @@
 #include "daemon/logs/growth_hub.h"
 
-#include <algorithm>
 #include <utility>
 
 namespace supervisor {
@@ -35,7 +34,9 @@ std::unique_ptr<LogPump::Subscription> GrowthHub::Subscribe(LogPump::GrowthCallb
   subscriber->callback = std::move(callback);
   {
     const std::lock_guard lock(mutex_);
-    subscribers_.push_back(subscriber);
+    auto changed = subscribers_ ? std::make_shared<Subscribers>(*subscribers_) : std::make_shared<Subscribers>();
+    changed->push_back(subscriber);
+    subscribers_ = std::move(changed);
     ++count_;
   }
   return std::make_unique<Token>(shared_from_this(), std::move(subscriber));
@@ -43,20 +44,21 @@ std::unique_ptr<LogPump::Subscription> GrowthHub::Subscribe(LogPump::GrowthCallb
 
 void GrowthHub::Leave(const std::shared_ptr<Subscriber>& subscriber) {
   const std::lock_guard lock(mutex_);
-  const auto found = std::find(subscribers_.begin(), subscribers_.end(), subscriber);
-  if (found != subscribers_.end()) {
-    subscribers_.erase(found);
-    --count_;
-  }
+  auto changed = std::make_shared<Subscribers>(*subscribers_);
+  count_ -= static_cast<int>(std::erase(*changed, subscriber));
+  subscribers_ = std::move(changed);
 }
 
 void GrowthHub::Tell() {
-  std::vector<std::shared_ptr<Subscriber>> told;
+  std::shared_ptr<const Subscribers> told;
   {
     const std::lock_guard lock(mutex_);
     told = subscribers_;
   }
-  for (const auto& subscriber : told) {
+  if (told == nullptr) {
+    return;
+  }
+  for (const auto& subscriber : *told) {
     const std::lock_guard lock(subscriber->mutex);
     if (subscriber->alive) {
       subscriber->callback(stream_);

@@ -29,8 +29,9 @@ class GrowthHub : public std::enable_shared_from_this<GrowthHub> {
 
   const std::string stream_;
   std::atomic<int> count_{0};
+  using Subscribers = std::vector<std::shared_ptr<Subscriber>>;
   std::mutex mutex_;
-  std::vector<std::shared_ptr<Subscriber>> subscribers_;
+  std::shared_ptr<const Subscribers> subscribers_;  // replaced, never changed: Tell copies the pointer alone
 };
 
 }  // namespace supervisor

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <pthread.h>
 
+#include <atomic>
 #include <csignal>
 #include <future>
 #include <map>
@@ -30,7 +31,7 @@ class LogPump::Impl {
                          stream->NameGone(directory, name);
                        }
                      }),
-        around_{loop_, peek_, directories_, compressor_, std::move(on_trouble), std::move(on_fifo)} {
+        around_{loop_, peek_, directories_, compressor_, std::move(on_trouble), std::move(on_fifo), total_bytes_} {
     // Signals are for the main thread; and SIGXFSZ must not end us before EFBIG is seen.
     sigset_t all;
     sigset_t before;
@@ -115,6 +116,7 @@ class LogPump::Impl {
   }
 
   // Any thread.
+  uint64_t total_bytes() const { return total_bytes_.load(std::memory_order_relaxed); }
   LogStreamStats Stats(const std::string& name) const {
     std::shared_ptr<LogStream::SharedStats> shared;
     {
@@ -152,6 +154,7 @@ class LogPump::Impl {
     stats_.erase(name);
   }
 
+  std::atomic<uint64_t> total_bytes_{0};
   Loop loop_;
   PipePeek peek_;
   DirectoryWatch directories_;
@@ -203,6 +206,8 @@ void LogPump::ReopenAll() {
 }
 
 LogStreamStats LogPump::Stats(const std::string& stream) const { return impl_->Stats(stream); }
+
+uint64_t LogPump::TotalBytes() const { return impl_->total_bytes(); }
 
 std::unique_ptr<LogPump::Subscription> LogPump::Subscribe(const std::string& stream, GrowthCallback on_growth) {
   return impl_->HubOf(stream)->Subscribe(std::move(on_growth));

@@ -80,6 +80,8 @@ class LogPump {
   void ReopenAll();
 
   LogStreamStats Stats(const std::string& stream) const;
+  // Any thread. Bytes that were captured of all streams, ever.
+  uint64_t TotalBytes() const;
 
   // Any thread. The callback is called until the returned token is destroyed (and not after); whoever subscribes first
   // and reads the file then misses nothing. The stream need not be open yet.

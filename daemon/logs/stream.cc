@@ -159,6 +159,7 @@ void LogStream::Settle(const Capture::Result& result) {
 
 void LogStream::Account(const Capture::Result& result) {
   consumed_ += result.moved + result.dropped;
+  around_.total_bytes.fetch_add(result.moved, std::memory_order_relaxed);
   const std::lock_guard lock(shared_->mutex);
   shared_->stats.captured_bytes += result.moved;
   shared_->stats.dropped_bytes += result.dropped;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <list>
@@ -42,6 +43,7 @@ class LogStream : public std::enable_shared_from_this<LogStream> {
     Compressor& compressor;
     LogPump::TroubleCallback on_trouble;
     LogPump::FifoCallback on_fifo;
+    std::atomic<uint64_t>& total_bytes;  // captured of all streams
   };
 
   LogStream(Surroundings& surroundings, std::string name, std::shared_ptr<SharedStats> shared,

@@ -14,15 +14,10 @@ namespace {
 
 constexpr size_t kChunkBytes = 32u << 10;
 constexpr size_t kSmallestChunkBytes = 4u << 10;
-constexpr size_t kSearchBytes = 1u << 20;   // of one log in one turn, when nothing matches
-constexpr uint64_t kLongStreak = 1u << 20;  // whoever takes more at once is not waiting for a line that has just come
+constexpr size_t kSearchBytes = 1u << 20;  // of one log in one turn, when nothing matches
 constexpr uint64_t kDefaultLines = 10;
 constexpr int64_t kLatest = std::numeric_limits<int64_t>::max();
 constexpr absl::Duration kFlushWait = absl::Milliseconds(200);
-// A reader that has taken nothing for so long holds no file open, which may be deleted and take up the disk.
-constexpr absl::Duration kStalledAfter = absl::Seconds(2);
-
-int64_t Nanoseconds(MonoTime time) { return absl::ToInt64Nanoseconds(time); }
 
 }  // namespace
 
@@ -39,7 +34,6 @@ LogsCall* LogsCall::Make(LogWorkers& workers, StreamRegistry& registry, LogPump&
 
 LogsCall::LogsCall(LogWorkers& workers, StreamRegistry& registry, LogPump& logs, const v1::LogsRequest& request)
     : workers_(workers),
-      number_(workers.NextNumber()),
       registry_(registry),
       logs_(logs),
       request_(request),
@@ -54,8 +48,7 @@ void LogsCall::Note(uint32_t facts) {
 }
 
 void LogsCall::Schedule() {
-  Worker& worker = patient_ ? workers_.Patient(number_) : workers_.Prompt();
-  worker.Post([self = shared_from_this()] { self->Turn(); });
+  workers_.For(lane_).Post([self = shared_from_this()] { self->Turn(); });
 }
 
 void LogsCall::Turn() {
@@ -68,7 +61,7 @@ void LogsCall::Turn() {
 
 void LogsCall::Handle(uint32_t facts) {
   if ((facts & kWritten) != 0) {
-    writing_since_ = 0;
+    writing_ = false;
   }
   if ((facts & kReaderGone) != 0) {
     End({grpc::StatusCode::CANCELLED, "the reader has gone"});
@@ -89,11 +82,6 @@ void LogsCall::Handle(uint32_t facts) {
   }
   if ((facts & kFlushed) != 0) {
     Open();
-  }
-  if ((facts & kStalled) != 0 && writing_since_ != 0) {
-    for (const auto& reading : readings_) {
-      reading->reader.Release();
-    }
   }
   Advance();
 }
@@ -119,22 +107,6 @@ void LogsCall::OnDone() {
   const std::shared_ptr<LogsCall> last = std::move(self_);  // goes at the end of this, or with the workers' last task
 }
 
-// On the pump's thread, up to a thousand times a second for each follower: those that have enough to read are not
-// woken.
-void LogsCall::Wake() {
-  if (hungry_.exchange(false)) {
-    Note(kGrown);
-    return;
-  }
-  const int64_t since = writing_since_;
-  if (since > 0 && Nanoseconds(MonotonicNow()) - since > Nanoseconds(kStalledAfter)) {
-    int64_t expected = since;
-    if (writing_since_.compare_exchange_strong(expected, std::numeric_limits<int64_t>::max())) {
-      Note(kStalled);
-    }
-  }
-}
-
 // ------------------------------------------------------------------------------------------------ beginning
 
 bool LogsCall::Matches(std::string_view line) const {
@@ -156,12 +128,18 @@ grpc::Status LogsCall::Prepare() {
   for (const Source& source : sources_) {
     auto reading = std::make_unique<Reading>(source);
     if (follow_) {
-      // The reading outlives its subscription, which is its own.
+      // On the pump's thread, up to a thousand times a second for each follower: those that have enough to read are
+      // not woken, and cost it two looks. The reading outlives its subscription, which is its own.
       reading->subscription =
-          logs_.Subscribe(source.stream, [weak = weak_from_this(), grown = &reading->grown](const std::string&) {
-            grown->store(true);
-            if (const std::shared_ptr<LogsCall> self = weak.lock()) {
-              self->Wake();
+          logs_.Subscribe(source.stream, [this, weak = weak_from_this(), grown = &reading->grown](const std::string&) {
+            if (!grown->load()) {
+              grown->store(true);
+            }
+            if (!hungry_.load()) {
+              return;
+            }
+            if (const std::shared_ptr<LogsCall> self = weak.lock(); self != nullptr && hungry_.exchange(false)) {
+              self->Note(kGrown);
             }
           });
     }
@@ -173,8 +151,9 @@ grpc::Status LogsCall::Prepare() {
 // What the services wrote before the call is to be in the answer: the pump may still have to move it.
 void LogsCall::AwaitFlushes() {
   constexpr uint64_t kQuickLines = 10'000;
-  patient_ = pattern_.has_value() || request_.since_unix_ms() != 0 || request_.until_unix_ms() != 0 ||
-             request_.lines() > kQuickLines;
+  if (pattern_ || request_.since_unix_ms() != 0 || request_.until_unix_ms() != 0 || request_.lines() > kQuickLines) {
+    lane_ = Lane::kSearch;
+  }
   flushes_left_ = readings_.size();
   if (readings_.empty()) {
     Note(kFlushed);
@@ -252,7 +231,7 @@ void LogsCall::Open() {
 // ------------------------------------------------------------------------------------------------ going on
 
 void LogsCall::Advance() {
-  if (!opened_ || finished_ || writing_since_ != 0) {
+  if (!opened_ || finished_ || writing_) {
     return;
   }
   hungry_ = follow_;  // before the last look, so that what comes after it is told
@@ -264,18 +243,24 @@ void LogsCall::Advance() {
   Reading* const chosen = got == Got::kMoreToSearch ? nullptr : Choose();
   if (chosen != nullptr) {
     hungry_ = false;
-    streak_bytes_ = chosen->ahead->data.size() >= kSmallestChunkBytes ? streak_bytes_ + chosen->ahead->data.size() : 0;
-    patient_ = streak_bytes_ >= kLongStreak;
+    const uint64_t bytes = chosen->ahead->data.size();
+    const Lane lane = lane_.exchange(bytes >= ChunkBytes() ? Lane::kBulk : Lane::kPrompt);
+    if (lane != Lane::kBulk && lane_ == Lane::kBulk) {
+      Note(kGrown);  // it is for the other lane to send
+      return;
+    }
     Send(*chosen);
+    if (lane == Lane::kBulk) {
+      workers_.Pace(bytes);
+    }
   } else if (got == Got::kMoreToSearch || was_merging != merging_) {
     hungry_ = false;
-    patient_ = true;
+    lane_ = Lane::kSearch;
     Note(kGrown);
   } else if (!follow_) {
     End(grpc::Status::OK);
   } else {
-    streak_bytes_ = 0;
-    patient_ = false;
+    lane_ = Lane::kPrompt;
   }
 }
 
@@ -332,8 +317,10 @@ LogsCall::Got LogsCall::FetchOne(Reading& reading) {
   return got;
 }
 
+size_t LogsCall::ChunkBytes() const { return std::max(kChunkBytes / readings_.size(), kSmallestChunkBytes); }
+
 LogsCall::Got LogsCall::ReadPiece(Reading& reading) {
-  const size_t chunk_bytes = std::max(kChunkBytes / readings_.size(), kSmallestChunkBytes);
+  const size_t chunk_bytes = ChunkBytes();
   for (size_t searched = 0; searched < kSearchBytes;) {
     absl::StatusOr<std::string> data = reading.reader.Read(chunk_bytes);
     if (!data.ok() && !absl::IsNotFound(data.status())) {
@@ -412,7 +399,9 @@ void LogsCall::Send(Reading& reading) {
   next.set_born_ns(piece.next.file.born_ns);
   next.set_offset(piece.next.offset);
   reading.ahead.reset();
-  writing_since_ = Nanoseconds(MonotonicNow());
+  // However long this takes: a deleted file takes up the disk as long as somebody holds it open.
+  reading.reader.Release();
+  writing_ = true;
   StartWrite(&chunk_);
 }
 

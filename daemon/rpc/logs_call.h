@@ -50,7 +50,6 @@ class LogsCall final : public grpc::ServerWriteReactor<v1::LogChunk>, public std
     kWritten = 1 << 5,
     kReaderGone = 1 << 6,
     kDaemonEnds = 1 << 7,
-    kStalled = 1 << 8,  // the reader has taken nothing for long
   };
   // A piece of a log on its way.
   struct Piece {
@@ -73,6 +72,7 @@ class LogsCall final : public grpc::ServerWriteReactor<v1::LogChunk>, public std
     uint64_t missed_told = 0;
     bool at_end = false;
   };
+  using Lane = LogWorkers::Lane;
   enum class Got { kPiece, kNothing, kMoreToSearch, kFailed };
 
   LogsCall(LogWorkers& workers, StreamRegistry& registry, LogPump& logs, const v1::LogsRequest& request);
@@ -81,7 +81,6 @@ class LogsCall final : public grpc::ServerWriteReactor<v1::LogChunk>, public std
   void Schedule();
   void Turn();
   void Handle(uint32_t facts);
-  void Wake();
   grpc::Status Prepare();
   void AwaitFlushes();
   void Open();
@@ -90,6 +89,7 @@ class LogsCall final : public grpc::ServerWriteReactor<v1::LogChunk>, public std
   void Advance();
   Got Fetch();
   Got FetchOne(Reading& reading);
+  size_t ChunkBytes() const;
   Got ReadPiece(Reading& reading);
   Reading* Choose();
   void Send(Reading& reading);
@@ -98,16 +98,14 @@ class LogsCall final : public grpc::ServerWriteReactor<v1::LogChunk>, public std
   void End(const grpc::Status& status);
 
   LogWorkers& workers_;
-  const size_t number_;
   StreamRegistry& registry_;
   LogPump& logs_;
   const v1::LogsRequest request_;
   const bool follow_;
 
   std::atomic<uint32_t> facts_{0};
-  std::atomic<bool> patient_{false};       // which worker the next turn is for
+  std::atomic<Lane> lane_{Lane::kPrompt};  // which worker the next turn is for
   std::atomic<bool> hungry_{false};        // everything was read: growth is of interest
-  std::atomic<int64_t> writing_since_{0};  // nanoseconds, monotonic; 0: nothing is under way
   std::atomic<size_t> flushes_left_{0};
 
   // Below: Turn's, one at a time.
@@ -117,8 +115,8 @@ class LogsCall final : public grpc::ServerWriteReactor<v1::LogChunk>, public std
   std::vector<std::unique_ptr<Reading>> readings_;
   bool merging_ = false;  // what several logs hold is put in the order of its time
   bool opened_ = false;
+  bool writing_ = false;
   size_t turn_ = 0;
-  uint64_t streak_bytes_ = 0;  // sent in full chunks, one after the other
   v1::LogChunk chunk_;
   bool finished_ = false;
   std::shared_ptr<LogsCall> self_;

@@ -28,7 +28,10 @@ absl::Status NeedTargets(const google::protobuf::RepeatedPtrField<std::string>& 
 
 }  // namespace
 
-void SupervisorService::EndStreams() { streams_.EndAll(); }
+void SupervisorService::EndStreams() {
+  streams_.EndAll();
+  log_workers_.Stop();
+}
 
 absl::StatusOr<Cause> SupervisorService::Authorize(const grpc::CallbackServerContext* call,
                                                    const std::string& reason) const {

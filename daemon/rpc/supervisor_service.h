@@ -68,7 +68,7 @@ class SupervisorService final : public v1::Supervisor::CallbackService {
   RpcContext context_;
   const Peers& peers_;
   StreamWorkers workers_;
-  LogWorkers log_workers_;
+  LogWorkers log_workers_{context_.logs};
   StreamRegistry streams_;
 };
 

@@ -3,14 +3,18 @@
  *   bench_service FILE             appends "PID NANOSECONDS\n" (CLOCK_MONOTONIC) to FILE as the first thing it does,
  *                                  then waits for a signal
  *   bench_service write MB         writes lines of 100 bytes, 64 KiB at a time, to its standard output, and ends
+ *   bench_service flood            the same without an end
+ *   bench_service stamp MS COUNT   writes so many lines, each with its instant (nanoseconds, CLOCK_MONOTONIC), one
+ *                                  every MS milliseconds, and waits for a signal
  *   bench_service spawn N DIR FILE no supervisor at all: starts N of itself with posix_spawn, the output of each
  *                                  into DIR/I.log, waits for SIGTERM, ends all and reaps them
  *   bench_service splice MB OUT    the bare capture: a child writes as above into a 1 MiB pipe, splice(2) moves it
- *                                  into OUT, which begins anew at every 50 MB
+ *                                  into OUT.0, OUT.1, ..., a new one at every 50 MB; the newest three stay
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -46,12 +50,33 @@ static void Write(long megabytes) {
   for (int i = kLine - 1; i < kBlock; i += kLine) {
     block[i] = '\n';
   }
-  for (long long left = megabytes << 20; left > 0;) {
+  for (long long left = megabytes < 0 ? LLONG_MAX : (long long)megabytes << 20; left > 0;) {
     const ssize_t written = write(STDOUT_FILENO, block, left < kBlock ? (size_t)left : kBlock);
     if (written < 0) {
       Fail("write");
     }
     left -= written;
+  }
+}
+
+static void Stamp(long milliseconds, long count) {
+  struct timespec due;
+  clock_gettime(CLOCK_MONOTONIC, &due);
+  for (long i = 0; i < count; ++i) {
+    due.tv_nsec += milliseconds * 1000000L;
+    due.tv_sec += due.tv_nsec / 1000000000L;
+    due.tv_nsec %= 1000000000L;
+    clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &due, NULL);
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    char line[64];
+    const int length = snprintf(line, sizeof line, "stamp %lld\n", now.tv_sec * 1000000000LL + now.tv_nsec);
+    if (write(STDOUT_FILENO, line, (size_t)length) != length) {
+      Fail("write");
+    }
+  }
+  for (;;) {
+    pause();
   }
 }
 
@@ -116,15 +141,21 @@ static void Splice(long megabytes, const char* out) {
   close(ends[1]);
   int fd = -1;
   long long in_file = 0;
-  for (;;) {
+  for (int number = 0;;) {
     if (fd < 0 || in_file >= 50LL << 20) {
+      char path[4096];
       if (fd >= 0) {
         close(fd);
       }
-      fd = open(out, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+      if (number >= 3) {
+        snprintf(path, sizeof path, "%s.%d", out, number - 3);
+        unlink(path);
+      }
+      snprintf(path, sizeof path, "%s.%d", out, number++);
+      fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
       in_file = 0;
       if (fd < 0) {
-        Fail(out);
+        Fail(path);
       }
     }
     const ssize_t moved = splice(ends[0], NULL, fd, NULL, 1 << 20, SPLICE_F_MOVE);
@@ -140,6 +171,10 @@ static void Splice(long megabytes, const char* out) {
 }
 
 int main(int argc, char** argv) {
+  if (argc == 2 && strcmp(argv[1], "flood") == 0) {
+    Write(-1);
+    return 0;
+  }
   if (argc == 2) {
     Record(argv[1]);
     for (;;) {
@@ -148,6 +183,10 @@ int main(int argc, char** argv) {
   }
   if (argc == 3 && strcmp(argv[1], "write") == 0) {
     Write(atol(argv[2]));
+    return 0;
+  }
+  if (argc == 4 && strcmp(argv[1], "stamp") == 0) {
+    Stamp(atol(argv[2]), atol(argv[3]));
     return 0;
   }
   if (argc == 4 && strcmp(argv[1], "splice") == 0) {

@@ -2,9 +2,8 @@
 """Measures supervisord and supervisorctl, and beside them, in the same run, what the machine does without them.
 
     cmake --preset release && cmake --build --preset release
-    python3 tests/bench/run.py                        # all of it, some two minutes
-    python3 tests/bench/run.py --only status kill     # some of it: status start kill boot idle memory log checks
-                                                      hanging
+    python3 tests/bench/run.py                        # all of it, some four minutes
+    python3 tests/bench/run.py --only status kill     # some of it: see BENCHES
     python3 tests/bench/run.py --rounds 50 --json     # more rounds; one JSON object instead of the table
     python3 tests/bench/run.py --smoke                # one small round: does the bench still work?
 
@@ -16,7 +15,7 @@ can be compared within one run only, since machines are noisy: hence the ratios 
     true     a spawn of /bin/true, for calls of supervisorctl
     bare     a loop of posix_spawn in C, its children's output in files, without any supervisor
     sh       a shell that starts all in the background likewise
-    splice   a loop of splice(2) from a pipe into a file
+    splice   a loop of splice(2) from a pipe into files
 
 CPU time is that of guardian and daemon together, all threads, in nanoseconds from /proc/PID/task/*/schedstat; memory is
 their PSS from smaps_rollup.
@@ -37,18 +36,22 @@ import sys
 import tempfile
 import time
 
-# State where a machine has it, in memory (/run is a tmpfs); but for the log bench, which is about the disk.
-MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else "/tmp"
-DISK = "/tmp"
-os.environ["SCENARIO_DIR"] = MEMORY
+import log_benches
+from measuring import (
+    MEMORY,
+    MS,
+    SERVICE,
+    Daemon,
+    call_ns,
+    come_to_rest,
+    cpu_ns,
+    harness,
+    pss_mib,
+    settle,
+    wait_until,
+)
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "scenarios"))
-import checks  # noqa: E402
-import harness  # noqa: E402
-from harness import Daemon, wait_until  # noqa: E402
-
-SERVICE = str(harness.BIN_DIR.parent / "tests" / "bench_service")
-MS = 1e-6  # milliseconds in a nanosecond
+import checks  # isort: skip: measuring says where harness is
 
 
 class Table:
@@ -93,36 +96,6 @@ class Table:
 
 
 # ------------------------------------------------------------------------------------------------------- measuring
-
-
-def call_ns(argv, env):
-    """Wall time of a whole process, from before its spawn until it is reaped."""
-    null = [(os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0)]
-    began = time.monotonic_ns()
-    pid = os.posix_spawn(argv[0], argv, env, file_actions=null)
-    _, status = os.waitpid(pid, 0)
-    took = time.monotonic_ns() - began
-    if os.waitstatus_to_exitcode(status) != 0:
-        raise RuntimeError(f"{argv}: {status}")
-    return took
-
-
-def cpu_ns(pids):
-    total = 0
-    for pid in pids:
-        for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
-            with contextlib.suppress(OSError):
-                total += int((task / "schedstat").read_text().split()[0])
-    return total
-
-
-def pss_mib(pids):
-    total = 0
-    for pid in pids:
-        for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                total += int(line.split()[1])
-    return total / 1024
 
 
 class Records:
@@ -188,21 +161,6 @@ def running(count, started=True, metrics_interval=10, **changes):
                     lambda: all(row["state"] == "running" for row in daemon.status().values()), "all to run", timeout=60
                 )
         yield daemon, records
-
-
-def settle(daemon):
-    """Until the daemon does nothing more of what the start left it to do."""
-    last = -1
-    while (now := cpu_ns(daemon.supervisors())) - last > 200_000:
-        last = now
-        time.sleep(0.2)
-
-
-def come_to_rest(daemon):
-    """Until it has also given back what start-up alone needed, which it does a second after that."""
-    settle(daemon)
-    time.sleep(2)
-    settle(daemon)
 
 
 # ---------------------------------------------------------------------------------------------------------- benches
@@ -352,47 +310,6 @@ def bench_memory(table, options):
             table.add(f"PSS of guardian and daemon, {count} services", "MiB", [pss_mib(daemon.supervisors())], goal)
 
 
-@contextlib.contextmanager
-def on_disk():
-    os.environ["SCENARIO_DIR"] = DISK
-    try:
-        yield
-    finally:
-        os.environ["SCENARIO_DIR"] = MEMORY
-
-
-def bench_log(table, options):
-    megabytes = options.log_megabytes
-    own, cpu, bare = [], [], []
-    for _ in range(max(1, options.rounds // 10)):
-        directory = pathlib.Path(tempfile.mkdtemp(prefix="bench-", dir=DISK))
-        try:
-            bare.append(
-                megabytes
-                / (call_ns([SERVICE, "splice", str(megabytes), str(directory / "out")], dict(os.environ)) * 1e-9)
-            )
-        finally:
-            shutil.rmtree(directory, ignore_errors=True)
-        service = {
-            "command": SERVICE,
-            "args": ["write", str(megabytes)],
-            "restart_policy": {"mode": "never"},
-            "enabled": False,
-            "logs": {"max_size_mb": 50, "max_files": 2},
-        }
-        with on_disk(), Daemon({"log": service}, global_={"log_level": "info"}) as daemon:
-            pids = daemon.supervisors()
-            settle(daemon)
-            used = cpu_ns(pids)
-            began = time.monotonic_ns()
-            daemon.ctl("start", "log", expect=None)
-            daemon.wait_state("log", "exited", timeout=120)
-            own.append(megabytes / ((time.monotonic_ns() - began) * 1e-9))
-            cpu.append((cpu_ns(pids) - used) * 1e-9 * 1024 / megabytes)
-    table.add(f"log, {megabytes} MB with rotation at 50 MB", "MB/s", own, base=("splice", bare))
-    table.add("log, CPU of the supervisor for a GiB", "s", cpu)
-
-
 class Tools:
     """What the benches of other files need of this one."""
 
@@ -409,7 +326,7 @@ BENCHES = {
     "boot": bench_boot,
     "idle": bench_idle,
     "memory": bench_memory,
-    "log": bench_log,
+    **log_benches.LOG_BENCHES,
     "checks": lambda table, options: checks.bench_checks(table, options, Tools),
     "hanging": lambda table, options: checks.bench_hanging(table, options, Tools),
 }
@@ -425,6 +342,7 @@ def main():
     parser.add_argument("--smoke", action="store_true", help="one small round of each")
     options = parser.parse_args()
     options.many, options.window, options.log_megabytes = (20, 0.5, 32) if options.smoke else (500, 20, 1024)
+    options.followers = 5 if options.smoke else 200
     if options.smoke:
         options.rounds = 1
     for program in (harness.SUPERVISORD, harness.SUPERVISORCTL, SERVICE):
