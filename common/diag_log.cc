@@ -2,16 +2,25 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
 #include <condition_variable>
+#include <cstdlib>
 #include <deque>
+#include <memory>
 #include <mutex>
+#include <optional>
 #include <thread>
+#include <utility>
 
+#include "absl/status/statusor.h"
 #include "common/clock.h"
 #include "common/errno_status.h"
+#include "common/file_id.h"
+#include "common/rotated_files.h"
 #include "common/time_format.h"
 #include "common/unique_fd.h"
 
@@ -56,6 +65,36 @@ void AppendValue(std::string& line, std::string_view value) {
   line += '"';
 }
 
+// sd-daemon(3): what the journal takes for the priority of a line, from syslog(3).
+int JournalPriority(LogLevel level) {
+  switch (level) {
+    case LogLevel::kDebug:
+      return 7;
+    case LogLevel::kInfo:
+      return 6;
+    case LogLevel::kWarning:
+      return 4;
+    case LogLevel::kError:
+      return 3;
+  }
+  return 3;
+}
+
+// systemd.exec(5): "DEVICE:INODE" of the stream that it connected with the journal; stderr may have been redirected
+// since.
+bool StderrIsJournal() {
+  const char* stream = std::getenv("JOURNAL_STREAM");  // NOLINT(concurrency-mt-unsafe): nobody sets it
+  struct stat status {};
+  return stream != nullptr && fstat(STDERR_FILENO, &status) == 0 &&
+         stream == fmt::format("{}:{}", status.st_dev, status.st_ino);
+}
+
+struct Entry {
+  LogLevel level;
+  std::string time;
+  std::string text;  // with its newline
+};
+
 bool WriteAll(int fd, std::string_view data) {
   while (!data.empty()) {
     const ssize_t written = write(fd, data.data(), data.size());
@@ -70,6 +109,76 @@ bool WriteAll(int fd, std::string_view data) {
   return true;
 }
 
+// The file: opened, rotated, and made anew where it went. The writer's thread, and whoever configures.
+class DiagFile {
+ public:
+  static absl::StatusOr<DiagFile> Open(const std::string& path, const DiagLogRotation& rotation) {
+    DiagFile file;
+    const size_t slash = path.rfind('/');
+    file.directory_ = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+    file.base_ = slash == std::string::npos ? path : path.substr(slash + 1);
+    file.path_ = path;
+    file.rotation_ = rotation;
+    if (!file.Reopen()) {
+      return ErrnoToStatus(errno, fmt::format("log_file {}", path));
+    }
+    return file;
+  }
+
+  bool Write(std::string_view line) {
+    if (const MonoTime now = MonotonicNow(); now - checked_at_ >= absl::Seconds(1)) {
+      checked_at_ = now;
+      const auto named = FactsAt(AT_FDCWD, path_);
+      if (!fd_ || !named || !(named->id == id_)) {
+        Reopen();
+      }
+    }
+    if (regular_ && size_ > 0 && size_ + line.size() > rotation_.max_bytes) {
+      Rotate();
+    }
+    if (!fd_ || !WriteAll(fd_.get(), line)) {
+      return false;
+    }
+    size_ += line.size();
+    return true;
+  }
+
+ private:
+  DiagFile() = default;
+
+  bool Reopen() {
+    UniqueFd fd(open(path_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY, 0640));
+    const auto facts = fd ? FactsOf(fd.get()) : std::nullopt;
+    if (!facts) {
+      return false;
+    }
+    fd_ = std::move(fd);
+    id_ = facts->id;
+    size_ = facts->size;
+    regular_ = facts->regular;
+    return true;
+  }
+
+  // Where it fails the present file grows on; tried again when as much has come once more.
+  void Rotate() {
+    const UniqueFd directory(open(directory_.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    const bool shifted = directory && ShiftRotatedFiles(directory.get(), directory_, base_, rotation_.max_files).ok();
+    if (!shifted || !Reopen()) {
+      size_ = 0;
+    }
+  }
+
+  std::string path_;
+  std::string directory_;
+  std::string base_;
+  DiagLogRotation rotation_;
+  UniqueFd fd_;
+  FileId id_;
+  uint64_t size_ = 0;
+  bool regular_ = false;  // /dev/null is not to be renamed
+  MonoTime checked_at_ = -absl::InfiniteDuration();
+};
+
 // A thread of its own writes, so that a disk that hangs holds up nobody who logs.
 class Writer {
  public:
@@ -79,16 +188,17 @@ class Writer {
     return writer;
   }
 
-  absl::Status Configure(const std::string& file, LogLevel level, bool to_stderr) {
-    UniqueFd fd;
-    if (!file.empty()) {
-      fd.Reset(open(file.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY, 0640));
-      if (!fd) {
-        return ErrnoToStatus(errno, fmt::format("log_file {}", file));
+  absl::Status Configure(const std::string& path, LogLevel level, bool to_stderr, const DiagLogRotation& rotation) {
+    std::shared_ptr<DiagFile> file;
+    if (!path.empty()) {
+      absl::StatusOr<DiagFile> opened = DiagFile::Open(path, rotation);
+      if (!opened.ok()) {
+        return opened.status();
       }
+      file = std::make_shared<DiagFile>(*std::move(opened));
     }
     const std::lock_guard lock(mutex_);
-    file_ = std::move(fd);
+    file_ = std::move(file);
     level_ = level;
     to_stderr_ = to_stderr;
     if (!thread_.joinable()) {
@@ -98,21 +208,21 @@ class Writer {
     return absl::OkStatus();
   }
 
-  void Add(LogLevel level, std::string line) {
+  void Add(Entry entry) {
     std::unique_lock lock(mutex_);
-    if (level < level_) {
+    if (entry.level < level_) {
       return;
     }
     if (!thread_.joinable()) {
-      WriteAll(STDERR_FILENO, line);
+      WriteToStderr(entry);
       return;
     }
     if (queue_.size() >= kMaxQueued) {
       ++dropped_;
       return;
     }
-    queue_.push_back(std::move(line));
-    urgent_ = urgent_ || level >= LogLevel::kWarning;
+    urgent_ = urgent_ || entry.level >= LogLevel::kWarning;
+    queue_.push_back(std::move(entry));
     const bool is_awake = gathering_ && !urgent_;
     lock.unlock();
     if (!is_awake) {
@@ -141,6 +251,11 @@ class Writer {
   ~Writer() { Shutdown(); }
 
  private:
+  void WriteToStderr(const Entry& entry) const {
+    WriteAll(STDERR_FILENO, to_journal_ ? fmt::format("<{}>{}", JournalPriority(entry.level), entry.text)
+                                        : entry.time + " " + entry.text);
+  }
+
   void Run() {
     std::unique_lock lock(mutex_);
     for (;;) {
@@ -154,18 +269,18 @@ class Writer {
       wake_.wait_for(lock, kGather, [this] { return stopping_ || urgent_; });
       gathering_ = false;
       urgent_ = false;
-      std::deque<std::string> batch;
+      std::deque<Entry> batch;
       batch.swap(queue_);
       const bool to_stderr = to_stderr_;
-      const UniqueFd file(file_ ? fcntl(file_.get(), F_DUPFD_CLOEXEC, 3) : -1);
+      const std::shared_ptr<DiagFile> file = file_;
       lock.unlock();
       uint64_t lost = 0;
-      for (const std::string& line : batch) {
-        if (file && !WriteAll(file.get(), line)) {
+      for (const Entry& entry : batch) {
+        if (file != nullptr && !file->Write(entry.time + " " + entry.text)) {
           ++lost;
         }
         if (to_stderr) {
-          WriteAll(STDERR_FILENO, line);
+          WriteToStderr(entry);
         }
       }
       lock.lock();
@@ -175,9 +290,10 @@ class Writer {
 
   std::mutex mutex_;
   std::condition_variable wake_;
-  std::deque<std::string> queue_;
+  std::deque<Entry> queue_;
   std::thread thread_;
-  UniqueFd file_;
+  std::shared_ptr<DiagFile> file_;
+  const bool to_journal_ = StderrIsJournal();
   LogLevel level_ = LogLevel::kInfo;
   uint64_t dropped_ = 0;
   bool to_stderr_ = true;
@@ -188,8 +304,9 @@ class Writer {
 
 }  // namespace
 
-absl::Status ConfigureDiagLog(const std::string& file, LogLevel level, bool to_stderr) {
-  return Writer::Get().Configure(file, level, to_stderr);
+absl::Status ConfigureDiagLog(const std::string& file, LogLevel level, bool to_stderr,
+                              const DiagLogRotation& rotation) {
+  return Writer::Get().Configure(file, level, to_stderr, rotation);
 }
 
 uint64_t DiagLogDropped() { return Writer::Get().dropped(); }
@@ -197,7 +314,7 @@ uint64_t DiagLogDropped() { return Writer::Get().dropped(); }
 void ShutdownDiagLog() { Writer::Get().Shutdown(); }
 
 void DiagLog(LogLevel level, std::string_view message, std::initializer_list<LogField> fields) {
-  std::string line = fmt::format("{} level={} msg=", FormatTimestamp(WallNow()), LevelName(level));
+  std::string line = fmt::format("level={} msg=", LevelName(level));
   AppendValue(line, message);
   for (const LogField& field : fields) {
     line += ' ';
@@ -206,7 +323,7 @@ void DiagLog(LogLevel level, std::string_view message, std::initializer_list<Log
     AppendValue(line, field.value);
   }
   line += '\n';
-  Writer::Get().Add(level, std::move(line));
+  Writer::Get().Add({level, FormatTimestamp(WallNow()), std::move(line)});
 }
 
 }  // namespace supervisor

@@ -7,6 +7,7 @@
 #include <array>
 #include <cerrno>
 #include <limits>
+#include <utility>
 
 #include "common/errno_status.h"
 #include "common/time_format.h"
@@ -57,6 +58,7 @@ std::optional<uint64_t> Capture::EnsureFile(MonoTime now, Result& result) {
   if (file_.is_open()) {
     if (const auto facts = file_.Facts(); !facts || facts->links == 0) {
       file_.Close();
+      lost_ = true;
       result.deleted = true;
       return std::nullopt;
     }
@@ -76,6 +78,7 @@ absl::Status Capture::Check(MonoTime now) {
   checked_at_ = now;
   if (file_.is_open() && !file_.InPlace()) {
     file_.Close();
+    lost_ = true;
   }
   return file_.is_open() ? absl::OkStatus() : Reopen(now);
 }
@@ -88,6 +91,9 @@ absl::Status Capture::Reopen(MonoTime now) {
   absl::Status opened = file_.Open();
   if (!(file_.directory_id() == directory)) {
     index_.Close();
+  }
+  if (opened.ok()) {
+    remade_ += std::exchange(lost_, false) ? 1 : 0;
   }
   return opened;
 }

@@ -50,6 +50,8 @@ class Capture {
   bool MayWork() const;
 
   const LogFile& file() const { return file_; }
+  // How often another program deleted, renamed or replaced the file, and it was made anew.
+  uint64_t remade() const { return remade_; }
   // Why rotation is put off although it is due; empty where it is not. The file grows meanwhile.
   const std::string& rotation_error() const { return rotation_error_; }
 
@@ -69,6 +71,8 @@ class Capture {
   LogFile file_;
   LogIndexWriter index_;
   LineStamper stamper_;
+  bool lost_ = false;  // the open file went from its place
+  uint64_t remade_ = 0;
   MonoTime checked_at_ = -absl::InfiniteDuration();
   MonoTime rotate_again_at_ = -absl::InfiniteDuration();
   std::string rotation_error_;

@@ -8,8 +8,8 @@
 #include <thread>
 
 #include "absl/status/status.h"
+#include "common/file_id.h"
 #include "common/unique_fd.h"
-#include "daemon/logs/file_id.h"
 
 namespace supervisor {
 

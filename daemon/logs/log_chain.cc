@@ -10,8 +10,8 @@
 #include <utility>
 
 #include "common/errno_status.h"
+#include "common/rotated_files.h"
 #include "daemon/logs/gzip_log.h"
-#include "daemon/logs/rotated_files.h"
 
 namespace supervisor {
 namespace {

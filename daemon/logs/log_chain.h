@@ -7,8 +7,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "common/file_id.h"
 #include "common/unique_fd.h"
-#include "daemon/logs/file_id.h"
 
 namespace supervisor {
 

@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "common/errno_status.h"
-#include "daemon/logs/rotated_files.h"
+#include "common/rotated_files.h"
 
 namespace supervisor {
 namespace {

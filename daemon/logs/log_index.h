@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "daemon/logs/file_id.h"
+#include "common/file_id.h"
 
 namespace supervisor {
 

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "common/clock.h"
+#include "common/file_id.h"
 #include "common/unique_fd.h"
-#include "daemon/logs/file_id.h"
 #include "daemon/logs/log_index.h"
 
 namespace supervisor {

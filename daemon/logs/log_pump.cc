@@ -24,14 +24,21 @@ constexpr absl::Duration kDrainAtClose = absl::Seconds(1);
 
 class LogPump::Impl {
  public:
-  Impl(TroubleCallback on_trouble, FifoCallback on_fifo)
+  Impl(TroubleCallback on_trouble, FifoCallback on_fifo, RemadeCallback on_remade)
       : directories_(loop_,
                      [this](int directory, const std::string& name) {
                        for (const auto& [unused, stream] : streams_) {
                          stream->NameGone(directory, name);
                        }
                      }),
-        around_{loop_, peek_, directories_, compressor_, std::move(on_trouble), std::move(on_fifo), total_bytes_} {
+        around_{loop_,
+                peek_,
+                directories_,
+                compressor_,
+                std::move(on_trouble),
+                std::move(on_fifo),
+                std::move(on_remade),
+                total_bytes_} {
     // Signals are for the main thread; and SIGXFSZ must not end us before EFBIG is seen.
     sigset_t all;
     sigset_t before;
@@ -169,8 +176,8 @@ class LogPump::Impl {
   std::thread thread_;
 };
 
-LogPump::LogPump(TroubleCallback on_trouble, FifoCallback on_fifo)
-    : impl_(std::make_unique<Impl>(std::move(on_trouble), std::move(on_fifo))) {}
+LogPump::LogPump(TroubleCallback on_trouble, FifoCallback on_fifo, RemadeCallback on_remade)
+    : impl_(std::make_unique<Impl>(std::move(on_trouble), std::move(on_fifo), std::move(on_remade))) {}
 
 LogPump::~LogPump() = default;
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "daemon/logs/rotated_files.h"
+#include "common/rotated_files.h"
 
 namespace supervisor {
 namespace {

@@ -43,6 +43,7 @@ class LogStream : public std::enable_shared_from_this<LogStream> {
     Compressor& compressor;
     LogPump::TroubleCallback on_trouble;
     LogPump::FifoCallback on_fifo;
+    LogPump::RemadeCallback on_remade;
     std::atomic<uint64_t>& total_bytes;  // captured of all streams
   };
 
@@ -92,6 +93,7 @@ class LogStream : public std::enable_shared_from_this<LogStream> {
   void Resume();
   void CheckFile();
   void ShowError();
+  void TellRemade();
   void WatchFifo();
   void WatchDirectory();
 
@@ -110,6 +112,7 @@ class LogStream : public std::enable_shared_from_this<LogStream> {
   State state_ = State::kCapturing;
   std::string write_error_;
   std::string shown_error_;
+  uint64_t remade_told_ = 0;
   bool try_due_ = false;  // kDropping: nothing waited when it was time to try; what comes next is tried
   MonoTime trouble_since_ = absl::ZeroDuration();
   MonoTime trouble_ended_ = -absl::InfiniteDuration();

@@ -8,7 +8,7 @@
 #include <cstdio>
 #include <utility>
 
-#include "daemon/logs/rotated_files.h"
+#include "common/rotated_files.h"
 #include "daemon/logs/stream.h"
 
 namespace supervisor {

@@ -83,7 +83,16 @@ void LogStream::Resume() {
   WatchFifo();
 }
 
+// A file that went and came back is told once, as that or as the trouble that it was.
+void LogStream::TellRemade() {
+  const bool told_as_trouble = !shown_error_.empty();
+  if (std::exchange(remade_told_, capture_->remade()) != capture_->remade() && !told_as_trouble && around_.on_remade) {
+    around_.on_remade(name_, capture_->file().path());
+  }
+}
+
 void LogStream::ShowError() {
+  TellRemade();
   const std::string& error = write_error_.empty() ? capture_->rotation_error() : write_error_;
   if (error == shown_error_) {
     return;
@@ -135,6 +144,7 @@ void LogStream::CheckFile() {
   if (const absl::Status checked = capture_->Check(MonotonicNow()); !checked.ok()) {
     StopFor(checked);
   }
+  ShowError();
   WatchDirectory();
 }
 

@@ -87,6 +87,8 @@ class Supervisor final : private InstanceObserver {
   bool HasProcess(pid_t pid) const;
   // An event of the daemon itself.
   void RecordOwnEvent(const std::string& type, const std::string& message, const Cause& cause);
+  // An event of the service whose output this stream (log_pump.h) is; none where it is gone.
+  void RecordLogEvent(const std::string& stream, const std::string& type, const std::string& message);
 
   const Config& config() const { return config_; }
   AlertKeeper& alerts() { return alerts_; }

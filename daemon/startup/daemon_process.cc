@@ -29,6 +29,7 @@
 #include "daemon/rpc/grpc_health_client.h"
 #include "daemon/rpc/rpc_server.h"
 #include "daemon/startup/config_in_force.h"
+#include "daemon/startup/log_reports.h"
 #include "daemon/startup/notifications.h"
 #include "daemon/startup/process_setup.h"
 #include "daemon/startup/reaped_exits.h"
@@ -106,8 +107,8 @@ class DaemonProcess {
   absl::Status MakeDirectoriesFor(const Config& config);
   absl::Status OpenStore(const Config& config);
   void OnCommitted(const std::vector<EventRow>& rows);
-  void OpenBirths();
   void MakeLogs();
+  void OpenBirths();
   absl::Status ServeControl(const Config& config);
   void WatchSignals();
   void OnSignal(int signal);
@@ -214,15 +215,7 @@ void DaemonProcess::OpenBirths() {
 
 void DaemonProcess::MakeLogs() {
   held_ = std::make_unique<HeldDescriptors>(options_.held_send_fd, options_.held_receive_fd);
-  const auto on_trouble = [](const std::string& stream, const std::string& error, const LogStreamStats& stats) {
-    if (error.empty()) {
-      LogInfo("output is captured again", {{"stream", stream}, {"dropped_bytes", std::to_string(stats.dropped_bytes)}});
-    } else {
-      LogError("output can't be captured",
-               {{"stream", stream}, {"error", error}, {"dropped_bytes", std::to_string(stats.dropped_bytes)}});
-    }
-  };
-  logs_ = std::make_unique<LogPump>(on_trouble, [held = held_.get()](const std::string& fifo, int fd) {
+  logs_ = MakeLogPump(loop_, supervisor_, [held = held_.get()](const std::string& fifo, int fd) {
     if (fd < 0) {
       held->Forget(fifo);
     } else if (const absl::Status status = held->Keep(fifo, fd); !status.ok()) {

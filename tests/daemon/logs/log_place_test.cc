@@ -30,6 +30,7 @@ TEST_F(LogPlaceTest, ReopenGoesOnInTheNewFile) {
   FlushAndWait(*pump_, "web");
   EXPECT_EQ(ReadFile(options.file_path + ".moved"), "old\n");
   EXPECT_EQ(ReadFile(options.file_path), "new\n");
+  EXPECT_EQ(Remade(), 0) << "that was asked for";
 }
 
 TEST_F(LogPlaceTest, ATruncatedFileGoesOnAtItsStart) {
@@ -51,6 +52,7 @@ TEST_F(LogPlaceTest, ADeletedFileComesBackWhileTheServiceIsQuiet) {
   WriteAll(out.get(), "here\n");
   FlushAndWait(*pump_, "web");
   EXPECT_EQ(ReadFile(options.file_path), "here\n");
+  EXPECT_EQ(Remade(), 1);
 }
 
 TEST_F(LogPlaceTest, NoByteGoesIntoADeletedFile) {
@@ -60,6 +62,7 @@ TEST_F(LogPlaceTest, NoByteGoesIntoADeletedFile) {
   WriteAll(out.get(), "at once\n");
   FlushAndWait(*pump_, "web");
   EXPECT_EQ(ReadFile(options.file_path), "at once\n");
+  EXPECT_EQ(Remade(), 1);
   const std::lock_guard lock(mutex_);
   EXPECT_TRUE(troubles_.empty());
 }
@@ -111,6 +114,7 @@ TEST_F(LogPlaceTest, ADirectoryInTheFilesPlaceIsNamedAndNoObstacleOnceItGoes) {
   FlushAndWait(*pump_, "web");
   EXPECT_TRUE(Await([&] { return pump_->Stats("web").error.empty(); }, absl::Seconds(1)));
   EXPECT_EQ(ReadFile(options.file_path), "kept while we wait\n");
+  EXPECT_EQ(Remade(), 0) << "told as a trouble";
   const std::lock_guard lock(mutex_);
   ASSERT_EQ(troubles_.size(), 2u);
   EXPECT_EQ(troubles_[1], "");

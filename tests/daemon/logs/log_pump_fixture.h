@@ -34,11 +34,20 @@ class LogPumpTest : public testing::Test {
   TempDir dir_;
   std::mutex mutex_;
   std::vector<std::string> troubles_;
-  std::unique_ptr<LogPump> pump_ =
-      std::make_unique<LogPump>([this](const std::string&, const std::string& error, const LogStreamStats&) {
+  int remade_ = 0;
+  std::unique_ptr<LogPump> pump_ = std::make_unique<LogPump>(
+      [this](const std::string&, const std::string& error, const LogStreamStats&) {
         const std::lock_guard lock(mutex_);
         troubles_.push_back(error);
+      },
+      [this](const std::string&, const std::string&) {
+        const std::lock_guard lock(mutex_);
+        ++remade_;
       });
+  int Remade() {
+    const std::lock_guard lock(mutex_);
+    return remade_;
+  }
 };
 
 }  // namespace supervisor

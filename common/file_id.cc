@@ -1,4 +1,4 @@
-#include "daemon/logs/file_id.h"
+#include "common/file_id.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>

@@ -1,4 +1,4 @@
-#include "daemon/logs/rotated_files.h"
+#include "common/rotated_files.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>

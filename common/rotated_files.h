@@ -3,7 +3,7 @@
 #include <string>
 
 #include "absl/status/status.h"
-#include "daemon/logs/file_id.h"
+#include "common/file_id.h"
 
 namespace supervisor {
 

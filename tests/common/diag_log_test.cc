@@ -1,0 +1,110 @@
+#include "common/diag_log.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <system_error>
+
+#include "common/clock.h"
+
+namespace supervisor {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::MatchesRegex;
+
+class DiagLogTest : public ::testing::Test {
+ protected:
+  DiagLogTest() {
+    std::string name = ::testing::TempDir() + "supervisor_diag_XXXXXX";
+    dir_ = mkdtemp(name.data()) == nullptr ? "" : name;
+    file_ = dir_ + "/supervisord.log";
+  }
+  ~DiagLogTest() override {
+    static_cast<void>(ConfigureDiagLog("", LogLevel::kInfo, false));
+    ShutdownDiagLog();
+    std::error_code ignored;
+    std::filesystem::remove_all(dir_, ignored);
+  }
+  DiagLogTest(const DiagLogTest&) = delete;
+  DiagLogTest& operator=(const DiagLogTest&) = delete;
+
+  static std::string Read(const std::string& path) {
+    std::ifstream in(path);
+    std::string content;
+    for (std::string line; std::getline(in, line);) {
+      content += line + "\n";
+    }
+    return content;
+  }
+  static bool Exists(const std::string& path) {
+    struct stat status {};
+    return lstat(path.c_str(), &status) == 0;
+  }
+
+  std::string dir_;
+  std::string file_;
+};
+
+TEST_F(DiagLogTest, LinesAreKeysAndValuesAndControlCharactersCannotForgeOne) {
+  ASSERT_TRUE(ConfigureDiagLog(file_, LogLevel::kInfo, false).ok());
+  LogDebug("below the level");
+  LogWarning("a thing", {{"service", "web"}, {"error", "x\nlevel=error msg=\"forged\""}, {"none", ""}});
+  ShutdownDiagLog();
+  EXPECT_THAT(Read(file_), MatchesRegex("[0-9-]+ [0-9:.]+ level=warning msg=\"a thing\" service=web "
+                                        "error=\"x\\\\x0alevel=error msg=\\\\\"forged\\\\\"\" none=\"\"\n"));
+}
+
+TEST_F(DiagLogTest, AFullFileIsRotatedAndAsManyKeptAsAsked) {
+  ASSERT_TRUE(ConfigureDiagLog(file_, LogLevel::kInfo, false, {.max_bytes = 1000, .max_files = 2}).ok());
+  for (int i = 0; i < 100; ++i) {
+    LogInfo("a line of the daemon's own log", {{"number", std::to_string(i)}});
+  }
+  ShutdownDiagLog();
+  const std::string all = Read(file_ + ".2") + Read(file_ + ".1") + Read(file_);
+  EXPECT_THAT(all, HasSubstr("number=99\n"));
+  EXPECT_LE(Read(file_).size(), 1000U);
+  EXPECT_LE(Read(file_ + ".1").size(), 1000U);
+  EXPECT_GT(Read(file_ + ".1").size(), 500U);
+  EXPECT_FALSE(Exists(file_ + ".3"));
+  // Whole lines, in order, none missing from the first that is kept on.
+  const size_t first = all.find("number=") + 7;
+  int wanted = std::stoi(all.substr(first));
+  for (size_t at = all.find("number="); at != std::string::npos; at = all.find("number=", at + 1)) {
+    EXPECT_EQ(std::stoi(all.substr(at + 7)), wanted++);
+  }
+  EXPECT_EQ(wanted, 100);
+  EXPECT_EQ(DiagLogDropped(), 0U);
+}
+
+TEST_F(DiagLogTest, ADeletedFileComesBack) {
+  ASSERT_TRUE(ConfigureDiagLog(file_, LogLevel::kInfo, false).ok());
+  LogInfo("before");
+  for (const MonoTime end = MonotonicNow() + absl::Seconds(10); Read(file_).empty() && MonotonicNow() < end;) {
+    usleep(1000);  // style-ok(sleep): waits for the log's own thread
+  }
+  ASSERT_EQ(unlink(file_.c_str()), 0);
+  for (const MonoTime end = MonotonicNow() + absl::Seconds(10); !Exists(file_) && MonotonicNow() < end;) {
+    LogInfo("after");
+    usleep(1000);  // style-ok(sleep): as above
+  }
+  EXPECT_TRUE(Exists(file_));
+}
+
+TEST_F(DiagLogTest, ADeviceIsNotRotatedAndALinkNotFollowed) {
+  ASSERT_EQ(symlink("/dev/null", file_.c_str()), 0);
+  EXPECT_FALSE(ConfigureDiagLog(file_, LogLevel::kInfo, false).ok());
+  ASSERT_TRUE(ConfigureDiagLog("/dev/null", LogLevel::kInfo, false, {.max_bytes = 10, .max_files = 1}).ok());
+  LogInfo("more than ten bytes");
+  LogInfo("more than ten bytes");
+  ShutdownDiagLog();
+  EXPECT_FALSE(Exists("/dev/null.1"));
+}
+
+}  // namespace
+}  // namespace supervisor
