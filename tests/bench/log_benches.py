@@ -91,16 +91,9 @@ def make_older(index, seconds):
 
 def bench_read(table, options):
     """A log of a GB in one file, an hour old but for its last lines."""
-    service = {
-        **writer(options.log_megabytes),
-        "args": ["write", str(options.log_megabytes)],
-        "logs": {"max_size_mb": 0},
-    }
-    poked = {
-        **service,
-        "command": "/bin/sh",
-        "args": ["-c", f"{SERVICE} write {options.log_megabytes}; echo; trap 'seq 1 20' USR1; while :; do sleep 0.01; done"],
-    }
+    service = {**writer(options.log_megabytes), "logs": {"max_size_mb": 0}}
+    script = f"{SERVICE} write {options.log_megabytes}; echo; trap 'seq 1 20' USR1; while :; do sleep 0.01; done"
+    poked = {**service, "command": "/bin/sh", "args": ["-c", script]}
     with Daemon({"log": poked}, global_={"log_level": "info"}) as daemon:
         daemon.ctl("start", "log")
         size = options.log_megabytes << 20

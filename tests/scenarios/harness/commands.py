@@ -118,6 +118,10 @@ class Stream:
                     self.seen.append(line)
         return lines
 
+    def errors(self):
+        """The lines that have come on stderr so far."""
+        return [line for line in list(self._errors.queue) if line is not None]
+
     @property
     def pid(self):
         return self._process.pid
