@@ -54,6 +54,9 @@ class LiveScreen {
     }
     return read(STDIN_FILENO, &key, 1) == 1 ? key : 'q';  // the terminal has gone
   }
+
+ private:
+  termios before_{};
 };
 
 size_t Lines() {
