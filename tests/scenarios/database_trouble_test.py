@@ -1,0 +1,180 @@
+"""The database in trouble: supervision goes on, rows wait, and nothing of others' is lost."""
+
+import contextlib
+import os
+import sqlite3
+import threading
+import time
+
+from database_test import SCHEMA
+from harness import Daemon, Scenario, kill, main, needs_root, sleeper, small_disk, wait_until
+
+
+class Trouble(Scenario):
+    def restarts(self, daemon):
+        """Supervision goes on: a killed service is back at once, and a caller is served."""
+        pid = daemon.wait_state("web", "running")["pid"]
+        kill(pid)
+        daemon.wait_for("web", lambda row: row["state"] == "running" and row["pid"] != pid, "the next")
+        daemon.ctl("restart", "web", timeout=10)
+
+    def remarks(self, daemon):
+        return daemon.ctl("summary").stdout
+
+    def wait_written(self, daemon):
+        """An event that happens now reaches the file."""
+        daemon.ctl("restart", "web")
+        pid = daemon.pid("web")
+        wait_until(
+            lambda: daemon.sql("SELECT 1 FROM supervisor_services WHERE id = 'web' AND pid = ?", pid),
+            "the row with the present pid",
+            timeout=30,
+        )
+
+    def test_a_large_one_is_taken_over_while_others_read_and_write(self):
+        with Daemon({"web": sleeper()}, extra={"monitoring": {"metrics_interval": 0.1}}, started=False) as daemon:
+            with contextlib.closing(sqlite3.connect(daemon.database)) as database:
+                database.executescript(
+                    SCHEMA
+                    + """
+                    CREATE TABLE orders (id INTEGER PRIMARY KEY, item TEXT, amount REAL);
+                    CREATE TABLE audit (id INTEGER PRIMARY KEY AUTOINCREMENT, who TEXT, at TEXT);
+                    CREATE INDEX orders_by_item ON orders (item);
+                    INSERT INTO supervisor_services (id, name, state) VALUES ('old', 'Old', 'running');
+                    WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 100000)
+                    INSERT INTO supervisor_metrics (service_id, cpu_percent) SELECT 'old', i FROM n;
+                    WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 100000)
+                    INSERT INTO supervisor_events (service_id, event_type, message) SELECT 'old', 'started', i FROM n;
+                    WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 100000)
+                    INSERT INTO orders (item, amount) SELECT 'item ' || i, i FROM n;"""
+                )
+
+            def digest():
+                return [
+                    daemon.sql(query)
+                    for query in (
+                        "SELECT count(*), sum(id), sum(length(item)), sum(amount) FROM orders",
+                        "SELECT count(*), sum(id), sum(cpu_percent), min(timestamp), max(timestamp) "
+                        "FROM supervisor_metrics WHERE service_id = 'old'",
+                        "SELECT count(*), sum(id), sum(message) FROM supervisor_events WHERE service_id = 'old' "
+                        "AND event_type = 'started'",
+                    )
+                ]
+
+            before = digest()
+            failures, written, ended = [], [0], threading.Event()
+
+            def write():
+                with contextlib.closing(sqlite3.connect(daemon.database, timeout=30)) as other:
+                    while not ended.is_set():
+                        try:
+                            other.execute("INSERT INTO audit (who) VALUES ('other')")
+                            other.commit()
+                            written[0] += 1
+                        except sqlite3.Error as error:
+                            failures.append(error)
+
+            def read():
+                while not ended.is_set():
+                    try:
+                        daemon.sql("SELECT count(*) FROM orders WHERE item LIKE 'item 1%'")
+                    except sqlite3.Error as error:
+                        failures.append(error)
+
+            threads = [threading.Thread(target=work) for work in (write, read)]
+            for thread in threads:
+                thread.start()
+            try:
+                daemon.start()
+                self.wait_written(daemon)
+                self.restarts(daemon)
+                wait_until(lambda: written[0] > 50, "the other program's rows", timeout=60)
+                wait_until(
+                    lambda: daemon.sql("SELECT count(*) FROM supervisor_metrics WHERE service_id = 'web'")[0][0] > 5,
+                    "our own",
+                    timeout=30,
+                )
+            finally:
+                ended.set()
+                for thread in threads:
+                    thread.join()
+            self.assertEqual(failures, [])
+            self.assertEqual(digest(), before)
+            self.assertEqual(daemon.sql("SELECT count(*) FROM audit"), [(written[0],)])
+            self.assertEqual(daemon.sql("PRAGMA user_version"), [(0,)])
+            self.assertEqual(daemon.sql("PRAGMA integrity_check"), [("ok",)])
+            self.assertTrue(daemon.ctl_json("metrics", "web")["points"])
+
+    def test_our_own_file_says_its_version(self):
+        with Daemon({"web": sleeper()}) as daemon:
+            self.wait_written(daemon)
+            (version,) = daemon.sql("SELECT version FROM supervisor_schema")[0]
+            self.assertEqual(daemon.sql("PRAGMA user_version"), [(version,)])
+
+    def test_deleted(self):
+        with Daemon({"web": sleeper()}) as daemon:
+            self.wait_written(daemon)
+            for path in daemon.dir.glob("supervisor.db*"):
+                path.unlink()
+            self.restarts(daemon)
+            self.wait_written(daemon)
+            daemon.ctl("events")
+
+    def test_malformed_while_it_is_used(self):
+        with Daemon({"web": sleeper()}) as daemon:
+            self.wait_written(daemon)
+            size = daemon.database.stat().st_size
+            with open(daemon.database, "r+b") as file:
+                file.write(b"spoiled " * (size // 8))
+            for log in daemon.dir.glob("supervisor.db-wal"):
+                with open(log, "r+b") as file:
+                    file.write(b"spoiled " * (log.stat().st_size // 8))
+            self.restarts(daemon)
+            wait_until(lambda: list(daemon.dir.glob("supervisor.db.malformed-*")), "the spoiled file, kept", timeout=60)
+            self.wait_written(daemon)
+            self.assertIn("malformed", daemon.daemon_log.read_text())
+
+    @needs_root
+    def test_on_a_full_disk(self):
+        with Daemon({"web": sleeper()}, started=False) as daemon:
+            disk = daemon.dir / "disk"
+            with small_disk(disk, 1 << 20):
+                daemon.database = disk / "supervisor.db"
+                daemon.config["global"]["database"] = str(daemon.database)
+                daemon.write_config()
+                daemon.start()
+                self.wait_written(daemon)
+                filler = disk / "filler"
+                with contextlib.suppress(OSError), open(filler, "wb", buffering=0) as file:
+                    while True:
+                        file.write(bytes(4096))
+                self.restarts(daemon)
+                wait_until(
+                    lambda: self.restarts(daemon) or "database:" in self.remarks(daemon), "the trouble", timeout=60
+                )
+                filler.unlink()
+                wait_until(lambda: "database:" not in self.remarks(daemon), "the end of the trouble", timeout=60)
+                self.wait_written(daemon)
+                daemon.stop()
+
+    def test_locked_for_good_nobody_waits_for_it(self):
+        """What waits is counted, callers are answered as ever, and a stop takes no longer than the time to flush."""
+        with Daemon({"web": sleeper()}) as daemon:
+            self.wait_written(daemon)
+            with contextlib.closing(sqlite3.connect(daemon.database, timeout=30, isolation_level=None)) as other:
+                other.execute("BEGIN EXCLUSIVE")
+                for _ in range(5):
+                    self.restarts(daemon)
+                wait_until(lambda: "database:" in self.remarks(daemon), "the trouble", timeout=30)
+                slowest = 0.0
+                for _ in range(20):
+                    began = time.monotonic()
+                    daemon.status("web")
+                    slowest = max(slowest, time.monotonic() - began)
+                self.assertLess(slowest, 5 * float(os.environ.get("SCENARIO_TIME_SCALE") or 1))
+                daemon.stop()
+                other.execute("ROLLBACK")
+
+
+if __name__ == "__main__":
+    main()
