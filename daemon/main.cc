@@ -7,7 +7,6 @@
 #include "common/version.h"
 #include "daemon/startup/check_command.h"
 #include "daemon/startup/commands.h"
-#include "daemon/startup/daemon_process.h"
 #include "daemon/startup/launch.h"
 #include "daemon/startup/options.h"
 
@@ -48,7 +47,7 @@ int main(int argc, char** argv) {
     case DaemonOptions::Command::kGuardian:
       return supervisor::RunAsGuardian(*options);
     case DaemonOptions::Command::kDaemonProcess:
-      return supervisor::RunDaemonProcess(*options);
+      return supervisor::RunAsDaemon(*options);
   }
   return 2;
 }

@@ -221,6 +221,7 @@ absl::StatusOr<StartedScript> ScriptStarter::StartNow(const CommandConfig& run, 
   if (error != 0) {
     return SpawnError(error, command, target.working_directory);
   }
+  started.tree.claim = std::make_unique<OwnChild>(started.tree.pid);
   // Not reaped yet, so the pid is still this child's.
   started.tree.pidfd = OpenPidfd(started.tree.pid);
   const int pidfd_error = errno;

@@ -12,6 +12,7 @@
 #include "common/clock.h"
 #include "common/unique_fd.h"
 #include "daemon/loop/loop.h"
+#include "daemon/process/own_child.h"
 
 namespace supervisor {
 
@@ -22,8 +23,9 @@ inline constexpr std::string_view kScriptMarker = "SUPERVISOR_CHECK_RUN";
 struct ScriptTree {
   pid_t pid = 0;  // also the session's and the process group's
   UniqueFd pidfd;
-  uint64_t start_ticks = 0;  // nothing older belongs to it
-  std::string marker;        // the value of kScriptMarker in its environment, given to no other
+  std::unique_ptr<OwnChild> claim;  // on the leader
+  uint64_t start_ticks = 0;         // nothing older belongs to it
+  std::string marker;               // the value of kScriptMarker in its environment, given to no other
 };
 
 // How the leader ended. Not reaped (its pid is not free for another) until its tree is gone.

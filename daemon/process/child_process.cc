@@ -13,6 +13,7 @@
 #include "common/fail_point.h"
 #include "daemon/loop/worker.h"
 #include "daemon/process/launch.h"
+#include "daemon/process/own_child.h"
 #include "daemon/process/proc_fs.h"
 #include "daemon/process/spawn.h"
 
@@ -66,6 +67,7 @@ class ChildProcessImpl final : public ChildProcess {
         pid_(pid),
         pid_fd_(std::make_shared<UniqueFd>(std::move(pid_fd))),
         start_ticks_(start_ticks),
+        claim_(std::make_shared<OwnChild>(pid)),
         observer_(std::move(observer)) {}
 
   ~ChildProcessImpl() override {
@@ -111,8 +113,8 @@ class ChildProcessImpl final : public ChildProcess {
     if (!std::exchange(is_zombie_, false)) {
       return [] {};
     }
-    return [fd = pid_fd_] {
-      Reaper().Post([fd] {
+    return [fd = pid_fd_, claim = claim_] {
+      Reaper().Post([fd, claim] {
         siginfo_t reaped{};
         waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(fd->get()), &reaped, WEXITED | WNOHANG);
         FailPoint(FailPointId::kExitReaped);
@@ -190,6 +192,7 @@ class ChildProcessImpl final : public ChildProcess {
   pid_t pid_;
   std::shared_ptr<UniqueFd> pid_fd_;  // with the reaper, while that has it
   uint64_t start_ticks_;
+  std::shared_ptr<OwnChild> claim_;  // with the reaper too: until then the exit may not be on record
   Observer observer_;
   std::unique_ptr<Launch> launch_;
   std::unique_ptr<Loop::Watch> exit_watch_;

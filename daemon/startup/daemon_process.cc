@@ -33,6 +33,7 @@
 #include "daemon/startup/notifications.h"
 #include "daemon/startup/process_setup.h"
 #include "daemon/startup/reaped_exits.h"
+#include "daemon/startup/stranger_reaper.h"
 #include "daemon/startup/upgrade.h"
 
 namespace supervisor {
@@ -148,6 +149,7 @@ class DaemonProcess {
   UniqueFd guardian_fd_;
   std::unique_ptr<Loop::Timer> after_boot_;
   std::unique_ptr<Loop::Watch> guardian_watch_;
+  std::unique_ptr<StrangerReaper> stranger_reaper_;
 };
 
 absl::Status DaemonProcess::MakeDirectoriesFor(const Config& config) {
@@ -326,6 +328,9 @@ absl::Status DaemonProcess::Start(Config config, std::vector<ConfigText> texts) 
     return status;
   }
   reaped_->Watch();
+  if (options_.no_guardian) {
+    stranger_reaper_ = std::make_unique<StrangerReaper>(loop_);
+  }
   after_boot_ = loop_.NewTimer([] { GiveBackMemory(); });
   after_boot_->ArmAfter(kSettled);
   return absl::OkStatus();
@@ -412,14 +417,8 @@ void DaemonProcess::KeepAppliedConfig(std::vector<ConfigText> texts, std::functi
 }
 
 // The same path as a crash, taken on purpose: the guardian execs the new program, and its daemon adopts what runs.
+// Without a guardian this process itself becomes the new program.
 void DaemonProcess::BeginUpgrade(const Cause& cause, std::function<void(absl::Status)> done) {
-  if (options_.guardian_pid == 0 || guardian_watch_ == nullptr) {
-    const absl::Status status = absl::FailedPreconditionError(
-        "there is no guardian to start the new program (--no-guardian): stop and start supervisord instead");
-    LogError("not upgraded", {{"error", std::string(status.message())}, {"actor", cause.actor}});
-    done(status);
-    return;
-  }
   if (ending_) {
     done(absl::UnavailableError("the daemon is stopping all services and will end"));
     return;
@@ -452,6 +451,9 @@ void DaemonProcess::MakeRoom() {
   store_.reset();
   ShutdownDiagLog();
   FailPoint(FailPointId::kUpgradeLeaving);
+  if (guardian_watch_ == nullptr) {
+    BecomeNewProgram(options_, paths_.socket, descriptor_limit_);
+  }
   _exit(kExitForUpgrade);
 }
 
@@ -519,7 +521,7 @@ void PrintConfigErrors(const std::vector<ConfigError>& errors) {
 }
 
 int RunDaemonProcess(const DaemonOptions& options) {
-  TidyProcess();
+  TidyProcess(options.no_guardian);
   std::vector<std::string> remarks;
   LoadedConfig loaded = LoadConfigInForce(options, remarks);
   if (!loaded.config) {

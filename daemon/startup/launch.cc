@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #include <climits>
@@ -21,23 +22,12 @@
 #include "daemon/guardian/guardian.h"
 #include "daemon/process/held_descriptors.h"
 #include "daemon/startup/daemon_process.h"
+#include "daemon/startup/internal_arguments.h"
 #include "daemon/startup/lock.h"
 #include "daemon/startup/upgrade.h"
 
 namespace supervisor {
 namespace {
-
-void KeepOverExec(int fd) { fcntl(fd, F_SETFD, 0); }
-
-std::vector<char*> AsArgv(std::vector<std::string>& arguments) {
-  std::vector<char*> argv;
-  argv.reserve(arguments.size() + 1);
-  for (std::string& argument : arguments) {
-    argv.push_back(argument.data());
-  }
-  argv.push_back(nullptr);
-  return argv;
-}
 
 // The last of us tidies up, also after a start that failed.
 void RemoveFiles(const RuntimePaths& paths) {
@@ -84,22 +74,17 @@ void DetachFromTerminal() {
   }
 }
 
-// For a guardian or a daemon (`role`): what both are told.
-std::vector<std::string> InternalArguments(const char* role, const DaemonOptions& options) {
-  return {"supervisord",
-          role,
-          "--config",
-          options.config_file,
-          fmt::format("--internal-protocol={}", kInternalProtocol),
-          fmt::format("--internal-socket={}", options.socket),
-          fmt::format("--internal-lock-fd={}", options.lock_fd),
-          fmt::format("--internal-started-fd={}", options.started_fd),
-          fmt::format("--internal-supervisor-started={}", options.supervisor_started_unix_ms),
-          fmt::format("--internal-reaped-read-fd={}", options.reaped_read_fd),
-          fmt::format("--internal-reaped-write-fd={}", options.reaped_write_fd),
-          fmt::format("--internal-ready-fd={}", options.ready_fd),
-          fmt::format("--internal-held-send-fd={}", options.held_send_fd),
-          fmt::format("--internal-held-receive-fd={}", options.held_receive_fd)};
+// The daemon, in a guardian's place: orphans come to it, and it tidies up. What it holds for its services is there for
+// the program that an upgrade puts into this process.
+int RunWithoutGuardian(const DaemonOptions& given, const RuntimePaths& paths) {
+  DaemonOptions options = given;
+  prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+  if (options.held_send_fd < 0) {
+    std::tie(options.held_send_fd, options.held_receive_fd) = HeldDescriptors::MakePair();
+  }
+  const int exit_code = RunDaemonProcess(options);
+  RemoveFiles(paths);
+  return exit_code == kExitOrderlyFailure ? 1 : exit_code;
 }
 
 }  // namespace
@@ -149,9 +134,7 @@ int LaunchSupervisor(const DaemonOptions& given) {
     return Fail(std::string(status.message()));
   }
   if (options.no_guardian) {
-    const int exit_code = RunDaemonProcess(options);
-    RemoveFiles(paths);
-    return exit_code;
+    return RunWithoutGuardian(options, paths);
   }
   options.socket = paths.socket;
   std::vector<std::string> arguments = InternalArguments("--internal-guardian", options);
@@ -189,6 +172,10 @@ bool OpenGuardianDescriptors(DaemonOptions& options) {
 }
 
 }  // namespace
+
+int RunAsDaemon(const DaemonOptions& options) {
+  return options.no_guardian ? RunWithoutGuardian(options, GetRuntimePaths(options.socket)) : RunDaemonProcess(options);
+}
 
 int RunAsGuardian(const DaemonOptions& given) {
   DaemonOptions options = given;

@@ -31,7 +31,7 @@ Without a command it runs in the foreground until SIGTERM or Ctrl-C, then stops 
       --check         validate the configuration and start nothing (exit 0, or 2 with all errors)
       --init-db       create or open the database that the configuration names, and end
       --no-guardian   run without the small parent process that restarts the daemon should it die: for service
-                      managers that do the restarting themselves
+                      managers that do the restarting themselves; an upgrade keeps the daemon's pid then
   -V, --version
   -h, --help
 

@@ -27,9 +27,12 @@ sigset_t HandledSignals() {
 }
 
 // What we were started with (a blocked mask, an ignored signal, strange descriptors) must not be what we run with.
-void TidyProcess() {
+void TidyProcess(bool reads_children_ends) {
   mallopt(M_ARENA_MAX, 2);  // NOLINT(concurrency-mt-unsafe): there is one thread yet
-  const sigset_t handled = HandledSignals();
+  sigset_t handled = HandledSignals();
+  if (reads_children_ends) {
+    sigaddset(&handled, SIGCHLD);
+  }
   pthread_sigmask(SIG_SETMASK, &handled, nullptr);  // read by signalfd(2); every thread inherits this
   std::signal(SIGPIPE, SIG_IGN);                    // a client that has gone is an error of write(2), no more
   std::signal(SIGXFSZ, SIG_IGN);

@@ -13,7 +13,8 @@ namespace supervisor {
 sigset_t HandledSignals();
 
 // What we were started with (a blocked mask, an ignored signal, strange descriptors) must not be what we run with.
-void TidyProcess();
+// `reads_children_ends`: SIGCHLD is for a signalfd(2) too.
+void TidyProcess(bool reads_children_ends);
 
 // Returns the limit that was given, which the services get back.
 rlimit RaiseDescriptorLimit();

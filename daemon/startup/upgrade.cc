@@ -5,9 +5,10 @@
 
 #include <climits>
 #include <utility>
+#include <vector>
 
 #include "daemon/service/environment.h"
-#include "daemon/startup/options.h"
+#include "daemon/startup/internal_arguments.h"
 
 namespace supervisor {
 namespace {
@@ -45,6 +46,26 @@ void UpgradeTrial::Run(std::function<void(absl::Status)> done) {
                             : absl::FailedPreconditionError(fmt::format(
                                   "{} can't take over, so nothing was changed: {}", program_, result.message)));
       });
+}
+
+void BecomeNewProgram(const DaemonOptions& options, const std::string& socket, const rlimit& limit) {
+  DaemonOptions next = options;
+  next.socket = socket;
+  next.started_fd = -1;  // whoever waited knows
+  next.reaped_read_fd = next.reaped_write_fd = next.ready_fd = -1;
+  std::vector<std::string> arguments =
+      InternalArguments(options.no_guardian ? "--internal-daemon" : "--internal-guardian", next);
+  if (options.no_guardian) {
+    arguments.emplace_back("--no-guardian");
+  }
+  const std::vector<char*> argv = AsArgv(arguments);
+  const std::string program = OwnProgram();
+  for (const int fd : {next.lock_fd, next.held_send_fd, next.held_receive_fd}) {
+    KeepOverExec(fd);
+  }
+  setrlimit(RLIMIT_NOFILE, &limit);
+  execv(program.c_str(), argv.data());
+  execv("/proc/self/exe", argv.data());  // it has gone since it was tried: rather the old one than none
 }
 
 }  // namespace supervisor

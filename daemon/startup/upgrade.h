@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sys/resource.h>
+
 #include <functional>
 #include <memory>
 #include <string>
@@ -7,6 +9,7 @@
 #include "absl/status/status.h"
 #include "daemon/loop/loop.h"
 #include "daemon/service/helper_command.h"
+#include "daemon/startup/options.h"
 
 namespace supervisor {
 
@@ -31,6 +34,12 @@ class UpgradeTrial {
   std::string applied_config_;
   std::unique_ptr<HelperCommand> trial_;
 };
+
+// Without a guardian to start the new program: execs it in place of this one, with the lock and what is held for the
+// services. The pid stays, and so do the children. Where no guardian was wanted it is the next daemon; where the
+// guardian was killed, a guardian again, which starts that. Everything must be on disk. `limit`: of descriptors, as it
+// was given. Returns where nothing could be exec'd: this process is of no use any more then.
+void BecomeNewProgram(const DaemonOptions& options, const std::string& socket, const rlimit& limit);
 
 // The path of the running program. After another was put in its place: the same path, which has that one now.
 std::string OwnProgram();

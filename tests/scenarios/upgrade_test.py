@@ -7,6 +7,7 @@ import signal
 import stat
 
 from harness import FAILED, SUPERVISORD, Daemon, Scenario, is_alive, kill, main, shell, sleeper, wait_until
+from harness.processes import process_stat, read_proc
 
 
 class Upgradable(Daemon):
@@ -206,12 +207,105 @@ class Upgrade(Scenario):
             self.assertEqual(codes[0], 0)
             self.assertEqual(daemon.wait_state("web", "running")["pid"], pid)
 
-    def test_without_a_guardian_it_says_what_to_do_instead(self):
-        with Daemon({"web": sleeper()}, started=False) as daemon:
-            daemon.arguments = ["--no-guardian"]
+
+class WithoutGuardian(Scenario):
+    """The daemon itself becomes the new program: same pid, same children."""
+
+    @staticmethod
+    def daemon(services):
+        daemon = Upgradable(services, started=False)
+        daemon.arguments = ["--no-guardian"]
+        return daemon
+
+    def wait_next(self, daemon, before):
+        def other():
+            version = daemon.version()
+            return version if version["started_at"] != before["started_at"] else None
+
+        return wait_until(other, "the next program", timeout=20)
+
+    def test_services_notice_nothing_and_exits_stay_known(self):
+        lines = shell("i=0; while :; do i=$((i+1)); echo line $i; sleep 0.001; done")
+        with self.daemon({"web": sleeper(), "lines": lines, "off": sleeper()}) as daemon:
             daemon.start()
-            result = daemon.ctl("upgrade", expect=FAILED)
-            self.assertIn("--no-guardian", result.stderr)
+            daemon.ctl("stop", "off")
+            daemon.wait_log("lines", "line 20\n")
+            pids = {name: daemon.pid(name) for name in ("web", "lines")}
+            limits = read_proc(pids["web"], "limits")
+            version = daemon.version()
+            for count in range(1, 4):
+                daemon.put(SUPERVISORD)
+                self.assertIn("was replaced by", daemon.ctl("upgrade").stdout)
+                after = daemon.version()
+                self.assertEqual(after["pid"], version["pid"], "it is the same process")
+                self.assertEqual(after["guardian_pid"] or 0, 0)
+                self.assertEqual({name: daemon.pid(name) for name in pids}, pids)
+                self.assertEqual(daemon.status("off")["state"], "stopped")
+                kill(pids["web"], signal.SIGTERM)
+                wait_until(
+                    lambda: sum("SIGTERM" in e["message"] for e in daemon.events("web") if e["event_type"] == "exited")
+                    == count,
+                    "the exit code of a child that a former program started",
+                )
+                row = daemon.wait_for("web", lambda row: row["state"] == "running" and row["pid"] != pids["web"], "it")
+                pids["web"] = row["pid"]
+            self.assertEqual(read_proc(pids["web"], "limits"), limits, "what services get is not what the daemon takes")
+            daemon.supervisord("--status", expect=0)
+            self.assertIn(str(version["pid"]), daemon.supervisord(expect=1).stderr, "the lock is held on")
+            daemon.ctl("stop", "lines")
+            numbers = [int(n) for n in re.findall(rb"line (\d+)\n", daemon.log("lines"))]
+            self.assertEqual(numbers, list(range(1, len(numbers) + 1)), "not a line lost, doubled or torn")
+
+    def test_sigusr2_too(self):
+        with self.daemon({"web": sleeper()}) as daemon:
+            daemon.start()
+            pid, before = daemon.pid("web"), daemon.version()
+            kill(before["pid"], signal.SIGUSR2)
+            self.assertEqual(self.wait_next(daemon, before)["pid"], before["pid"])
+            self.assertEqual(daemon.wait_state("web", "running")["pid"], pid)
+
+    def test_a_bad_program_is_refused(self):
+        with self.daemon({"web": sleeper()}) as daemon:
+            daemon.start()
+            pid, before = daemon.pid("web"), daemon.version()
+            daemon.put(b"not a program")
+            self.assertIn("nothing was changed", daemon.ctl("upgrade", expect=FAILED).stderr)
+            self.assertEqual(daemon.version()["started_at"], before["started_at"])
+            self.assertEqual(daemon.pid("web"), pid)
+
+    def test_orphans_come_to_it_and_are_reaped(self):
+        orphans = shell(
+            "for i in 1 2 3 4 5 6 7 8; do (setsid sh -c 'echo orphan $$; sleep 0.05; exit 3' &); done; exec sleep 1000000"
+        )
+        crasher = shell("exit 4", restart_policy={"delay": 0.01, "max_delay": 0.01})
+        with self.daemon({"orphans": orphans, "crasher": crasher}) as daemon:
+            daemon.start()
+            daemon.wait_log("orphans", "orphan", count=8)
+            pids = [int(pid) for pid in re.findall(rb"orphan (\d+)\n", daemon.log("orphans"))]
+            wait_until(lambda: not any(process_stat(pid) for pid in pids), "the orphans to be gone, not zombies")
+            wait_until(lambda: daemon.event_types("crasher").count("exited") >= 30, "30 ends", timeout=30)
+            for event in daemon.events("crasher"):
+                if event["event_type"] == "exited":
+                    self.assertIn("4", event["message"], "an own child's exit code is never taken by the reaper")
+
+    def test_after_the_guardian_was_killed_an_upgrade_brings_one_back(self):
+        with Upgradable({"web": sleeper()}) as daemon:
+            pid, before = daemon.pid("web"), daemon.version()
+            kill(before["guardian_pid"])
+            wait_until(
+                lambda: daemon.socket.with_suffix(".pid").read_text().strip() == str(before["pid"]),
+                "the daemon to have noticed",
+            )
+            daemon.process.wait()
+            daemon.process = None
+            daemon.ctl("upgrade")
+            after = daemon.version()
+            self.assertEqual(after["guardian_pid"], before["pid"])
+            self.assertNotEqual(after["pid"], before["pid"])
+            self.assertEqual(daemon.pid("web"), pid)
+            kill(after["pid"])
+            daemon.wait_other(after["pid"])
+            self.assertEqual(daemon.wait_state("web", "running")["pid"], pid)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,41 @@
+#include "daemon/startup/internal_arguments.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+
+namespace supervisor {
+
+void KeepOverExec(int fd) {
+  if (fd >= 0) {
+    fcntl(fd, F_SETFD, 0);
+  }
+}
+
+std::vector<char*> AsArgv(std::vector<std::string>& arguments) {
+  std::vector<char*> argv;
+  argv.reserve(arguments.size() + 1);
+  for (std::string& argument : arguments) {
+    argv.push_back(argument.data());
+  }
+  argv.push_back(nullptr);
+  return argv;
+}
+
+std::vector<std::string> InternalArguments(const char* role, const DaemonOptions& options) {
+  return {"supervisord",
+          role,
+          "--config",
+          options.config_file,
+          fmt::format("--internal-protocol={}", kInternalProtocol),
+          fmt::format("--internal-socket={}", options.socket),
+          fmt::format("--internal-lock-fd={}", options.lock_fd),
+          fmt::format("--internal-started-fd={}", options.started_fd),
+          fmt::format("--internal-supervisor-started={}", options.supervisor_started_unix_ms),
+          fmt::format("--internal-reaped-read-fd={}", options.reaped_read_fd),
+          fmt::format("--internal-reaped-write-fd={}", options.reaped_write_fd),
+          fmt::format("--internal-ready-fd={}", options.ready_fd),
+          fmt::format("--internal-held-send-fd={}", options.held_send_fd),
+          fmt::format("--internal-held-receive-fd={}", options.held_receive_fd)};
+}
+
+}  // namespace supervisor

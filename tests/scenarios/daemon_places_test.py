@@ -1,0 +1,248 @@
+"""Where a daemon may have to live: as PID 1 of a container, behind a terminal that closes, as an ordinary user."""
+
+import json
+import os
+import pathlib
+import pty
+import signal
+import subprocess
+import unittest
+
+from harness import (
+    DONE,
+    SCALE,
+    SUPERVISORCTL,
+    SUPERVISORD,
+    Daemon,
+    Scenario,
+    Workspace,
+    is_alive,
+    kill,
+    main,
+    needs_root,
+    process_stat,
+    run,
+    shell,
+    sleeper,
+    wait_until,
+)
+
+
+def children(parent):
+    """The pids of its children, as this namespace has them, zombies included."""
+    pids = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+    return [pid for pid in pids if (stat := process_stat(pid)) and int(stat[1]) == parent]
+
+
+class Container(Daemon):
+    """A daemon that is PID 1 of a pid namespace of its own. `init` is its pid outside."""
+
+    def start(self):
+        with open(self.stderr_file, "ab") as log:
+            self.process = subprocess.Popen(
+                ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", SUPERVISORD, "-c", self.config_file]
+                + self.arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self.env,
+            )
+        self.wait_ready()
+        self.init = children(self.process.pid)[0]
+        return self
+
+    def stop(self):
+        kill(self.init, signal.SIGTERM)  # --stop would take the pid file's 1 for the 1 of this namespace
+        self.check_gone()
+
+    def run_beside(self, script):
+        """What `docker exec` does: a stranger in the container, whose parent is outside."""
+        argv = ["nsenter", "--target", str(self.init), "--pid", "--mount", "/bin/sh", "-c", script]
+        return run(argv, expect=0, env=self.client_env)
+
+    def zombies(self):
+        return [pid for pid in children(self.init) if process_stat(pid)[0] == "Z"]
+
+
+@needs_root
+class PidOne(Scenario):
+    @staticmethod
+    def container(services, *arguments, **options):
+        container = Container(services, started=False, **options)
+        container.arguments = list(arguments)
+        return container
+
+    def test_it_reaps_what_strangers_leave_behind(self):
+        for arguments in ([], ["--no-guardian"]):
+            with self.subTest(arguments=arguments), self.container({"web": sleeper()}, *arguments) as daemon:
+                daemon.start()
+                self.assertEqual(daemon.version()["guardian_pid"] or daemon.version()["pid"], 1)
+                pid = daemon.wait_state("web", "running")["pid"]
+                marks = daemon.dir / "orphans"
+                daemon.run_beside(
+                    f"for i in 1 2 3 4 5 6 7 8 9; do (setsid sh -c 'sleep 0.1; echo $$ >>{marks}; exit 3' &); done"
+                )
+                wait_until(lambda: marks.read_text().count("\n") == 9, "the orphans' ends")
+                wait_until(lambda: not daemon.zombies(), "them to be reaped")
+                self.assertEqual(daemon.status("web")["pid"], pid)
+                daemon.ctl("stop", "web")
+                daemon.ctl("start", "web")
+
+    def test_sigterm_stops_all_in_order_and_the_exit_code_is_passed_on(self):
+        slow = shell("trap 'sleep 0.2; echo last words; exit 0' TERM; echo set; while :; do sleep 0.05; done")
+        for arguments in ([], ["--no-guardian"]):
+            with self.subTest(arguments=arguments), self.container({"slow": slow}, *arguments) as daemon:
+                daemon.start()
+                daemon.wait_log("slow", "set")
+                daemon.stop()  # checks that the exit code is 0 and that nothing is left
+                self.assertIn(b"last words", daemon.log("slow"))
+
+    def test_a_failed_critical_service_ends_the_container_with_1(self):
+        services = {"vital": shell("exit 5", critical=True, restart_policy={"mode": "never"}), "web": sleeper()}
+        for arguments in ([], ["--no-guardian"]):
+            with self.subTest(arguments=arguments), self.container(
+                services, *arguments, global_={"exit_on_critical_failure": True}
+            ) as daemon:
+                with open(daemon.stderr_file, "ab") as log:
+                    command = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", SUPERVISORD]
+                    ended = subprocess.run(
+                        [*command, "-c", daemon.config_file, *arguments],
+                        stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=daemon.env, timeout=60 * SCALE, check=False
+                    )
+                self.assertEqual(ended.returncode, 1)
+                self.assertEqual(daemon.processes(), [])
+
+    def test_the_daemon_may_die_in_there_too(self):
+        with self.container({"web": sleeper()}) as daemon:
+            daemon.start()
+            pid, before = daemon.wait_state("web", "running")["pid"], daemon.version()
+            daemon.run_beside(f"kill -9 {before['pid']}")
+            wait_until(lambda: daemon.version()["pid"] != before["pid"], "the next daemon", timeout=20)
+            self.assertEqual(daemon.wait_state("web", "running")["pid"], pid)
+            daemon.run_beside(f"kill -TERM {pid}")
+            self.assertIn("SIGTERM", daemon.wait_event("web", "exited")["message"])
+
+
+class Terminal(Scenario):
+    def on_a_terminal(self, daemon, *arguments):
+        """Starts supervisord as the leader of a session with a terminal of its own; its pid, and the other end of that."""
+        pid, ours = pty.fork()
+        if pid == 0:
+            try:
+                os.execve(SUPERVISORD, [SUPERVISORD, "-c", str(daemon.config_file), *arguments], daemon.env)
+            finally:
+                os._exit(127)
+        return pid, ours
+
+    def test_one_in_the_background_does_not_notice(self):
+        with Daemon({"web": sleeper()}, started=False) as daemon:
+            starter, terminal = self.on_a_terminal(daemon, "--daemon")
+            self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(starter, 0)[1]), 0)
+            pid, version = daemon.wait_state("web", "running")["pid"], daemon.version()
+            os.close(terminal)
+            daemon.ctl("restart", "web")
+            self.assertFalse(is_alive(pid))
+            self.assertEqual(daemon.version()["pid"], version["pid"])
+            self.assertNotIn("reloaded", daemon.event_types("supervisor"))
+
+    def test_one_in_the_foreground_reloads_and_goes_on(self):
+        """The contract has SIGHUP mean that; and what is written to the closed terminal fails without harm."""
+        with Daemon({"web": sleeper()}, started=False) as daemon:
+            leader, terminal = self.on_a_terminal(daemon)
+            daemon.wait_ready()
+            pid, version = daemon.wait_state("web", "running")["pid"], daemon.version()
+            os.close(terminal)
+            daemon.wait_event("supervisor", "reloaded")
+            self.assertEqual(daemon.wait_state("web", "running")["pid"], pid)
+            self.assertEqual(daemon.version()["pid"], version["pid"])
+            daemon.ctl("restart", "web")
+            self.assertFalse(is_alive(pid))
+            kill(daemon.version()["pid"])
+            wait_until(lambda: daemon.version()["pid"] != version["pid"], "the next daemon, without a terminal", timeout=20)
+            kill(leader, signal.SIGTERM)
+            self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(leader, 0)[1]), 0)
+
+
+@needs_root
+class OrdinaryUser(Scenario):
+    """With the default paths, which are the user's own."""
+
+    USER = 65534
+
+    def become(self):
+        os.setgroups([])
+        os.setgid(self.USER)
+        os.setuid(self.USER)
+
+    def run(self, result=None):
+        with Workspace() as workspace:
+            self.home = workspace.dir / "home"
+            self.home.mkdir()
+            os.chown(self.home, self.USER, self.USER)
+            self.env = {**workspace.env, "HOME": str(self.home), "USER": "nobody"}
+            self.workspace = workspace
+            return super().run(result)
+
+    def write_config(self, directory):
+        directory.mkdir(parents=True)
+        services = {"web": sleeper(), "talker": shell("echo I am $(id -u); exec sleep 1000000")}
+        pids = {"log_directory": str(self.home / "log"), "pid_directory": str(self.home / "pid")}
+        (directory / "supervisor_config.json").write_text(
+            json.dumps({"version": "1.0", "global": pids, "services": services})
+        )
+
+    def command(self, *argv, expect=DONE):
+        return run(argv, expect=expect, env=self.env, preexec_fn=self.become)
+
+    def status(self):
+        result = self.command(SUPERVISORCTL, "--json", "status", expect=None)
+        return {row["id"]: row for row in result.json["services"]}
+
+    def version(self):
+        return self.command(SUPERVISORCTL, "--json", "version").json["daemon"]
+
+    def check(self, runtime, state):
+        self.command(SUPERVISORD, "--status", expect=3)
+        self.command(SUPERVISORD, "--daemon")
+        try:
+            wait_until(lambda: {row["state"] for row in self.status().values()} == {"running"}, "all to run")
+            self.assertTrue((runtime / "supervisord.sock").is_socket())
+            self.assertEqual(runtime.stat().st_uid, self.USER)
+            self.assertTrue((state / "supervisor.db").exists())
+            log = self.home / "log" / "talker.log"
+            wait_until(lambda: log.read_text() == f"I am {self.USER}\n", "what it writes")
+            pids = {name: row["pid"] for name, row in self.status().items()}
+            version = self.version()
+            kill(version["pid"])
+            wait_until(lambda: self.version()["pid"] != version["pid"], "the next daemon", timeout=20)
+            self.assertEqual({name: row["pid"] for name, row in self.status().items()}, pids)
+            self.command(SUPERVISORCTL, "upgrade")
+            self.assertEqual({name: row["pid"] for name, row in self.status().items()}, pids)
+            self.command(SUPERVISORCTL, "restart", "web")
+        finally:
+            self.command(SUPERVISORD, "--stop")
+        self.assertEqual(self.workspace.processes(), [])
+        self.assertFalse((runtime / "supervisord.sock").exists())
+
+    def test_where_the_xdg_variables_say(self):
+        for name in ("CONFIG_HOME", "STATE_HOME", "RUNTIME_DIR"):
+            self.env[f"XDG_{name}"] = str(self.home / name)
+        (self.home / "RUNTIME_DIR").mkdir(mode=0o700)
+        os.chown(self.home / "RUNTIME_DIR", self.USER, self.USER)
+        self.write_config(self.home / "CONFIG_HOME" / "supervisord")
+        self.check(self.home / "RUNTIME_DIR" / "supervisord", self.home / "STATE_HOME" / "supervisord")
+
+    def test_where_they_say_nothing(self):
+        runtime = pathlib.Path(f"/tmp/supervisord-{self.USER}")
+        if runtime.exists():
+            raise unittest.SkipTest(f"{runtime} is in use")
+        self.write_config(self.home / ".config" / "supervisord")
+        try:
+            self.check(runtime, self.home / ".local/state/supervisord")
+        finally:
+            if runtime.exists() and not any(runtime.iterdir()):
+                runtime.rmdir()
+
+
+if __name__ == "__main__":
+    main()
