@@ -18,6 +18,14 @@ constexpr int64_t kLookEveryNs = 10'000'000;
 
 }  // namespace
 
+// All are there until each has finished: what is left in one's queue may post to another.
+LogWorkers::~LogWorkers() {
+  Stop();
+  for (Worker* worker : {&bulk_, &search_, &prompt_}) {
+    worker->Finish();
+  }
+}
+
 Worker& LogWorkers::For(Lane lane) {
   switch (lane) {
     case Lane::kPrompt:

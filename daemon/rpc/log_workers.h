@@ -22,7 +22,7 @@ namespace supervisor {
 class LogWorkers {
  public:
   explicit LogWorkers(LogPump& logs) : logs_(logs) {}
-  ~LogWorkers() { Stop(); }
+  ~LogWorkers();
   LogWorkers(const LogWorkers&) = delete;
   LogWorkers& operator=(const LogWorkers&) = delete;
 

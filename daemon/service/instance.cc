@@ -151,6 +151,9 @@ void Instance::SetConfig(ServiceConfig config) {
   if (logs_changed && stdout_fd_) {
     // Sizes and counts hold from now on; where stderr goes is decided at the next start.
     context_.logs.OpenAsync(stdout_stream(), StreamOptions(false), [](const absl::StatusOr<UniqueFd>&) {});
+    if (stderr_fd_) {
+      context_.logs.OpenAsync(stderr_stream(), StreamOptions(true), [](const absl::StatusOr<UniqueFd>&) {});
+    }
   }
 }
 
