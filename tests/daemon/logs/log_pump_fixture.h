@@ -40,6 +40,7 @@ class LogPumpTest : public testing::Test {
         const std::lock_guard lock(mutex_);
         troubles_.push_back(error);
       },
+      nullptr,
       [this](const std::string&, const std::string&) {
         const std::lock_guard lock(mutex_);
         ++remade_;
