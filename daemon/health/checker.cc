@@ -146,7 +146,7 @@ class CheckEngine {
         : resolver(mailbox, lookup),
           curl(loop),
           pool(kHelperThreads),
-          killer(loop),
+          killer(loop, mailbox),
           scripts(std::make_shared<ScriptStarter>(path, mailbox, killer)),
           shared{.loop = loop,
                  .mailbox = mailbox,
@@ -158,7 +158,7 @@ class CheckEngine {
     Resolver resolver;
     CurlDriver curl;
     HelperPool pool;
-    TreeKiller killer;
+    KillerThread killer;
     std::shared_ptr<ScriptStarter> scripts;
     ProbeTools shared;
   };

@@ -12,9 +12,9 @@
 #include "daemon/health/content_matcher.h"
 #include "daemon/health/curl_driver.h"
 #include "daemon/health/helper_pool.h"
+#include "daemon/health/killer_thread.h"
 #include "daemon/health/resolver.h"
 #include "daemon/health/script_start.h"
-#include "daemon/health/tree_killer.h"
 #include "daemon/loop/loop.h"
 
 namespace supervisor {
@@ -26,7 +26,7 @@ struct ProbeTools {
   Resolver& resolver;
   CurlDriver& curl;
   HelperPool& pool;  // for what may block or takes long
-  TreeKiller& killer;
+  KillerThread& killer;
   std::shared_ptr<ScriptStarter> scripts;
 };
 

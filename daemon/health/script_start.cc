@@ -161,7 +161,7 @@ struct ScriptStarter::State {
   bool closed = false;
 };
 
-ScriptStarter::ScriptStarter(std::string path, std::shared_ptr<LoopMailbox> mailbox, TreeKiller& killer)
+ScriptStarter::ScriptStarter(std::string path, std::shared_ptr<LoopMailbox> mailbox, KillerThread& killer)
     : path_(std::move(path)), mailbox_(std::move(mailbox)), killer_(killer), state_(new State) {}
 
 ScriptStarter::~ScriptStarter() = default;

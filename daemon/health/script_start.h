@@ -10,7 +10,7 @@
 #include "daemon/config/config.h"
 #include "daemon/health/checker.h"
 #include "daemon/health/helper_pool.h"
-#include "daemon/health/tree_killer.h"
+#include "daemon/health/killer_thread.h"
 
 namespace supervisor {
 
@@ -28,7 +28,7 @@ class ScriptStarter : public std::enable_shared_from_this<ScriptStarter> {
  public:
   // `path` is the PATH of scripts, and where commands without a slash are looked up. The killer lives until the
   // mailbox is closed.
-  ScriptStarter(std::string path, std::shared_ptr<LoopMailbox> mailbox, TreeKiller& killer);
+  ScriptStarter(std::string path, std::shared_ptr<LoopMailbox> mailbox, KillerThread& killer);
   ~ScriptStarter();
   ScriptStarter(const ScriptStarter&) = delete;
   ScriptStarter& operator=(const ScriptStarter&) = delete;
@@ -49,7 +49,7 @@ class ScriptStarter : public std::enable_shared_from_this<ScriptStarter> {
 
   const std::string path_;
   const std::shared_ptr<LoopMailbox> mailbox_;
-  TreeKiller& killer_;
+  KillerThread& killer_;
   const std::unique_ptr<State> state_;
 };
 
