@@ -138,7 +138,7 @@ def bench_hanging(table, options, tools):
     """So many checks that hang until their timeout, again and again, beside one that is answered."""
     count = 2 * options.many
     for kind in ("http", "tcp", "script"):
-        services = count if kind != "script" else count // 5
+        services = count
         silent = Silent(count)
         try:
             with scratch(tools.memory) as directory, nginx(directory) as url:
