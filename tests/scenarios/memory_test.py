@@ -109,7 +109,11 @@ while True:
 
     def test_explain_tells_the_chain_and_what_is_next(self):
         services = {
-            "db": shell("echo cannot open the disk >&2; exit 4", restart_policy={"max_attempts": 1, "delay": 0.05}),
+            "db": shell(
+                "echo cannot open the disk >&2; exit 4",
+                restart_policy={"max_attempts": 1, "delay": 0.05},
+                readiness={"type": "uptime", "uptime": 60},
+            ),
             "app": sleeper(depends_on=["db"]),
             "web": sleeper(depends_on=["app"]),
         }
