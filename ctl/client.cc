@@ -168,7 +168,7 @@ std::optional<Failure> Client::ConnectWithin(absl::Duration when_alive, absl::Du
       return DescribeUnreachable(socket_, socket_is_default_, error);
     }
     Pause(pause);
-    pause = std::min(pause * 2, absl::Milliseconds(200));
+    pause = std::min(pause * 2, absl::Milliseconds(50));
   }
 }
 
@@ -241,6 +241,16 @@ std::optional<Failure> Client::AfterFailedRead(const grpc::Status& status, std::
 }
 
 Failure Client::LostWhileActing(std::string_view what) {
+  if (Reconnect()) {
+    return EndedWhileActing(what);
+  }
+  return Fail(ExitCode::kFailed, "daemon_restarted",
+              fmt::format("{}: daemon restarted before it answered; whether this was carried out is not known\n"
+                          "The next daemon runs: look with \"supervisorctl status\", and ask again if need be.",
+                          what));
+}
+
+Failure Client::EndedWhileActing(std::string_view what) {
   return Fail(ExitCode::kUnreachable, "unavailable",
               fmt::format("{}: the daemon ended or was replaced before it answered; how far it came is not known\n"
                           "Look with: supervisorctl status",

@@ -94,8 +94,8 @@ ExitCode RunShutdown(const Invocation& invocation, Client& client, Output& outpu
   request.set_reason(invocation.reason);
   request.set_no_wait(invocation.no_wait);
   v1::ShutdownResponse response;
-  const auto failure = client.Act(&Client::Stub::Shutdown, request, &response, "shutdown",
-                                  invocation.no_wait ? Client::kReadTimeout : absl::InfiniteDuration());
+  const auto failure = client.ActToTheEnd(&Client::Stub::Shutdown, request, &response, "shutdown",
+                                          invocation.no_wait ? Client::kReadTimeout : absl::InfiniteDuration());
   // The daemon may be gone before its answer is through: gone is what was asked for.
   if (failure && (failure->exit_code != ExitCode::kUnreachable || !watch.WaitForEnd(kEndPatience))) {
     return output.Fail(*failure);
@@ -123,7 +123,7 @@ ExitCode RunUpgrade(const Invocation& invocation, Client& client, Output& output
   v1::UpgradeRequest request;
   request.set_reason(invocation.reason);
   v1::UpgradeResponse response;
-  const auto refused = client.Act(&Client::Stub::Upgrade, request, &response, "upgrade", kUpgradePatience);
+  const auto refused = client.ActToTheEnd(&Client::Stub::Upgrade, request, &response, "upgrade", kUpgradePatience);
   if (refused && refused->exit_code != ExitCode::kUnreachable) {
     return output.Fail(*refused);
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <memory>
+#include <optional>
 
 #include "ctl/commands/commands.h"
 #include "ctl/commands/stream.h"
@@ -54,6 +55,28 @@ class EventsCommand : public StreamCommand<v1::EventsRequest, v1::Event> {
     }
   }
 
+  // What is followed begins behind the newest event that there is, named by its id: so a stream that breaks before its
+  // first event goes on without a gap too.
+  std::optional<Failure> BeginAtNewest(Client& client) {
+    for (int attempt = 0;; ++attempt) {
+      v1::EventsRequest request;
+      request.set_limit(1);
+      grpc::ClientContext context;
+      const std::unique_ptr<grpc::ClientReader<v1::Event>> reader = client.stub().Events(&context, request);
+      v1::Event event;
+      while (reader->Read(&event)) {
+        last_id_ = std::max(last_id_, event.id());
+      }
+      const grpc::Status status = reader->Finish();
+      if (status.ok() || !client.IsTransient(status) || attempt == kAttempts) {
+        return std::nullopt;  // what is wrong, if so, the stream itself tells
+      }
+      if (std::optional<Failure> failure = client.Reconnect()) {
+        return failure;
+      }
+    }
+  }
+
   v1::EventsRequest ResumeRequest(const v1::EventsRequest& first) override {
     v1::EventsRequest request = first;
     if (last_id_ != 0) {
@@ -74,6 +97,7 @@ class EventsCommand : public StreamCommand<v1::EventsRequest, v1::Event> {
   const google::protobuf::RepeatedPtrField<v1::Event>& collected() const { return collected_; }
 
  private:
+  static constexpr int kAttempts = 20;
   Output& output_;
   int64_t last_id_ = 0;
   bool header_printed_ = false;
@@ -90,6 +114,9 @@ ExitCode RunEvents(const Invocation& invocation, Client& client, Output& output)
   EventsCommand command(invocation, output);
   if (invocation.follow) {
     if (const auto failure = client.Connect()) {
+      return output.FailStream(*failure);
+    }
+    if (const auto failure = command.BeginAtNewest(client)) {
       return output.FailStream(*failure);
     }
     output.WatchReader();

@@ -35,6 +35,7 @@ class StreamCommand {
     Request request = first_;
     MonoTime give_up_at = MonotonicNow() + kPatience;
     for (;;) {
+      const MonoTime opened = MonotonicNow();
       grpc::ClientContext context;
       const std::unique_ptr<grpc::ClientReader<Message>> reader = Open(client, context, request);
       Message message;
@@ -46,8 +47,9 @@ class StreamCommand {
       if (output.closed()) {
         return std::nullopt;
       }
-      if (any) {
-        received_ = true;
+      received_ = received_ || any;
+      // Patience is for a daemon that is coming back: a stream that was quiet for an hour has not used it up.
+      if (any || MonotonicNow() - opened >= kSteady) {
         give_up_at = MonotonicNow() + kPatience;
       }
       const grpc::Status status = reader->Finish();
@@ -72,6 +74,7 @@ class StreamCommand {
 
  private:
   static constexpr absl::Duration kPatience = absl::Seconds(10);
+  static constexpr absl::Duration kSteady = absl::Seconds(1);
 
   // Nothing: connected again.
   std::optional<Failure> Recover(Client& client, const grpc::Status& status, MonoTime give_up_at) {

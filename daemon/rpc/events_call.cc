@@ -65,7 +65,8 @@ void EventsCall::OnHistory(absl::StatusOr<std::vector<EventRow>> rows) {
     return;
   }
   if (!rows.ok()) {
-    if (!request_.follow()) {
+    // Who goes on where it was must not go on with a gap: it asks again.
+    if (!request_.follow() || request_.after_id() > 0) {
       End({grpc::StatusCode::UNAVAILABLE, std::string(rows.status().message())});
       return;
     }
@@ -77,6 +78,23 @@ void EventsCall::OnHistory(absl::StatusOr<std::vector<EventRow>> rows) {
       }
     }
   }
+  if (rows.ok() && rows->empty() && request_.after_id() > 0) {
+    Store::EventQuery newest;
+    newest.limit = 1;
+    store_.QueryEvents(newest, [self = shared_from_this()](const absl::StatusOr<std::vector<EventRow>>& found) {
+      const int64_t id = found.ok() && !found->empty() ? found->front().id : 0;
+      self->worker_.Post([self, id] { self->OnNothingLater(id); });
+    });
+    return;
+  }
+  history_read_ = true;
+  OnLive(std::exchange(early_, {}));
+}
+
+// Nothing has happened since the reader's last event. Unless that is of another database, in whose place a new one is:
+// then ids begin anew.
+void EventsCall::OnNothingLater(int64_t newest_id) {
+  last_id_ = std::min(request_.after_id(), newest_id);
   history_read_ = true;
   OnLive(std::exchange(early_, {}));
 }
@@ -92,10 +110,11 @@ void EventsCall::OnLive(std::vector<EventRow> rows) {
     if (!history_read_) {
       early_.push_back(std::move(row));
     } else if (row.id != 0 && row.id <= last_id_) {
-      continue;  // the history had it
+      continue;  // the history had it; or a daemon tells again what the one before it may not have told
     } else if (queue_.size() >= kMostQueued) {
       ++missed_;
     } else {
+      last_id_ = std::max(last_id_, row.id);
       queue_.push_back(std::move(row));
     }
   }

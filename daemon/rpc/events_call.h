@@ -35,6 +35,7 @@ class EventsCall final : public grpc::ServerWriteReactor<v1::Event>, public std:
 
   void Open();
   void OnHistory(absl::StatusOr<std::vector<EventRow>> rows);
+  void OnNothingLater(int64_t newest_id);
   void OnLive(std::vector<EventRow> rows);
   void Pump();
   void End(const grpc::Status& status);

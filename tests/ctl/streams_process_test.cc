@@ -283,7 +283,9 @@ TEST_F(StreamsTest, FollowedEventsGoOnAfterTheLastOneSeen) {
   bool first_was_read = false;
   answers_.events = [&](const v1::EventsRequest& request, grpc::ServerContext* context,
                         grpc::ServerWriter<v1::Event>* writer) {
-    EXPECT_TRUE(request.follow());
+    if (!request.follow()) {
+      return grpc::Status::OK;  // what is the newest there is
+    }
     if (++calls == 1) {
       EXPECT_TRUE(request.no_history());
       writer->Write(Event(41, "exited"));
@@ -310,9 +312,36 @@ TEST_F(StreamsTest, FollowedEventsGoOnAfterTheLastOneSeen) {
   EXPECT_EQ(Json::parse(process.ReadLine())["id"], 42);
 }
 
+TEST_F(StreamsTest, FollowedEventsGoOnThoughNoneHasComeYet) {
+  FakeSupervisor* current = nullptr;
+  std::atomic<int> calls = 0;
+  answers_.events = [&](const v1::EventsRequest& request, grpc::ServerContext* context,
+                        grpc::ServerWriter<v1::Event>* writer) {
+    if (!request.follow()) {
+      EXPECT_EQ(request.limit(), 1U);
+      writer->Write(Event(40, "ready"));
+    } else if (++calls == 1) {
+      current->DropConnections();
+    } else {
+      EXPECT_EQ(request.after_id(), 40);
+      EXPECT_FALSE(request.no_history());
+      writer->Write(Event(41, "exited"));
+      UntilCancelled(context);
+    }
+    return grpc::Status::OK;
+  };
+  FakeSupervisor fake(socket_, &answers_);
+  current = &fake;
+  CtlProcess process({"events", "-f", "--json", "--socket", socket_});
+  EXPECT_EQ(Json::parse(process.ReadLine())["id"], 41) << "the newest at the start is only where it begins";
+}
+
 TEST_F(StreamsTest, AFollowerEndsWhenTheDaemonIsGoneForGood) {
   FakeSupervisor* current = nullptr;
-  answers_.events = [&](const v1::EventsRequest&, grpc::ServerContext*, grpc::ServerWriter<v1::Event>*) {
+  answers_.events = [&](const v1::EventsRequest& request, grpc::ServerContext*, grpc::ServerWriter<v1::Event>*) {
+    if (!request.follow()) {
+      return grpc::Status::OK;
+    }
     current->StopListening();
     current->DropConnections();
     return grpc::Status::OK;
