@@ -2,7 +2,7 @@
 """Measures supervisord and supervisorctl, and beside them, in the same run, what the machine does without them.
 
     cmake --preset release && cmake --build --preset release
-    python3 tests/bench/run.py                        # all of it, some four minutes
+    python3 tests/bench/run.py                        # all of it, some six minutes
     python3 tests/bench/run.py --only status kill     # some of it: see BENCHES
     python3 tests/bench/run.py --rounds 50 --json     # more rounds; one JSON object instead of the table
     python3 tests/bench/run.py --smoke                # one small round: does the bench still work?
@@ -52,6 +52,7 @@ from measuring import (
 )
 
 import checks  # isort: skip: measuring says where harness is
+import daemon_death  # isort: skip
 
 
 class Table:
@@ -329,6 +330,8 @@ BENCHES = {
     **log_benches.LOG_BENCHES,
     "checks": lambda table, options: checks.bench_checks(table, options, Tools),
     "hanging": lambda table, options: checks.bench_hanging(table, options, Tools),
+    "upgrade": daemon_death.bench_upgrade,
+    "crash": lambda table, options: daemon_death.bench_crash(table, options, Tools),
 }
 
 
