@@ -53,8 +53,10 @@ inline constexpr char kSelectRestarts[] =
 inline constexpr char kSelectServices[] =
     "SELECT id, name, description, state, pid, port, start_time, uptime_seconds, restart_count, last_restart, "
     "priority, critical, auto_restart FROM supervisor_services ORDER BY id";
+// The columns' type, TIMESTAMP, has numeric affinity: a bound that looks like a number would be compared as one, and
+// every text lies above every number.
 inline constexpr char kCountEventsSince[] =
-    "SELECT count(*), max(timestamp) FROM supervisor_events WHERE timestamp >= ?1 AND timestamp <= '9999'";
+    "SELECT count(*), max(timestamp) FROM supervisor_events WHERE timestamp >= ?1 AND timestamp <= '9999-12-31 24'";
 inline constexpr char kCountOpenAlerts[] =
     "SELECT count(*) FROM supervisor_alerts INDEXED BY idx_supervisor_alerts_open WHERE resolved_at IS NULL";
 
