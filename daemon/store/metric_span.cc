@@ -58,13 +58,22 @@ void SpanBuilder::Add(absl::Time timestamp, const MetricValues& values, std::str
     }
   }
   const int64_t key = width_ == absl::ZeroDuration() ? absl::ToUnixMillis(timestamp) : (timestamp - since_) / width_;
-  Gather(gathered_[key], timestamp, values, health_status);
+  Gather(PieceOf(key), timestamp, values, health_status);
   if (width_ == absl::ZeroDuration() && gathered_.size() > most_points_) {
     Coarsen();
   }
 }
 
+SpanBuilder::Gathered& SpanBuilder::PieceOf(int64_t key) {
+  if (last_piece_ == nullptr || key != last_key_) {
+    last_piece_ = &gathered_[key];  // a map's elements stay where they are
+    last_key_ = key;
+  }
+  return *last_piece_;
+}
+
 void SpanBuilder::Coarsen() {
+  last_piece_ = nullptr;
   const int64_t span_ms = std::max<int64_t>((until_ - since_) / absl::Milliseconds(1), 1);
   const auto most = static_cast<int64_t>(most_points_);
   width_ = absl::Milliseconds(span_ms / most + 1);

@@ -65,12 +65,15 @@ class SpanBuilder {
   };
   void Gather(Gathered& into, absl::Time timestamp, const MetricValues& values, std::string_view health_status) const;
   void Coarsen();
+  Gathered& PieceOf(int64_t key);
 
   absl::Time since_;
   absl::Time until_;
   size_t most_points_;
   absl::Duration width_;                  // zero: not coarsened yet
   std::map<int64_t, Gathered> gathered_;  // by milliseconds since 1970, or by number of the piece
+  Gathered* last_piece_ = nullptr;        // samples come in order, so the next is mostly of the same
+  int64_t last_key_ = 0;
   std::array<std::vector<float>, kMetricCount> all_;
 };
 
