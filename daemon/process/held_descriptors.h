@@ -26,6 +26,7 @@ class HeldDescriptors {
 
   // `send_fd`, `receive_fd`: borrowed; -1 where nobody holds anything. Reads what is there.
   HeldDescriptors(int send_fd, int receive_fd);
+  ~HeldDescriptors() = default;
   HeldDescriptors(const HeldDescriptors&) = delete;
   HeldDescriptors& operator=(const HeldDescriptors&) = delete;
 

@@ -74,6 +74,11 @@ void Instance::RemovePidFile() {
 std::string Instance::RecordPath() const { return fmt::format("{}/{}.record", context_.state_directory, id_); }
 
 void Instance::WriteRecord(bool exactly) {
+  // Its process has gone, and the machine has not been told yet: then the record and the zombie say what is so, and a
+  // new record would forget the end.
+  if (child_ == nullptr && machine_.process_alive && !spawning_) {
+    return;
+  }
   InstanceRecord record{
       .boot_id = context_.boot_id,
       .stopped_by_request = stopped_by_request_,

@@ -443,6 +443,7 @@ void DaemonProcess::BeginUpgrade(const Cause& cause, std::function<void(absl::St
 // Everything that a new daemon needs is on disk once the queues are written. Nothing is taken down: no destructor may
 // touch what the services use.
 void DaemonProcess::MakeRoom() {
+  supervisor_->TurnEnded();  // what was seen in this turn goes on record
   for (Instance* instance : supervisor_->instances()) {
     instance->WriteExactRecord();
   }

@@ -102,7 +102,7 @@ TEST(CommandLineTest, TheLastOfRepeatedOptionsCounts) {
 TEST(CommandLineTest, RefusesUnknownCommandsAndNamesNearOnes) {
   EXPECT_THAT(UsageErrorOf({"statsu"}), HasSubstr("unknown command \"statsu\" (did you mean \"status\"?)"));
   EXPECT_THAT(UsageErrorOf({"--json", "relod"}), HasSubstr("\"reload\""));
-  EXPECT_THAT(UsageErrorOf({"top"}), HasSubstr("unknown command \"top\""));
+  EXPECT_THAT(UsageErrorOf({"bottom"}), HasSubstr("unknown command \"bottom\""));
   EXPECT_THAT(UsageErrorOf({"frobnicate", "--help"}), HasSubstr("unknown command"));
   EXPECT_THAT(UsageErrorOf({""}), HasSubstr("unknown command"));
   EXPECT_THAT(UsageErrorOf({}), HasSubstr("a command is missing"));

@@ -199,12 +199,13 @@ class Death(Scenario):
                 word, pid, *code = line.split()
                 if word == "end":
                     written[name, int(pid), int(code[0])] += 1
-        for key, count in written.items():
-            self.assertEqual(count, 1, key)
+        for key, count in written.items():  # mostly 1; a long run sees pids again
+            told_how = f"the end {key} is told {told[key]} times with its code, {unknown[key[:2]]} without"
             if codes_known:
-                self.assertEqual(told[key], 1, f"the end {key} is in the events {told[key]} times")
+                self.assertEqual(told[key], count, told_how)
             else:
-                self.assertEqual(told[key] + unknown[key[:2]], 1, f"the end {key}: {told[key]} + {unknown[key[:2]]}")
+                self.assertGreaterEqual(told[key] + unknown[key[:2]], count, told_how)
+                self.assertLessEqual(told[key], count, told_how)
         strange = [key for key in told if key not in written]
         # Ended by force before it could write anything: a SIGKILL, or a SIGTERM before its handler was there.
         strange = [key for key in strange if key[2] not in (-9, -15)]
@@ -414,6 +415,7 @@ class NamedMoments(Scenario):
             world.start()
             missed = []
             for name in points:
+                print(f"{time.time():.3f} {name}", flush=True)
                 (armory / name).write_text("kill")
                 if name.startswith(("boot.", "report.")):  # those of a daemon that follows another
                     kill(wait_until(world.daemon_pid, "a daemon"))

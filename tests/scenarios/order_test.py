@@ -159,7 +159,7 @@ class StartOrder(Recorded):
             daemon.write_config(
                 {
                     "db": db,
-                    "web": recorder(self.out, "web", depends_on=["db"]),
+                    "web": recorder(self.out, "web", depends_on=["db"], **READY),
                     "page": recorder(self.out, "page", depends_on=["web"]),
                 }
             )

@@ -26,6 +26,7 @@ TEST_F(LogPlaceTest, ReopenGoesOnInTheNewFile) {
   FlushAndWait(*pump_, "web");
   ASSERT_EQ(rename(options.file_path.c_str(), (options.file_path + ".moved").c_str()), 0);
   pump_->ReopenAll();
+  FlushAndWait(*pump_, "web");  // which comes after the reopening
   WriteAll(out.get(), "new\n");
   FlushAndWait(*pump_, "web");
   EXPECT_EQ(ReadFile(options.file_path + ".moved"), "old\n");
