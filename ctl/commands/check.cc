@@ -35,6 +35,7 @@ ExitCode RunCheck(const Invocation& invocation, Output& output) {
   }
   arguments.insert(arguments.end(), invocation.arguments.begin(), invocation.arguments.end());
   std::vector<char*> pointers;
+  pointers.reserve(arguments.size() + 1);
   for (std::string& argument : arguments) {
     pointers.push_back(argument.data());
   }

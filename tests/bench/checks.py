@@ -12,8 +12,7 @@ import tempfile
 import threading
 import time
 
-import harness
-from harness import Daemon, wait_until
+from harness import wait_until
 
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 MS = 1e-6  # milliseconds in a nanosecond
