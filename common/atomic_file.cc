@@ -5,6 +5,8 @@
 #include <sys/stat.h>
 
 #include <atomic>
+#include <filesystem>
+#include <system_error>
 
 #include "common/errno_status.h"
 #include "common/fail_point.h"
@@ -49,6 +51,39 @@ absl::Status WriteFileAtomically(const std::string& path, std::string_view conte
     unlink(temporary.c_str());
   }
   return status;
+}
+
+namespace {
+
+// Takes ".DIGITS" off the end and returns the digits; empty where there are none.
+std::string TakeNumber(std::string& name) {
+  const size_t dot = name.find_last_not_of("0123456789");
+  if (dot == std::string::npos || dot == 0 || name[dot] != '.' || dot + 1 == name.size()) {
+    return {};
+  }
+  std::string digits = name.substr(dot + 1);
+  name.resize(dot);
+  return digits;
+}
+
+}  // namespace
+
+void RemoveLeftTemporaries(const std::string& directory, const std::function<bool(const std::string& name)>& is_ours) {
+  constexpr std::string_view kSuffix = ".tmp";
+  std::error_code error;
+  for (std::filesystem::directory_iterator entry(directory, error), end; !error && entry != end;
+       entry.increment(error)) {
+    std::string name = entry->path().filename().string();  // NAME.PID.COUNT.tmp, as above
+    if (!name.ends_with(kSuffix)) {
+      continue;
+    }
+    name.resize(name.size() - kSuffix.size());
+    const std::string count = TakeNumber(name);
+    const std::string pid = TakeNumber(name);
+    if (!count.empty() && !pid.empty() && pid != fmt::format("{}", getpid()) && is_ours(name)) {
+      unlink(entry->path().c_str());
+    }
+  }
 }
 
 absl::StatusOr<std::string> ReadWholeFile(const std::string& path, size_t most) {

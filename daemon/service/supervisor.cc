@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "common/atomic_file.h"
 #include "common/diag_log.h"
 #include "common/fail_point.h"
 #include "common/signal_names.h"
@@ -152,6 +153,10 @@ absl::Status Supervisor::Boot(const ReapedLookup& reaped) {
 }
 
 absl::Status Supervisor::AdoptAll(const ReapedLookup& reaped) {
+  RemoveLeftTemporaries(options_.state_directory, [](const std::string&) { return true; });
+  RemoveLeftTemporaries(context_.pid_directory, [this](const std::string& name) {
+    return name.ends_with(".pid") && Find(name.substr(0, name.size() - 4)) != nullptr;
+  });
   std::set<std::string> known = RecordedInstances(options_.state_directory);
   std::map<std::string, std::vector<BirthJournal::Left>> births;
   if (options_.births != nullptr) {

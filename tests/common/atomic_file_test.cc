@@ -1,5 +1,6 @@
 #include "common/atomic_file.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
@@ -9,6 +10,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
+#include <set>
 #include <string>
 
 namespace supervisor {
@@ -39,6 +41,23 @@ TEST_F(AtomicFile, WritesReadsAndReplaces) {
   ASSERT_EQ(stat(Path("f").c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 07777, 0600u);
   EXPECT_EQ(Entries(), 1u) << "no temporary file stays behind";
+}
+
+TEST_F(AtomicFile, WhatAKilledProcessLeftIsTakenAway) {
+  const std::string own = fmt::format("web.record.{}.1.tmp", getpid());
+  for (const std::string& name : {std::string("web.record.1.2.tmp"), std::string("other.1.2.tmp"), own,
+                                  std::string("web.record"), std::string("web.record.1.tmp"), std::string("1.2.tmp"),
+                                  std::string("web.record.a.2.tmp"), std::string(".tmp")}) {
+    ASSERT_TRUE(WriteFileAtomically(Path(name), "x", 0600).ok());
+  }
+  RemoveLeftTemporaries(directory_, [](const std::string& name) { return name.starts_with("web"); });
+  std::set<std::string> left;
+  for (const auto& entry : std::filesystem::directory_iterator(directory_)) {
+    left.insert(entry.path().filename().string());
+  }
+  EXPECT_EQ(left, (std::set<std::string>{"other.1.2.tmp", own, "web.record", "web.record.1.tmp", "1.2.tmp",
+                                         "web.record.a.2.tmp", ".tmp"}));
+  RemoveLeftTemporaries(directory_ + "/nowhere", [](const std::string&) { return true; });
 }
 
 TEST_F(AtomicFile, ASymbolicLinkIsReplacedAndNotFollowed) {

@@ -436,6 +436,8 @@ class NamedMoments(Scenario):
             world.write_config()
             world.ctl("reload")
             self.settle_and_check(world)
+            state = world.dir / "s.state"
+            self.assertEqual([path.name for path in state.glob("*.tmp")], [], "half-written files of dead daemons")
 
     def settle_and_check(self, world):
         death = Death()
