@@ -63,7 +63,7 @@ class AlertBook {
       kResolved,  // alert.resolved and alert.resolution say when and why
       kChanged,   // dependents were added
     };
-    Kind kind;
+    Kind kind = Kind::kRaised;
     Alert alert;
   };
 

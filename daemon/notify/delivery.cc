@@ -321,8 +321,7 @@ class MailJob {
   static size_t OnRead(char* buffer, size_t one, size_t size, void* data) {
     auto* self = static_cast<MailJob*>(data);
     const size_t count = std::min(one * size, self->body_.size() - self->sent_);
-    std::memcpy(buffer, self->body_.data() + self->sent_, count);
-    self->sent_ += count;
+    self->sent_ += self->body_.copy(buffer, count, self->sent_);
     return count;
   }
 
@@ -406,13 +405,13 @@ class RefusedDelivery final : public Delivery {
 
 template <typename Kind>
 std::unique_ptr<Delivery> Started(DeliveryTools& tools, const ChannelConfig& channel, std::string body,
-                                  const Delivery::Done& done) {
+                                  Delivery::Done done) {
   auto delivery = std::make_unique<Kind>(tools, channel, std::move(body), done);
   const absl::Status status = delivery->Start();
   if (status.ok()) {
     return delivery;
   }
-  auto timer = tools.loop.NewTimer([done, status] { done(status); });
+  auto timer = tools.loop.NewTimer([done = std::move(done), status] { done(status); });
   timer->ArmAfter(absl::ZeroDuration());
   return std::make_unique<RefusedDelivery>(std::move(timer));
 }
@@ -421,8 +420,8 @@ std::unique_ptr<Delivery> Started(DeliveryTools& tools, const ChannelConfig& cha
 
 std::unique_ptr<Delivery> Delivery::Begin(DeliveryTools& tools, const ChannelConfig& channel, std::string body,
                                           Done done) {
-  return channel.type == ChannelType::kEmail ? Started<MailDelivery>(tools, channel, std::move(body), done)
-                                             : Started<WebDelivery>(tools, channel, std::move(body), done);
+  return channel.type == ChannelType::kEmail ? Started<MailDelivery>(tools, channel, std::move(body), std::move(done))
+                                             : Started<WebDelivery>(tools, channel, std::move(body), std::move(done));
 }
 
 }  // namespace supervisor

@@ -45,6 +45,7 @@ std::thread StartQuietThread(std::function<void()> work) {
 class Engine {
  public:
   explicit Engine(const Notifier::Options& options) : options_(options), mailbox_(new LoopMailbox(&loop_)) {}
+  ~Engine() = default;
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 

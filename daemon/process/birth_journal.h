@@ -37,7 +37,7 @@ class BirthJournal {
   // What an earlier daemon has left.
   struct Left {
     BirthPlan plan;
-    BirthNote note;
+    BirthNote note{};
   };
 
   // One entry: there while this is held, which is until the process is on record or gone. Any thread may let go of it.

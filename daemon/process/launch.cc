@@ -53,8 +53,8 @@ struct Report {
 
 // Where a child says that it cannot become what it should.
 struct FailurePath {
-  int report_fd = -1;
-  BirthNote* birth = nullptr;
+  int report_fd;
+  BirthNote* birth;
 };
 
 // The few low descriptors through which a child is handed what it keeps. It starts in this process's descriptor table

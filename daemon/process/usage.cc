@@ -67,8 +67,8 @@ std::optional<int64_t> CountDescriptors(pid_t pid) {
   if (directory == nullptr) {
     return std::nullopt;
   }
-  int64_t count = -2;  // "." and ".."
-  while (readdir(directory.get()) != nullptr) {
+  int64_t count = -2;                            // "." and ".."
+  while (readdir(directory.get()) != nullptr) {  // NOLINT(concurrency-mt-unsafe): a stream of our own
     ++count;
   }
   return count;

@@ -111,7 +111,9 @@ class Client {
     call->done = std::move(done);
     call->stub = health::Health::NewStub(Connect(request));
     call->reader = call->stub->AsyncCheck(&call->context, call->request, &queue_);
-    call->reader->Finish(&call->response, &call->status, new std::shared_ptr<Call>(call));  // Wait takes it
+    const std::lock_guard lock(mutex_);  // until it is known, it may not be answered
+    calls_.emplace(call.get(), call);
+    call->reader->Finish(&call->response, &call->status, call.get());
     return [call] { call->context.TryCancel(); };
   }
 
@@ -137,12 +139,21 @@ class Client {
     void* tag = nullptr;
     bool ok = false;
     while (queue_.Next(&tag, &ok)) {
-      const std::unique_ptr<std::shared_ptr<Call>> call(static_cast<std::shared_ptr<Call>*>(tag));
-      (*call)->done(AnswerOf(**call));
+      const std::shared_ptr<Call> call = Take(tag);
+      call->done(AnswerOf(*call));
     }
   }
 
+  std::shared_ptr<Call> Take(void* tag) {
+    const std::lock_guard lock(mutex_);
+    std::shared_ptr<Call> call = std::move(calls_[tag]);
+    calls_.erase(tag);
+    return call;
+  }
+
   grpc::CompletionQueue queue_;
+  std::mutex mutex_;
+  std::map<void*, std::shared_ptr<Call>> calls_;  // under way, by their tag
   std::thread thread_;
 };
 

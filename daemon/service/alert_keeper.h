@@ -23,6 +23,7 @@ class AlertKeeper {
     std::function<void(const Alert&)> notify;  // raised, and resolved; must not block
   };
   AlertKeeper(Loop& loop, Store& store, Outlets outlets);
+  ~AlertKeeper() = default;
   AlertKeeper(const AlertKeeper&) = delete;
   AlertKeeper& operator=(const AlertKeeper&) = delete;
 
