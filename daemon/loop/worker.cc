@@ -16,7 +16,13 @@ void Worker::Finish() {
   if (thread_.joinable()) {
     thread_.join();
   }
-  for (std::function<void()>& work : std::exchange(queue_, {})) {
+  // What was posted while there was no thread to be had; others may post all the while.
+  std::deque<std::function<void()>> left;
+  {
+    const std::lock_guard lock(mutex_);
+    left.swap(queue_);
+  }
+  for (const std::function<void()>& work : left) {
     work();
   }
 }

@@ -24,7 +24,7 @@ size_t Bytes(const AlertRow& row) {
   size_t bytes =
       sizeof(QueuedAlert) + row.service_id.size() + row.rule.size() + row.severity.size() + row.message.size();
   for (const std::string& id : row.dependents) {
-    bytes += sizeof(id) + id.size();
+    bytes += sizeof(std::string) + id.size();
   }
   return bytes;
 }

@@ -225,13 +225,13 @@ class Death(Scenario):
         for name in [f"crash{i}" for i in range(4)] + [f"toggled{i}" for i in range(4)] + ["once"]:
             log = world.whole_log(name)
             words = collections.Counter(log.splitlines())
-            for line in world.ledger(name):
-                word, pid, *_ = line.split()
+            written = collections.Counter(tuple(line.split()[:2]) for line in world.ledger(name))
+            for (word, pid), count in written.items():  # mostly 1; a long run sees pids again
                 spoken = f"{'first' if word == 'begin' else 'last'} words of {pid}".encode()
                 if word == "end" and guarded:
-                    self.assertEqual(words[spoken], 1, f"{name}: {spoken}")
+                    self.assertEqual(words[spoken], count, f"{name}: {spoken}")
                 else:
-                    self.assertLessEqual(words[spoken], 1, f"{name}: {spoken}")
+                    self.assertLessEqual(words[spoken], count, f"{name}: {spoken}")
 
     def test_at_random_moments(self):
         rng = random.Random(SEED)
