@@ -3,17 +3,16 @@
 #include <pthread.h>
 
 #include <chrono>
-#include <csignal>
 #include <cstdlib>
 #include <map>
 #include <mutex>
 #include <optional>
-#include <system_error>
 #include <thread>
 #include <utility>
 
 #include "common/clock.h"
 #include "daemon/health/probe.h"
+#include "daemon/loop/quiet_thread.h"
 
 namespace supervisor {
 namespace {
@@ -25,22 +24,6 @@ constexpr const char* kDefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/
 std::string ScriptPath() {
   const char* path = std::getenv("PATH");  // NOLINT(concurrency-mt-unsafe): nothing here sets variables
   return path != nullptr && *path != '\0' ? path : kDefaultPath;
-}
-
-// A thread with every signal blocked: they belong to the daemon's own, and a SIGPIPE from within OpenSSL must not end
-// it.
-std::thread StartQuietThread(std::function<void()> work) {
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  std::thread thread;
-  try {
-    thread = std::thread(std::move(work));
-  } catch (const std::system_error&) {  // EAGAIN: the caller sees a thread that is none
-  }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  return thread;
 }
 
 }  // namespace

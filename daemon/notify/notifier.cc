@@ -4,10 +4,8 @@
 #include <pthread.h>
 
 #include <algorithm>
-#include <csignal>
 #include <mutex>
 #include <optional>
-#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -17,6 +15,7 @@
 #include "daemon/health/curl_driver.h"
 #include "daemon/health/helper_pool.h"
 #include "daemon/loop/loop.h"
+#include "daemon/loop/quiet_thread.h"
 #include "daemon/notify/delivery.h"
 #include "daemon/notify/message.h"
 
@@ -24,22 +23,6 @@ namespace supervisor {
 namespace {
 
 constexpr size_t kMailThreads = 4;
-
-// Signals are the daemon's loop's.
-std::thread StartQuietThread(std::function<void()> work) {
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  std::thread thread;
-  try {
-    thread = std::thread(std::move(work));
-    pthread_setname_np(thread.native_handle(), "notifier");
-  } catch (const std::system_error&) {  // EAGAIN: the caller sees a thread that is none
-  }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  return thread;
-}
 
 // What runs on the notifier's thread.
 class Engine {
@@ -335,7 +318,10 @@ class Notifier::Impl {
   bool StartEngine() {
     auto engine = std::make_unique<Engine>(options_);
     engine->Post([ready = engine.get(), config = config_] { ready->Configure(config); });
-    thread_ = StartQuietThread([ready = engine.get()] { ready->Run(); });
+    thread_ = StartQuietThread([ready = engine.get()] {
+      pthread_setname_np(pthread_self(), "notifier");
+      ready->Run();
+    });
     if (thread_.joinable()) {
       engine_ = std::move(engine);
     }

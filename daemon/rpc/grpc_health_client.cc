@@ -4,13 +4,12 @@
 #include <grpcpp/grpcpp.h>
 #include <pthread.h>
 
-#include <csignal>
 #include <optional>
 #include <string>
-#include <system_error>
 #include <thread>
 #include <utility>
 
+#include "daemon/loop/quiet_thread.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 
 namespace supervisor {
@@ -122,16 +121,7 @@ class Client {
     if (thread_.joinable()) {
       return true;
     }
-    // Signals belong to the daemon's own threads: the new one inherits a full mask.
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    try {
-      thread_ = std::thread([this] { Wait(); });
-    } catch (const std::system_error&) {  // EAGAIN
-    }
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    thread_ = StartQuietThread([this] { Wait(); });
     return thread_.joinable();
   }
 
