@@ -12,7 +12,23 @@ import threading
 from .waiting import wait_until
 
 
-class HttpReceiver:
+class _Receiver:
+    """What both have in common: a server on a thread of its own, which `_released` lets go of what it holds up."""
+
+    def close(self):
+        self._released.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+
+class HttpReceiver(_Receiver):
     """An HTTP server on loopback that keeps what is posted to it.
 
     status   what it answers; may be changed at any time
@@ -70,20 +86,8 @@ class HttpReceiver:
     def wait_alert(self, *wanted, timeout=20.0):
         wait_until(lambda: wanted in self.alerts(), f"{wanted} at the receiver", timeout)
 
-    def close(self):
-        self._released.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self.close()
-
-
-class MailReceiver:
+class MailReceiver(_Receiver):
     """An SMTP server (RFC 5321) on loopback that keeps the mails it takes.
 
     refuse   an answer to MAIL FROM instead of taking it: "550 no"
@@ -158,18 +162,6 @@ class MailReceiver:
                 return
             else:
                 say("250 ok")
-
-    def close(self):
-        self._released.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self.close()
 
 
 @contextlib.contextmanager
