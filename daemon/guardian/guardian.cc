@@ -33,6 +33,15 @@ bool IsStop(int signal) { return signal == SIGTERM || signal == SIGINT || signal
 
 bool IsForwarded(int signal) { return IsStop(signal) || signal == SIGHUP || signal == SIGUSR1 || signal == SIGUSR2; }
 
+sigset_t StopSignals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int signal : {SIGTERM, SIGINT, SIGQUIT}) {
+    sigaddset(&set, signal);
+  }
+  return set;
+}
+
 // As wait(2) has it.
 int RawStatus(const siginfo_t& info) {
   return info.si_code == CLD_EXITED ? (info.si_status & 0xff) << 8
@@ -50,7 +59,11 @@ class Guardian {
     StartDaemon();
     Reap();  // a guardian whose place this one took may have left some behind
     while (!ended_) {
-      HandleSignal(WaitForSignal());
+      const int signal = WaitForSignal();
+      if (IsForwarded(signal) && !IsStop(signal)) {
+        TakePendingStop();
+      }
+      HandleSignal(signal);
     }
     return exit_code_;
   }
@@ -88,6 +101,16 @@ class Guardian {
     const int64_t wait_ms = unreported_ ? 20 : std::max<int64_t>(restart_at_ms_ - NowMs(), 0);
     const timespec timeout{.tv_sec = wait_ms / 1000, .tv_nsec = (wait_ms % 1000) * 1'000'000};
     return std::max(sigtimedwait(&signals_, &info, &timeout), 0);
+  }
+
+  // Of two that are pending the kernel gives the one of the lower number, signal(7): a SIGHUP sent after a SIGTERM must
+  // not start a service that the SIGTERM then stops.
+  void TakePendingStop() {
+    const sigset_t stops = StopSignals();
+    const timespec now{};
+    if (const int stop = sigtimedwait(&stops, nullptr, &now); stop > 0) {
+      HandleSignal(stop);
+    }
   }
 
   void HandleSignal(int signal) {

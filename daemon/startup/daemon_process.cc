@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 
 #include <algorithm>
+#include <array>
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
@@ -96,6 +97,13 @@ class DaemonProcess {
   // `descriptor_limit` is what the services get.
   DaemonProcess(const DaemonOptions& options, const rlimit& descriptor_limit)
       : options_(options), descriptor_limit_(descriptor_limit) {}
+  // What the workers do refers to the rest; after a start that failed they have some left.
+  ~DaemonProcess() {
+    config_reader_.Finish();
+    files_.Finish();
+  }
+  DaemonProcess(const DaemonProcess&) = delete;
+  DaemonProcess& operator=(const DaemonProcess&) = delete;
 
   // Makes everything; what fails is the message for whoever started us.
   // `texts`: what `config` was read from.
@@ -340,9 +348,17 @@ void DaemonProcess::WatchSignals() {
   const sigset_t handled = HandledSignals();
   signal_fd_.Reset(signalfd(-1, &handled, SFD_CLOEXEC | SFD_NONBLOCK));
   signal_watch_ = loop_.WatchFd(signal_fd_.get(), Loop::Interest::kRead, [this](Loop::Ready) {
-    signalfd_siginfo info{};
-    while (read(signal_fd_.get(), &info, sizeof(info)) == sizeof(info)) {
-      OnSignal(static_cast<int>(info.ssi_signo));
+    // The kernel gives the lower number first, whichever was sent first: what ends all goes before a reload.
+    std::array<signalfd_siginfo, 16> pending{};
+    ssize_t size = 0;
+    while ((size = read(signal_fd_.get(), pending.data(), sizeof(pending))) > 0) {
+      const auto end = pending.begin() + size / static_cast<ssize_t>(sizeof(signalfd_siginfo));
+      std::stable_partition(pending.begin(), end, [](const signalfd_siginfo& info) {
+        return info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT || info.ssi_signo == SIGQUIT;
+      });
+      for (auto info = pending.begin(); info != end; ++info) {
+        OnSignal(static_cast<int>(info->ssi_signo));
+      }
     }
   });
   if (options_.guardian_pid != 0) {
@@ -469,6 +485,7 @@ int DaemonProcess::Run() {
   files_.Wake();
   rpc_->Shutdown();
   rpc_.reset();
+  config_reader_.Finish();  // a reload may be under way
   reloader_.reset();
   trial_.reset();
   notifier_.reset();

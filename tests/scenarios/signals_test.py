@@ -4,11 +4,30 @@ import itertools
 import signal
 import threading
 
-from harness import NOT_RUNNING, Daemon, Scenario, is_alive, kill, main, merge, shell, sleeper, wait_until
+from harness import (
+    NOT_RUNNING,
+    Daemon,
+    Scenario,
+    is_alive,
+    kill,
+    main,
+    merge,
+    process_stat,
+    process_status,
+    shell,
+    sleeper,
+    wait_until,
+)
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
 SIGNALS = (*STOPS, signal.SIGHUP, signal.SIGUSR1)
 SLOW = shell("trap 'sleep 0.2; echo last words; exit 0' TERM; echo set; while :; do sleep 0.02; done")
+
+
+def pending(pid):
+    """The signals that wait for the process as a whole."""
+    bits = int(process_status(pid)["ShdPnd"], 16)
+    return {number for number in range(1, 32) if bits >> (number - 1) & 1}
 
 
 class Signals(Scenario):
@@ -52,6 +71,27 @@ class Signals(Scenario):
             for thread in pairs[batch : batch + 8]:
                 thread.join()
         self.assertEqual(problems, [])
+
+    def test_of_signals_that_wait_together_the_stop_comes_first(self):
+        for first, second in ((signal.SIGTERM, signal.SIGHUP), (signal.SIGINT, signal.SIGUSR2)):
+            with Daemon({"web": sleeper()}) as daemon:
+                daemon.wait_state("web", "running")
+                daemon.write_config({**daemon.config["services"], "more": sleeper()})
+                guardian = daemon.process.pid
+                (child,) = set(daemon.supervisors()) - {guardian}
+                for pid in (child, guardian):
+                    kill(pid, signal.SIGSTOP)
+                    wait_until(lambda pid=pid: process_stat(pid)[0] == "T", f"{pid} to be stopped")
+                for number in (first, second):  # of the two the kernel hands out the second first: its number is lower
+                    daemon.process.send_signal(number)
+                kill(guardian, signal.SIGCONT)
+                wait_until(lambda: pending(child) >= {signal.SIGTERM, second}, "the guardian to forward both")
+                kill(child, signal.SIGCONT)
+                daemon.check_gone()
+                events = daemon.sql("SELECT event_type FROM supervisor_events WHERE service_id = 'more'")
+                self.assertEqual(events, [], f"{first.name} {second.name}")
+                stopped = daemon.sql("SELECT count(*) FROM supervisor_events WHERE event_type = 'supervisor_stopped'")
+                self.assertEqual(stopped, [(1,)], f"{first.name} {second.name}")
 
     def test_a_reload_or_any_signal_during_the_shutdown_starts_nothing_and_stops_nothing_twice(self):
         stubborn = shell(
