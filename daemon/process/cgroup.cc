@@ -197,8 +197,9 @@ std::unique_ptr<CgroupRoot> CgroupRoot::Detect(const std::string& name) {
 // Every cgroup has a type, but for the real root, to which the rule about processes does not apply.
 bool CgroupRoot::IsRealRoot() const { return access((base_ + "/cgroup.type").c_str(), F_OK) != 0; }
 
-std::string CgroupRoot::WhyNotOurs(const std::vector<pid_t>& processes, pid_t guardian) const {
-  const auto stranger = std::ranges::find_if(processes, [&](pid_t pid) { return pid != getpid() && pid != guardian; });
+std::string CgroupRoot::WhyNotOurs(const std::vector<pid_t>& processes, const std::vector<pid_t>& ours) const {
+  const auto stranger =
+      std::ranges::find_if(processes, [&](pid_t pid) { return std::ranges::find(ours, pid) == ours.end(); });
   // Seen from within, a cgroup namespace's root is "/" (cgroup_namespaces(7)).
   const bool is_namespace_root = base_ == FindMountPoint();
   if (stranger == processes.end() || is_namespace_root || IsMarkedDelegated(base_)) {
@@ -209,10 +210,10 @@ std::string CgroupRoot::WhyNotOurs(const std::vector<pid_t>& processes, pid_t gu
 }
 
 // All that is in BASE, in rounds: something may be forked while we look.
-absl::Status CgroupRoot::MoveToLeaf(pid_t guardian) const {
+absl::Status CgroupRoot::MoveToLeaf(const std::vector<pid_t>& ours) const {
   constexpr int kRounds = 20;
   std::vector<pid_t> left = PidsIn(base_);
-  if (const std::string why = WhyNotOurs(left, guardian); !why.empty()) {
+  if (const std::string why = WhyNotOurs(left, ours); !why.empty()) {
     return absl::FailedPreconditionError(why);
   }
   absl::Status status = left.empty() ? absl::OkStatus() : MakeCgroupDirectory(leaf());
@@ -230,20 +231,20 @@ absl::Status CgroupRoot::MoveToLeaf(pid_t guardian) const {
 
 // Started by one of the services that it will adopt, a daemon would be killed with that. Best effort: where it can't
 // leave, all else still works.
-void CgroupRoot::LeaveServicesCgroup(pid_t guardian) const {
+void CgroupRoot::LeaveServicesCgroup(const std::vector<pid_t>& ours) const {
   if (!own_.starts_with(path_ + "/")) {
     return;
   }
   const bool needs_leaf = !IsRealRoot() && MakeCgroupDirectory(leaf()).ok();
-  for (const pid_t pid : {guardian, getpid()}) {
+  for (const pid_t pid : ours) {
     if (pid > 0) {
       WriteCgroupFile((needs_leaf ? leaf() : base_) + "/cgroup.procs", fmt::format("{}", pid)).IgnoreError();
     }
   }
 }
 
-std::string CgroupRoot::TakeControllers(pid_t guardian) {
-  LeaveServicesCgroup(guardian);
+std::string CgroupRoot::TakeControllers(const std::vector<pid_t>& ours) {
+  LeaveServicesCgroup(ours);
   const CgroupControllers all{.memory = true, .cpu = true, .pids = true};
   const CgroupControllers offered = ParseControllers(ReadCgroupFile(base_ + "/cgroup.controllers"));
   if (!offered.Any()) {
@@ -251,7 +252,7 @@ std::string CgroupRoot::TakeControllers(pid_t guardian) {
   }
   absl::Status status;
   if (Without(offered, Enabled(base_)).Any()) {
-    status = IsRealRoot() ? absl::OkStatus() : MoveToLeaf(guardian);
+    status = IsRealRoot() ? absl::OkStatus() : MoveToLeaf(ours);
     if (status.ok()) {
       status = Enable(base_, Without(offered, Enabled(base_)));
     }

@@ -77,9 +77,9 @@ class CgroupRoot {
   // but the real root hands on controllers only while it holds no process itself, so BASE's processes have to leave for
   // the leaf. That is done only where BASE is ours: the root of a cgroup namespace (a container), delegated to us
   // (systemd's Delegate=, which sets the attribute user.delegate or trusted.delegate:
-  // https://systemd.io/CGROUP_DELEGATION), or home to nobody but us and `guardian` (0: none).
+  // https://systemd.io/CGROUP_DELEGATION), or home to nobody but `ours`, the supervisor's own processes.
   // To be called once, before Create. Says, for the log, which way limits will be in force and why.
-  std::string TakeControllers(pid_t guardian);
+  std::string TakeControllers(const std::vector<pid_t>& ours);
 
   // Makes those of many, ahead of Create, on another thread than the loop's: at boot, while that is busy with other
   // things. What it comes too late for it leaves alone. After TakeControllers.
@@ -100,9 +100,9 @@ class CgroupRoot {
   std::string leaf() const { return path_ + ".daemon"; }
   bool IsRealRoot() const;
   // Why BASE's processes may not be moved; empty: they may. `processes`: those in it.
-  std::string WhyNotOurs(const std::vector<pid_t>& processes, pid_t guardian) const;
-  absl::Status MoveToLeaf(pid_t guardian) const;
-  void LeaveServicesCgroup(pid_t guardian) const;
+  std::string WhyNotOurs(const std::vector<pid_t>& processes, const std::vector<pid_t>& ours) const;
+  absl::Status MoveToLeaf(const std::vector<pid_t>& ours) const;
+  void LeaveServicesCgroup(const std::vector<pid_t>& ours) const;
   void PutBack() const;
 
   std::string base_;

@@ -16,6 +16,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "common/atomic_file.h"
 #include "common/diag_log.h"
@@ -27,6 +28,7 @@
 #include "daemon/config/expand.h"
 #include "daemon/config/load.h"
 #include "daemon/guardian/guardian.h"
+#include "daemon/guardian/keeper.h"
 #include "daemon/rpc/grpc_health_client.h"
 #include "daemon/rpc/rpc_server.h"
 #include "daemon/startup/config_in_force.h"
@@ -35,6 +37,7 @@
 #include "daemon/startup/process_setup.h"
 #include "daemon/startup/reaped_exits.h"
 #include "daemon/startup/stranger_reaper.h"
+#include "daemon/startup/take_over.h"
 #include "daemon/startup/upgrade.h"
 
 namespace supervisor {
@@ -143,6 +146,7 @@ class DaemonProcess {
   Worker files_{Worker::Waking::kWhenTold};
   Worker config_reader_;
   std::unique_ptr<HeldDescriptors> held_;
+  std::vector<UniqueFd> taken_over_;  // FIFOs that could not be held, until the log pump has them open
   std::unique_ptr<LogPump> logs_;
   std::unique_ptr<Checker> checker_;
   std::unique_ptr<Supervisor> supervisor_;
@@ -225,6 +229,7 @@ void DaemonProcess::OpenBirths() {
 
 void DaemonProcess::MakeLogs() {
   held_ = std::make_unique<HeldDescriptors>(options_.held_send_fd, options_.held_receive_fd);
+  taken_over_ = TakeOverFromKeepers(paths_, options_.keeper_pid, *held_);
   logs_ = MakeLogPump(loop_, supervisor_, [held = held_.get()](const std::string& fifo, int fd) {
     if (fd < 0) {
       held->Forget(fifo);
@@ -292,8 +297,9 @@ absl::Status DaemonProcess::Start(Config config, std::vector<ConfigText> texts) 
   checker_ = MakeChecker();
   cgroups_ = CgroupRoot::Detect(fmt::format("{:x}", std::hash<std::string>()(paths_.socket)));
   LogInfo("cgroup", {{"path", cgroups_ != nullptr ? cgroups_->path() : "none"},
-                     {"limits", cgroups_ != nullptr ? cgroups_->TakeControllers(options_.guardian_pid)
-                                                    : "resource limits are watched: no cgroup v2 that we may use"}});
+                     {"limits", cgroups_ != nullptr
+                                    ? cgroups_->TakeControllers({getpid(), options_.guardian_pid, options_.keeper_pid})
+                                    : "resource limits are watched: no cgroup v2 that we may use"}});
   if (cgroups_ != nullptr && cgroups_->WasEmpty()) {
     config_reader_.Post([root = cgroups_.get(), ids = EnabledInstances(config)] { root->Prepare(ids); });
   }
@@ -339,7 +345,10 @@ absl::Status DaemonProcess::Start(Config config, std::vector<ConfigText> texts) 
   if (options_.no_guardian) {
     stranger_reaper_ = std::make_unique<StrangerReaper>(loop_);
   }
-  after_boot_ = loop_.NewTimer([] { GiveBackMemory(); });
+  after_boot_ = loop_.NewTimer([this] {
+    taken_over_.clear();
+    GiveBackMemory();
+  });
   after_boot_->ArmAfter(kSettled);
   return absl::OkStatus();
 }
@@ -498,6 +507,7 @@ int DaemonProcess::Run() {
   if (options_.guardian_pid != 0 && guardian_watch_ == nullptr) {
     unlink(paths_.pid_file.c_str());
     unlink(paths_.lock_file.c_str());
+    ReleaseKeeper(options_.keeper_fd);
   }
   ShutdownDiagLog();
   return exit_code_;

@@ -35,7 +35,9 @@ std::vector<std::string> InternalArguments(const char* role, const DaemonOptions
           fmt::format("--internal-reaped-write-fd={}", options.reaped_write_fd),
           fmt::format("--internal-ready-fd={}", options.ready_fd),
           fmt::format("--internal-held-send-fd={}", options.held_send_fd),
-          fmt::format("--internal-held-receive-fd={}", options.held_receive_fd)};
+          fmt::format("--internal-held-receive-fd={}", options.held_receive_fd),
+          fmt::format("--internal-keeper-fd={}", options.keeper_fd),
+          fmt::format("--internal-keeper-pid={}", options.keeper_pid)};
 }
 
 }  // namespace supervisor

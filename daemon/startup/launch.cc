@@ -20,6 +20,7 @@
 #include "common/paths.h"
 #include "daemon/config/load.h"
 #include "daemon/guardian/guardian.h"
+#include "daemon/guardian/keeper.h"
 #include "daemon/process/held_descriptors.h"
 #include "daemon/startup/daemon_process.h"
 #include "daemon/startup/internal_arguments.h"
@@ -74,15 +75,27 @@ void DetachFromTerminal() {
   }
 }
 
+// For descriptors to outlive the daemon, and guardian and daemon both. An older program may have made neither place;
+// without them nothing is held, and that is all.
+void HoldDescriptors(DaemonOptions& options, const RuntimePaths& paths) {
+  if (options.held_send_fd < 0) {
+    std::tie(options.held_send_fd, options.held_receive_fd) = HeldDescriptors::MakePair();
+  }
+  if (options.keeper_fd < 0) {
+    const Keeper keeper = StartKeeper(options.held_send_fd, options.held_receive_fd, paths.lock_file);
+    options.keeper_fd = keeper.fd;
+    options.keeper_pid = keeper.pid;
+  }
+}
+
 // The daemon, in a guardian's place: orphans come to it, and it tidies up. What it holds for its services is there for
 // the program that an upgrade puts into this process.
 int RunWithoutGuardian(const DaemonOptions& given, const RuntimePaths& paths) {
   DaemonOptions options = given;
+  HoldDescriptors(options, paths);
   prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
-  if (options.held_send_fd < 0) {
-    std::tie(options.held_send_fd, options.held_receive_fd) = HeldDescriptors::MakePair();
-  }
   const int exit_code = RunDaemonProcess(options);
+  ReleaseKeeper(options.keeper_fd);
   RemoveFiles(paths);
   return exit_code == kExitOrderlyFailure ? 1 : exit_code;
 }
@@ -149,12 +162,8 @@ int LaunchSupervisor(const DaemonOptions& given) {
 
 namespace {
 
-// What every daemon and the next guardian inherit: the pipe for exit codes, the eventfd of readiness, and where
-// descriptors are held (which an older guardian may not have made; without it nothing is held, and that is all).
+// What every daemon and the next guardian inherit: the pipe for exit codes and the eventfd of readiness.
 bool OpenGuardianDescriptors(DaemonOptions& options) {
-  if (options.held_send_fd < 0) {
-    std::tie(options.held_send_fd, options.held_receive_fd) = HeldDescriptors::MakePair();
-  }
   if (options.reaped_write_fd >= 0) {
     return true;  // it takes the place of another
   }
@@ -180,16 +189,17 @@ int RunAsDaemon(const DaemonOptions& options) {
 int RunAsGuardian(const DaemonOptions& given) {
   DaemonOptions options = given;
   bool has_served = options.reaped_write_fd >= 0;
+  const RuntimePaths paths = GetRuntimePaths(options.socket);
   if (!OpenGuardianDescriptors(options)) {
     return Fail(ErrnoText(errno));
   }
+  HoldDescriptors(options, paths);
   std::vector<std::string> for_daemon = InternalArguments("--internal-daemon", options);
   for_daemon.push_back(fmt::format("--internal-guardian-pid={}", getpid()));
   std::vector<std::string> for_guardian = InternalArguments("--internal-guardian", options);
   const std::string program = OwnProgram();
   const std::vector<char*> daemon_argv = AsArgv(for_daemon);
   const std::vector<char*> guardian_argv = AsArgv(for_guardian);
-  const RuntimePaths paths = GetRuntimePaths(options.socket);
   for (;;) {
     const int exit_code = RunGuardian({.program = program.c_str(),
                                        .daemon_argv = daemon_argv.data(),
@@ -197,6 +207,7 @@ int RunAsGuardian(const DaemonOptions& given) {
                                        .ready_fd = options.ready_fd,
                                        .has_served = has_served});
     if (exit_code != kReplaceGuardian) {
+      ReleaseKeeper(options.keeper_fd);
       RemoveFiles(paths);
       return exit_code;
     }

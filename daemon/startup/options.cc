@@ -64,9 +64,11 @@ enum Option : int {
   kFailPoints,
   kHeldSendFd,
   kHeldReceiveFd,
+  kKeeperFd,
+  kKeeperPid,
 };
 
-constexpr std::array<option, 25> kOptions = {{
+constexpr std::array<option, 27> kOptions = {{
     {"config", required_argument, nullptr, 'c'},
     {"daemon", no_argument, nullptr, 'd'},
     {"stop", no_argument, nullptr, kStop},
@@ -85,6 +87,8 @@ constexpr std::array<option, 25> kOptions = {{
     {"internal-ready-fd", required_argument, nullptr, kReadyFd},
     {"internal-held-send-fd", required_argument, nullptr, kHeldSendFd},
     {"internal-held-receive-fd", required_argument, nullptr, kHeldReceiveFd},
+    {"internal-keeper-fd", required_argument, nullptr, kKeeperFd},
+    {"internal-keeper-pid", required_argument, nullptr, kKeeperPid},
     {"internal-started-fd", required_argument, nullptr, kStartedFd},
     {"internal-guardian-pid", required_argument, nullptr, kGuardianPid},
     {"internal-socket", required_argument, nullptr, kSocket},
@@ -141,6 +145,12 @@ bool TakeInternal(int choice, DaemonOptions& options) {
       return true;
     case kHeldReceiveFd:
       options.held_receive_fd = Number(optarg);
+      return true;
+    case kKeeperFd:
+      options.keeper_fd = Number(optarg);
+      return true;
+    case kKeeperPid:
+      options.keeper_pid = Number(optarg);
       return true;
     case kStartedFd:
       options.started_fd = Number(optarg);
@@ -246,7 +256,7 @@ absl::StatusOr<DaemonOptions> ParseDaemonOptions(int argc, char** argv) {
   if (options.background && options.command != Command::kRun) {
     return UsageError(fmt::format("--daemon and {} exclude each other", command_option));
   }
-  if (options.protocol != kInternalProtocol) {
+  if (options.protocol > kInternalProtocol) {  // what an older one says is understood
     return UsageError(fmt::format("supervisord {} can't take over from one that speaks protocol {} (it speaks {})",
                                   kVersion, options.protocol, kInternalProtocol));
   }

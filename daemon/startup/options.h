@@ -7,7 +7,7 @@
 namespace supervisor {
 
 // The version of what guardian and daemon, old and new, say to each other: the options below, the descriptors, records.
-inline constexpr int kInternalProtocol = 1;
+inline constexpr int kInternalProtocol = 2;
 
 // supervisord's command line.
 struct DaemonOptions {
@@ -35,11 +35,13 @@ struct DaemonOptions {
   int ready_fd = -1;      // eventfd, to the guardian
   int held_send_fd = -1;  // see daemon/process/held_descriptors.h
   int held_receive_fd = -1;
+  int keeper_fd = -1;  // see daemon/guardian/keeper.h
+  int keeper_pid = -1;
   int started_fd = -1;  // pipe, to whoever waits for --daemon; "ok" or the error
   std::string socket;   // to the guardian, which tidies up beside it, and to the daemon, whose state lies there
   std::string
       applied_config;  // to --check, instead of the file: the configuration in force, see config/applied_config.h
-  int protocol = kInternalProtocol;  // of these options; a program that does not know it must not take over
+  int protocol = kInternalProtocol;  // of these options; a program to which it is too new must not take over
   int guardian_pid = 0;
   long long supervisor_started_unix_ms = 0;
 };

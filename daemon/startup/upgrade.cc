@@ -60,7 +60,7 @@ void BecomeNewProgram(const DaemonOptions& options, const std::string& socket, c
   }
   const std::vector<char*> argv = AsArgv(arguments);
   const std::string program = OwnProgram();
-  for (const int fd : {next.lock_fd, next.held_send_fd, next.held_receive_fd}) {
+  for (const int fd : {next.lock_fd, next.held_send_fd, next.held_receive_fd, next.keeper_fd}) {
     KeepOverExec(fd);
   }
   setrlimit(RLIMIT_NOFILE, &limit);

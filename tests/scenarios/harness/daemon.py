@@ -17,7 +17,7 @@ import unittest
 import uuid
 
 from .commands import Stream, run
-from .processes import describe, is_alive, kill, processes_with, start_ticks
+from .processes import describe, is_alive, kill, processes_with, read_proc, start_ticks
 from .services import merge
 from .waiting import POLL_S, SCALE, ScenarioError, wait_until
 
@@ -106,6 +106,14 @@ class Workspace:
 
     def supervisors(self):
         """Daemon and guardian."""
+        keepers = self.keepers()
+        return [pid for pid in self._own_processes() if pid not in keepers]
+
+    def keepers(self):
+        """What keeps the services' output should guardian and daemon be killed together: one while they live."""
+        return [pid for pid in self._own_processes() if read_proc(pid, "comm") == b"supervisor-keep\n"]
+
+    def _own_processes(self):
         return [pid for pid in self.processes() if os.path.basename(self._exe(pid)) == "supervisord"]
 
     def service_processes(self):

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+#include <vector>
+
+#include "common/unique_fd.h"
+
+namespace supervisor {
+
+// The third process, for the case that guardian and daemon are killed together: a FIFO's bytes go with the last who has
+// it open (fifo(7)), so what a service wrote last and nobody has read yet would be lost if it ended before the next
+// start. The keeper sleeps until both are gone; then it has all FIFOs open until the next supervisor has them, or until
+// nothing is left to keep: no writer and no byte. It reads no byte itself, allocates nothing, and ends with an orderly
+// end of the supervisor.
+
+struct Keeper {
+  int fd = -1;     // a socket, for guardian and daemons to inherit: that none of them has it open any more wakes it
+  pid_t pid = -1;  // not a child of ours
+};
+
+// To be called by a process of one thread. `held_receive_fd`: where daemons hold descriptors, see
+// daemon/process/held_descriptors.h. `lock_file`: it locks a byte of it (fcntl(2)), by which the next supervisor finds
+// it. {-1, -1} where there can be none: the supervisor works without it.
+Keeper StartKeeper(int held_send_fd, int held_receive_fd, const std::string& lock_file);
+
+// Tells it that nothing is to be kept, and waits for its end, a second at most. -1 is nobody.
+void ReleaseKeeper(int fd);
+
+// Keepers that supervisors before this one have left, as pidfds; `own`: the pid of this one's.
+std::vector<UniqueFd> FindEarlierKeepers(const std::string& lock_file, pid_t own);
+
+// Once what they keep is open elsewhere.
+void EndKeepers(const std::vector<UniqueFd>& keepers);
+
+}  // namespace supervisor

@@ -1,0 +1,18 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <vector>
+
+#include "common/paths.h"
+#include "common/unique_fd.h"
+#include "daemon/process/held_descriptors.h"
+
+namespace supervisor {
+
+// Where guardian and daemon before us were killed together: what their keeper has open (daemon/guardian/keeper.h) is
+// held for us from here on, and the keeper ends. `own_keeper`: the pid of ours. Returns the FIFOs that `held` could not
+// take, to be open until the log pump has them.
+std::vector<UniqueFd> TakeOverFromKeepers(const RuntimePaths& paths, pid_t own_keeper, HeldDescriptors& held);
+
+}  // namespace supervisor
