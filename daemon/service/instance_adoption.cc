@@ -209,6 +209,7 @@ absl::Status Instance::Adopt(const ReapedLookup& reaped, const std::vector<Birth
     GoOnAfter(record, reaped(record.pid).value_or(WaitStatus::Unknown()));
   } else if (record.exit_untold && record.last_exit) {
     RemovePidFile();
+    ended_pid_ = record.ended_pid;
     GoOnAfter(record, *record.last_exit);
   } else {
     Rest(record);

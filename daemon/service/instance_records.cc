@@ -8,6 +8,7 @@
 #include "common/atomic_file.h"
 #include "common/clock.h"
 #include "common/diag_log.h"
+#include "common/time_format.h"
 #include "daemon/process/proc_fs.h"
 #include "daemon/service/instance.h"
 
@@ -102,6 +103,7 @@ void Instance::WriteRecord(bool exactly) {
       .last_restart_unix_ms = last_restart_ == absl::InfinitePast() ? 0 : absl::ToUnixMillis(last_restart_),
       .last_exit = machine_.last_exit,
       .exit_untold = machine_.last_exit && !machine_.exit_told,
+      .ended_pid = machine_.last_exit && !machine_.exit_told ? ended_pid_ : 0,
       .failure = machine_.failure,
       .reason = IsAlive(machine_.phase) ? std::string() : machine_.reason,
       .backoff_until_ms = BackoffUntil(),
@@ -145,8 +147,11 @@ int64_t Instance::BackoffUntil() {
 }
 
 void Instance::KeepUntilTold(EventRow row) {
-  constexpr size_t kMost = 8;  // a database that cannot be written for long must not let records grow
+  constexpr size_t kMost = 64;  // a database that cannot be written for long must not let records grow
   if (untold_.size() == kMost) {
+    LogWarning(
+        "the database is behind: should the daemon die now, this end is in its log alone",
+        {{"service", id_}, {"ended_at", FormatTimestamp(untold_.front().timestamp)}, {"end", untold_.front().message}});
     untold_.erase(untold_.begin());
   }
   untold_.push_back(std::move(row));

@@ -118,6 +118,8 @@ void TakeField(std::string_view key, std::string_view value, InstanceRecord& rec
     record.last_exit = ParseStatus(value);
   } else if (key == "exit_untold") {
     record.exit_untold = value == "1";
+  } else if (key == "ended_pid") {
+    TakeNumber(value, record.ended_pid);
   } else if (key == "failure") {
     record.failure = Unescape(value);
   } else if (key == "reason") {
@@ -146,6 +148,9 @@ std::string FormatRecord(const InstanceRecord& record) {
                       record.last_restart_unix_ms, record.exit_untold, record.backoff_until_ms);
   if (record.last_exit) {
     text += fmt::format("last_exit {}\n", FormatStatus(*record.last_exit));
+  }
+  if (record.ended_pid != 0) {
+    text += fmt::format("ended_pid {}\n", record.ended_pid);
   }
   if (!record.failure.empty()) {
     text += fmt::format("failure {}\n", Escape(record.failure));

@@ -42,6 +42,7 @@ struct InstanceRecord {
   // How its last process ended, and whether no event tells that yet (its tree or a hook was still being waited for).
   std::optional<WaitStatus> last_exit;
   bool exit_untold = false;
+  pid_t ended_pid = 0;           // whose end no event tells yet
   std::string failure;           // of its last run, see MachineState
   std::string reason;            // why it is at rest
   int64_t backoff_until_ms = 0;  // since boot: then the policy starts it again. 0: it does not wait

@@ -34,8 +34,11 @@ constexpr char kInsertEvent[] =
     "CASE WHEN NOT json_valid(?5) OR json_type(?5) <> 'object' THEN "
     "  CASE WHEN ?6 IS NULL THEN json_object('text', ?5) ELSE json_object('text', ?5, 'actor', ?6) END "
     "WHEN ?6 IS NULL THEN ?5 ELSE json_set(?5, '$.actor', ?6) END)";
+// Two processes of one service may have ended before a daemon that tells both in one millisecond: the pid says which.
 constexpr char kFindEvent[] =
-    "SELECT id FROM supervisor_events WHERE timestamp = ?3 AND service_id = ?1 AND event_type = ?2 AND message = ?4";
+    "SELECT id FROM supervisor_events WHERE timestamp = ?3 AND service_id = ?1 AND event_type = ?2 AND message = ?4 "
+    "AND CASE WHEN json_valid(details) THEN json_extract(details, '$.pid') END "
+    "IS CASE WHEN json_valid(?5) THEN json_extract(?5, '$.pid') END";
 constexpr char kInsertMetrics[] =
     "INSERT INTO supervisor_metrics (service_id, timestamp, cpu_percent, memory_mb, health_status, response_time_ms) "
     "VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
@@ -239,7 +242,8 @@ absl::Status RowWriter::InsertEvent(SqliteDatabase& db, EventRow& row) {
     find_event_.Bind(1, row.service_id)
         .Bind(2, row.event_type)
         .Bind(3, FormatTimestamp(row.timestamp))
-        .Bind(4, WithValidUtf8(row.message));
+        .Bind(4, WithValidUtf8(row.message))
+        .Bind(5, WithValidUtf8(row.details));
     const absl::StatusOr<bool> found = find_event_.Step();
     if (!found.ok()) {
       return found.status();

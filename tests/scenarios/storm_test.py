@@ -41,16 +41,21 @@ class Storm(Scenario):
             self.assert_quicker(15, began)
             self.assertEqual({row["restart_count"] for row in rows.values()}, {1})
             self.assertEqual({row["exit_signal"] for row in rows.values()}, {9})
-            exits = collections.Counter(
-                event["service_id"]
-                for event in daemon.events(count=100 * MANY)
-                if event["event_type"] == "exited" and event["details"]["exit_signal"] == 9
-            )
-            self.assertEqual(exits, {id: 1 for id in before})
+            once = {id: 1 for id in before}
+
+            def exits():
+                return collections.Counter(
+                    event["service_id"]
+                    for event in daemon.events(count=100 * MANY)
+                    if event["event_type"] == "exited" and event["details"]["exit_signal"] == 9
+                )
+
+            wait_until(lambda: len(exits()) == MANY, "every exit to be told")
+            self.assertEqual(exits(), once)
             in_database = daemon.sql(
                 "SELECT service_id, count(*) FROM supervisor_events WHERE event_type = 'exited' GROUP BY service_id"
             )
-            self.assertEqual(dict(in_database), {id: 1 for id in before})
+            self.assertEqual(dict(in_database), once)
             wait_until(
                 lambda: dict(daemon.sql("SELECT id, pid FROM supervisor_services WHERE id <> 'supervisor'"))
                 == {id: row["pid"] for id, row in rows.items()},

@@ -31,6 +31,7 @@ InstanceRecord Sample() {
           .last_restart_unix_ms = 1'790'000'000'456,
           .last_exit = WaitStatus::Signaled(SIGSEGV, true),
           .exit_untold = true,
+          .ended_pid = 4711,
           .failure = "unhealthy: two\nlines\tand a tab, \"quoted\" \\ and \x01",
           .reason = "gäve up",
           .backoff_until_ms = 77,

@@ -62,6 +62,32 @@ TEST_F(StoreTest, AnEventIsCommittedAndFoundAgain) {
   EXPECT_EQ(other.Value("SELECT json_extract(details, '$.actor') FROM supervisor_events"), row.actor);
 }
 
+TEST_F(StoreTest, AnEventThatIsThereIsNotWrittenAgainButItsTwinOfAnotherPidIs) {
+  const auto store = Open();
+  EventRow first = Event("web", "exited", "exited with code 3");
+  first.timestamp = absl::FromUnixMillis(1795419000987);
+  first.details = R"({"pid":3101,"exit_code":3})";
+  EventRow second = first;
+  second.details = R"({"pid":3107,"exit_code":3})";
+  EventRow unlike = first;
+  unlike.details = "not json";
+  store->LogEvent(first);
+  size_t handed_on = 1;
+  for (int round = 0; round < 2; ++round) {
+    for (EventRow row : {first, second, unlike}) {
+      row.unless_there = true;
+      row.ticket = ++handed_on;
+      store->LogEvent(row);
+    }
+  }
+  ASSERT_TRUE(recorder_.WaitForEvents(handed_on));
+  const auto found = Ask(*store, Store::EventQuery{});
+  ASSERT_TRUE(found.ok()) << found.status();
+  ASSERT_THAT(*found, SizeIs(3));
+  EXPECT_EQ((*found)[0].details, first.details);
+  EXPECT_EQ((*found)[1].details, second.details);
+}
+
 TEST_F(StoreTest, DetailsAreAlwaysAJsonObject) {
   const auto store = Open();
   const std::vector<std::pair<std::string, std::string>> cases = {
