@@ -16,8 +16,6 @@
 namespace supervisor {
 namespace {
 
-// Numbers may be missing: a rotation under way, or cut short, leaves one, and administrators delete some.
-constexpr int kLargestGap = 16;
 constexpr int kAttempts = 100;  // each fails only when a rotation falls into its few microseconds
 
 // The uncompressed size, which ends a gzip file (RFC 1952).
@@ -88,7 +86,7 @@ std::optional<LogChain::Entry> LogChain::Probe(int index) const {
 }
 
 std::optional<int> LogChain::Find(const Entry& entry) const {
-  for (int index = 0, last = 0; index <= last + kLargestGap; ++index) {
+  for (int index = 0, last = 0; index <= last + largest_gap_; ++index) {
     if (const auto found = Probe(index)) {
       if (found->SameAs(entry)) {
         return index;
@@ -101,7 +99,7 @@ std::optional<int> LogChain::Find(const Entry& entry) const {
 
 std::vector<LogChain::Entry> LogChain::List() const {
   std::vector<Entry> entries;
-  for (int index = 0, last = 0; index <= last + kLargestGap; ++index) {
+  for (int index = 0, last = 0; index <= last + largest_gap_; ++index) {
     if (const auto found = Probe(index)) {
       if (entries.empty() || !entries.back().SameAs(*found)) {  // it moved up under our eyes
         entries.push_back(*found);
@@ -113,7 +111,7 @@ std::vector<LogChain::Entry> LogChain::List() const {
 }
 
 absl::StatusOr<std::optional<LogChain::File>> LogChain::OpenNewest() const {
-  for (int index = 0; index <= kLargestGap; ++index) {
+  for (int index = 0; index <= largest_gap_; ++index) {
     auto file = Open(index);
     if (!file.ok() || file->has_value()) {
       return file;
@@ -155,7 +153,7 @@ absl::StatusOr<std::optional<LogChain::File>> LogChain::OpenNeighbour(const Entr
     if (!here) {
       return std::nullopt;
     }
-    const int end = newer ? -1 : *here + kLargestGap;
+    const int end = newer ? -1 : *here + largest_gap_;
     int index = *here + step;
     std::optional<File> found;
     for (; index != end; index += step) {

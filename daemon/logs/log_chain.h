@@ -32,7 +32,13 @@ class LogChain {
     int index = 0;  // 0: the log itself
   };
 
-  explicit LogChain(std::string path) : path_(std::move(path)) {}
+  // Numbers may be missing: a rotation under way, or cut short, leaves one, and administrators delete some.
+  static constexpr int kLargestGap = 16;
+  // For who is content with what follows closely, and asks often.
+  static constexpr int kSmallGap = 3;
+
+  explicit LogChain(std::string path, int largest_gap = kLargestGap)
+      : path_(std::move(path)), largest_gap_(largest_gap) {}
 
   const std::string& path() const { return path_; }
   std::string NameOf(const File& file) const;
@@ -55,6 +61,7 @@ class LogChain {
   absl::StatusOr<std::optional<File>> OpenNeighbour(const Entry& of, bool newer) const;
 
   std::string path_;
+  int largest_gap_;
 };
 
 }  // namespace supervisor

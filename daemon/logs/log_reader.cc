@@ -18,7 +18,7 @@ constexpr size_t kSkipBytes = 64u << 10;
 
 }  // namespace
 
-LogReader::LogReader(std::string file_path) : chain_(std::move(file_path)) {}
+LogReader::LogReader(std::string file_path, int largest_gap) : chain_(std::move(file_path), largest_gap) {}
 LogReader::LogReader(LogReader&& other) noexcept = default;
 LogReader& LogReader::operator=(LogReader&& other) noexcept = default;
 LogReader::~LogReader() = default;

@@ -38,7 +38,7 @@ struct LogPosition {
 // disk: any thread but the loop's. One thread at a time per object.
 class LogReader {
  public:
-  explicit LogReader(std::string file_path);
+  explicit LogReader(std::string file_path, int largest_gap = LogChain::kLargestGap);
   LogReader(LogReader&& other) noexcept;
   LogReader& operator=(LogReader&& other) noexcept;
   LogReader(const LogReader&) = delete;

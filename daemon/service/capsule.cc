@@ -36,7 +36,7 @@ std::vector<std::string> SecretValues(const std::map<std::string, std::string>& 
 }
 
 std::string LastLinesAsJson(const std::string& log_file, const std::vector<std::string>& secrets) {
-  LogReader reader(log_file);
+  LogReader reader(log_file, LogChain::kSmallGap);
   if (!reader.SeekToLastLines(kLines).ok()) {
     return "";
   }

@@ -139,6 +139,8 @@ class Instance {
   std::string RecordPath() const;
   // Where the next daemon follows at once: what changes with each check, and is else written along, is written now.
   void WriteExactRecord() { WriteRecord(true); }
+  // Now and then: takes from the record what the database has by now.
+  void TidyRecord();
 
   std::string log_path() const;
   std::string stderr_log_path() const;

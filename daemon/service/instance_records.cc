@@ -113,6 +113,12 @@ void Instance::WriteRecord(bool exactly) {
     InstanceRecord but_for_counters = record;
     but_for_counters.health.checks = written_.health.checks;
     but_for_counters.health.successes = written_.health.successes;
+    // That an end is in the database is no hurry either: the next daemon would look before it tells it again.
+    if (std::ranges::all_of(record.untold, [this](const EventRow& row) {
+          return std::ranges::find(written_.untold, row) != written_.untold.end();
+        })) {
+      but_for_counters.untold = written_.untold;
+    }
     if (but_for_counters == written_) {
       return;
     }
@@ -155,6 +161,12 @@ void Instance::KeepUntilTold(EventRow row) {
     untold_.erase(untold_.begin());
   }
   untold_.push_back(std::move(row));
+}
+
+void Instance::TidyRecord() {
+  if (untold_.size() != written_.untold.size()) {
+    WriteRecord(true);
+  }
 }
 
 void Instance::Told(uint64_t ticket) {

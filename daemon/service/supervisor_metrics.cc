@@ -80,6 +80,7 @@ void Supervisor::SampleUsage() {
   }
   auto samples = std::make_shared<std::vector<Sample>>();
   for (const auto& [id, instance] : instances_) {
+    instance->TidyRecord();
     if (instance->pid() != 0) {
       Instance::UsageRequest request = instance->RequestUsage();
       samples->push_back(

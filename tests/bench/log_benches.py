@@ -184,7 +184,7 @@ def bench_followers(table, options):
                     settle(daemon)
                     target.append(capture(daemon, megabytes, ["log"])[0])
                     if many:
-                        memory.append(pss_mib(daemon.supervisors()))
+                        memory.append(pss_mib(daemon.supervisors() + daemon.keepers()))
     table.add(
         f"log, {megabytes} MB with {count} followers",
         "MB/s",
@@ -193,7 +193,7 @@ def bench_followers(table, options):
         at_least=True,
         base=("no follower", alone),
     )
-    table.add(f"PSS of guardian and daemon with {count} followers", "MiB", memory, 60)
+    table.add(f"PSS of guardian, daemon and keeper with {count} followers", "MiB", memory, 60)
 
 
 LOG_BENCHES = {
