@@ -62,6 +62,7 @@ class TreeKiller {
 
   std::vector<std::unique_ptr<Work>> work_;
   absl::Duration pause_;
+  MonoTime rest_until_;
   std::unique_ptr<Loop::Timer> timer_;
 };
 
