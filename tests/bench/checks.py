@@ -120,13 +120,17 @@ def hanging_check(kind, port):
         "http": {"type": "http", "url": f"http://127.0.0.1:{port}/"},
         "tcp": {"type": "tcp", "port": port, "expected_content": "never"},
         "script": {"type": "script", "command": "/bin/sh", "args": ["-c", "sleep 999 & wait"]},
+        "grpc": {"type": "grpc", "port": port},
     }[kind]
     return {**how, "interval": 1, "timeout": 4, "retries": 1000, "on_failure": "alert"}
 
 
-def stop_ms(daemon, ids):
+def stop_ms(daemon, ids, span):
+    """Stops of these services, spread over a span of seconds: what hangs comes and goes in waves."""
     times = []
-    for service in ids:
+    start = time.monotonic()
+    for i, service in enumerate(ids):
+        time.sleep(max(0, start + span * i / len(ids) - time.monotonic()))
         began = time.monotonic_ns()
         daemon.ctl("stop", service)
         times.append((time.monotonic_ns() - began) * MS)
@@ -135,15 +139,16 @@ def stop_ms(daemon, ids):
 
 def bench_hanging(table, options, tools):
     """So many checks that hang until their timeout, again and again, beside one that is answered."""
-    count = 2 * options.many
-    for kind in ("http", "tcp", "script"):
-        services = count
-        silent = Silent(count)
+    services = 2 * options.many
+    span = options.window / 2  # two waves: interval and timeout of hanging_check are five seconds together
+    stopped = [f"s{i:03}" for i in range(options.rounds)]
+    for kind in ("http", "tcp", "script", "grpc"):
+        silent = Silent(services)
         try:
             with scratch(tools.memory) as directory, nginx(directory) as url:
                 with tools.running(services) as (daemon, _):
                     tools.settle(daemon)
-                    free = stop_ms(daemon, [f"s{i:03}" for i in range(options.rounds)])
+                    free = stop_ms(daemon, stopped, span)
                 check = hanging_check(kind, silent.port)
                 with tools.running(services, started=False, health_check=check) as (daemon, _):
                     interval = 0.1
@@ -155,9 +160,9 @@ def bench_hanging(table, options, tools):
                     daemon.write_config()
                     daemon.start()
                     wait_until(lambda: count_results(daemon) >= services, "every check to have hung", timeout=120)
-                    stops = stop_ms(daemon, [f"s{i:03}" for i in range(options.rounds)])
                     before = len(results_of(daemon, "quick"))
-                    time.sleep(options.window / 2)
+                    stops = stop_ms(daemon, stopped, span)
+                    wait_until(lambda: len(results_of(daemon, "quick")) > before + 10, "the other check's results")
                     times = results_of(daemon, "quick")[before:]
             # The interval is spread by 5 % to both sides.
             late = [1000 * (b - a - 1.05 * interval) for a, b in zip(times, times[1:])]
