@@ -89,9 +89,10 @@ class CheckEngine {
     Running& mine = *running;
     mine.started = started;
     running_[check] = std::move(running);
-    ProbeRequest request{.config = config, .target = target, .finish = [this, check](const ProbeOutcome& outcome) {
-                           Finish(check, outcome);
-                         }};
+    ProbeRequest request{.config = config,
+                         .target = target,
+                         .finish = [this, check](const ProbeOutcome& outcome) { Finish(check, outcome); },
+                         .begins = [&mine, timeout = config.timeout] { mine.BeginsNow(timeout); }};
     mine.probe = NewProbe(std::move(request), grpc);
     if (mine.probe == nullptr) {
       Finish(check, {.message = "no health check is configured"});
@@ -121,6 +122,11 @@ class CheckEngine {
     MonoTime started;
     std::unique_ptr<Probe> probe;
     std::unique_ptr<Loop::Timer> deadline;
+
+    void BeginsNow(absl::Duration timeout) {
+      started = MonotonicNow();
+      deadline->ArmAt(started + timeout);
+    }
   };
 
   struct Tools {
@@ -129,18 +135,21 @@ class CheckEngine {
         : resolver(mailbox, lookup),
           curl(loop),
           pool(kHelperThreads),
+          gate(loop),
           killer(loop, mailbox),
-          scripts(std::make_shared<ScriptStarter>(path, mailbox, killer)),
+          scripts(std::make_shared<ScriptStarter>(path, mailbox, gate, killer)),
           shared{.loop = loop,
                  .mailbox = mailbox,
                  .resolver = resolver,
                  .curl = curl,
                  .pool = pool,
+                 .gate = gate,
                  .killer = killer,
                  .scripts = scripts} {}
     Resolver resolver;
     CurlDriver curl;
     HelperPool pool;
+    StartGate gate;
     KillerThread killer;
     std::shared_ptr<ScriptStarter> scripts;
     ProbeTools shared;

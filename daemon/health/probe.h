@@ -15,6 +15,7 @@
 #include "daemon/health/killer_thread.h"
 #include "daemon/health/resolver.h"
 #include "daemon/health/script_start.h"
+#include "daemon/health/start_gate.h"
 #include "daemon/loop/loop.h"
 
 namespace supervisor {
@@ -26,6 +27,7 @@ struct ProbeTools {
   Resolver& resolver;
   CurlDriver& curl;
   HelperPool& pool;  // for what may block or takes long
+  StartGate& gate;   // for what brings up a process
   KillerThread& killer;
   std::shared_ptr<ScriptStarter> scripts;
 };
@@ -58,6 +60,7 @@ struct ProbeRequest {
   HealthCheckConfig config;
   CheckTarget target;
   Probe::Finish finish;
+  std::function<void()> begins;  // its turn has come only now: the timeout and the response time count from here
 };
 
 std::unique_ptr<Probe> NewHttpProbe(ProbeTools& tools, ProbeRequest request);

@@ -23,7 +23,7 @@ constexpr absl::Duration kRetryAfter = absl::Milliseconds(100);
 // A script: exit code 0 is healthy, if its output is as expected. Whatever it leaves behind, at the timeout or after a
 // clean exit, is killed before the result is told.
 //
-//   Begin -> start (helper thread) -> run -> exit or deadline -> kill what is left -> judge
+//   Begin -> wait for its turn -> start (helper thread) -> run -> exit or deadline -> kill what is left -> judge
 class ScriptProbe final : public Probe {
  public:
   ScriptProbe(ProbeTools& tools, ProbeRequest request)
@@ -42,17 +42,16 @@ class ScriptProbe final : public Probe {
   }
 
   void Begin() override {
-    began_ = MonotonicNow();
     if (!matcher_->error().empty()) {
       request_.finish({.message = matcher_->error()});
       return;
     }
-    Start();
+    AwaitTurn();
   }
 
   void DeadlinePassed() override {
-    if (finishing_) {
-      return;  // the killer tells in a moment
+    if (finishing_ || !began_.has_value()) {
+      return;  // the killer tells in a moment; or its time has not begun, since others are before it
     }
     timed_out_ = true;
     ended_ = MonotonicNow();
@@ -67,8 +66,16 @@ class ScriptProbe final : public Probe {
   }
 
  private:
-  void Start() {
-    tools_.scripts->Start(tools_.pool, request_.config.run, request_.target, alive_,
+  void AwaitTurn() {
+    tools_.gate.Enter(alive_, [this](uint64_t visit) { Start(visit); });
+  }
+
+  void Start(uint64_t visit) {
+    if (!began_.has_value()) {
+      began_ = MonotonicNow();
+      request_.begins();
+    }
+    tools_.scripts->Start(visit, tools_.pool, request_.config.run, request_.target, alive_,
                           [this](absl::StatusOr<StartedScript> started) { OnStarted(std::move(started)); });
   }
 
@@ -94,7 +101,7 @@ class ScriptProbe final : public Probe {
     // That this machine has no more processes or descriptors says nothing about the service: try until the deadline.
     if (status.code() == absl::StatusCode::kResourceExhausted || status.code() == absl::StatusCode::kUnavailable) {
       shortage_ = std::string(status.message());
-      retry_ = tools_.loop.NewTimer([this] { Start(); });
+      retry_ = tools_.loop.NewTimer([this] { AwaitTurn(); });
       retry_->ArmAfter(kRetryAfter);
       return;
     }
@@ -171,14 +178,14 @@ class ScriptProbe final : public Probe {
       message += ": " + output;
     }
     request_.finish(
-        {.success = success, .message = std::move(message), .timed_out = timed_out_, .took = ended_ - began_});
+        {.success = success, .message = std::move(message), .timed_out = timed_out_, .took = ended_ - *began_});
   }
 
   ProbeTools& tools_;
   ProbeRequest request_;
   std::shared_ptr<ContentMatcher> matcher_;
   std::shared_ptr<bool> alive_;
-  MonoTime began_;
+  std::optional<MonoTime> began_;
   MonoTime ended_;
   bool timed_out_ = false;
   bool finishing_ = false;

@@ -161,14 +161,15 @@ struct ScriptStarter::State {
   bool closed = false;
 };
 
-ScriptStarter::ScriptStarter(std::string path, std::shared_ptr<LoopMailbox> mailbox, KillerThread& killer)
-    : path_(std::move(path)), mailbox_(std::move(mailbox)), killer_(killer), state_(new State) {}
+ScriptStarter::ScriptStarter(std::string path, std::shared_ptr<LoopMailbox> mailbox, StartGate& gate,
+                             KillerThread& killer)
+    : path_(std::move(path)), mailbox_(std::move(mailbox)), gate_(gate), killer_(killer), state_(new State) {}
 
 ScriptStarter::~ScriptStarter() = default;
 
-void ScriptStarter::Start(HelperPool& pool, const CommandConfig& run, const CheckTarget& target,
+void ScriptStarter::Start(uint64_t visit, HelperPool& pool, const CommandConfig& run, const CheckTarget& target,
                           const std::weak_ptr<const void>& wanted, const Done& done) {
-  const auto job = [self = shared_from_this(), run, target, wanted, done] {
+  const auto job = [self = shared_from_this(), visit, run, target, wanted, done] {
     {
       const std::lock_guard lock(self->state_->mutex);
       if (self->state_->closed) {
@@ -176,14 +177,14 @@ void ScriptStarter::Start(HelperPool& pool, const CommandConfig& run, const Chec
       }
       ++self->state_->under_way;
     }
-    self->Hand(self->StartNow(run, target), wanted, done);
+    self->Hand(visit, self->StartNow(run, target), wanted, done);
     const std::lock_guard lock(self->state_->mutex);
     --self->state_->under_way;
     self->state_->changed.notify_all();
   };
   if (!pool.Run(wanted, job)) {
-    Hand(absl::ResourceExhaustedError(fmt::format("cannot run {}: no thread to start it from", run.command)), wanted,
-         done);
+    Hand(visit, absl::ResourceExhaustedError(fmt::format("cannot run {}: no thread to start it from", run.command)),
+         wanted, done);
   }
 }
 
@@ -236,10 +237,11 @@ absl::StatusOr<StartedScript> ScriptStarter::StartNow(const CommandConfig& run, 
   return started;
 }
 
-void ScriptStarter::Hand(absl::StatusOr<StartedScript> started, const std::weak_ptr<const void>& wanted,
+void ScriptStarter::Hand(uint64_t visit, absl::StatusOr<StartedScript> started, const std::weak_ptr<const void>& wanted,
                          const Done& done) {
   const auto parcel = std::make_shared<Parcel>(std::move(started));
-  mailbox_->Post([self = shared_from_this(), parcel, wanted, done] {
+  mailbox_->Post([self = shared_from_this(), visit, parcel, wanted, done] {
+    self->gate_.Leave(visit);
     if (!wanted.expired()) {
       done(std::move(parcel->started));
     } else if (parcel->started.ok()) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -11,6 +12,7 @@
 #include "daemon/health/checker.h"
 #include "daemon/health/helper_pool.h"
 #include "daemon/health/killer_thread.h"
+#include "daemon/health/start_gate.h"
 
 namespace supervisor {
 
@@ -26,16 +28,17 @@ struct StartedScript {
 // No script is ever lost: one whose check was cancelled while it started goes to the killer.
 class ScriptStarter : public std::enable_shared_from_this<ScriptStarter> {
  public:
-  // `path` is the PATH of scripts, and where commands without a slash are looked up. The killer lives until the
+  // `path` is the PATH of scripts, and where commands without a slash are looked up. Gate and killer live until the
   // mailbox is closed.
-  ScriptStarter(std::string path, std::shared_ptr<LoopMailbox> mailbox, KillerThread& killer);
+  ScriptStarter(std::string path, std::shared_ptr<LoopMailbox> mailbox, StartGate& gate, KillerThread& killer);
   ~ScriptStarter();
   ScriptStarter(const ScriptStarter&) = delete;
   ScriptStarter& operator=(const ScriptStarter&) = delete;
 
   using Done = std::function<void(absl::StatusOr<StartedScript>)>;
-  // Loop thread. Calls `done` on a later turn, unless `wanted` has expired by then.
-  void Start(HelperPool& pool, const CommandConfig& run, const CheckTarget& target,
+  // Loop thread. Calls `done` on a later turn, unless `wanted` has expired by then. `visit` is the caller's at the
+  // gate, which it leaves when the script has started.
+  void Start(uint64_t visit, HelperPool& pool, const CommandConfig& run, const CheckTarget& target,
              const std::weak_ptr<const void>& wanted, const Done& done);
 
   // Loop thread. Starts nothing any more; waits until what is being started has been handed to the loop, no longer
@@ -45,10 +48,12 @@ class ScriptStarter : public std::enable_shared_from_this<ScriptStarter> {
  private:
   struct State;
   absl::StatusOr<StartedScript> StartNow(const CommandConfig& run, const CheckTarget& target);
-  void Hand(absl::StatusOr<StartedScript> started, const std::weak_ptr<const void>& wanted, const Done& done);
+  void Hand(uint64_t visit, absl::StatusOr<StartedScript> started, const std::weak_ptr<const void>& wanted,
+            const Done& done);
 
   const std::string path_;
   const std::shared_ptr<LoopMailbox> mailbox_;
+  StartGate& gate_;
   KillerThread& killer_;
   const std::unique_ptr<State> state_;
 };

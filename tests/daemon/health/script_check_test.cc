@@ -216,6 +216,27 @@ TEST_F(ScriptCheck, DestructorKills) {
   EXPECT_EQ(results.count(), 0u);
 }
 
+// So many that are due at once wait for their turn, the last of them longer than its timeout: which begins with its
+// turn.
+TEST_F(ScriptCheck, WaitingForItsTurnIsNotTheServicesFault) {
+  constexpr int kChecks = 1000;
+  HealthCheckConfig config = Script("/bin/true");
+  config.timeout = absl::Milliseconds(1200);
+  Results results;
+  const MonoTime began = MonotonicNow();
+  for (int i = 0; i < kChecks; ++i) {
+    checker_.Start(config, target_, results.Collect(i));
+  }
+  ASSERT_EQ(results.AwaitCount(kChecks), static_cast<size_t>(kChecks));
+  EXPECT_GT(MonotonicNow() - began, config.timeout) << "too few checks to show anything";
+  int failures = 0;
+  for (int i = 0; i < kChecks; ++i) {
+    const CheckResult result = results.Await(i);
+    failures += result.success && result.response_time_ms < 1200 ? 0 : 1;
+  }
+  EXPECT_EQ(failures, 0);
+}
+
 // What a script check that times out leaves behind, a thousand times.
 TEST_F(ScriptCheck, AThousandTimeoutsLeaveNothing) {
   const std::string mark = NewMark();
