@@ -8,6 +8,8 @@
 namespace supervisor {
 namespace {
 
+constexpr size_t kMostHostBytes = 253;  // of a name in the DNS; what redirects to a longer one only fills messages
+
 using UrlHandle = std::unique_ptr<CURLU, decltype(&curl_url_cleanup)>;
 
 // Empty when the part is absent or cannot be told.
@@ -49,6 +51,10 @@ absl::StatusOr<HttpUrl> ParseHttpUrl(const CurlApi& api, const std::string& base
   result.host = Part(api, url.get(), CURLUPART_HOST, CURLU_PUNYCODE, code);
   if (code != CURLUE_OK || result.host.empty()) {
     return Invalid(api, code == CURLUE_OK ? CURLUE_NO_HOST : code);
+  }
+  if (result.host.size() > kMostHostBytes) {
+    return absl::InvalidArgumentError(
+        fmt::format("invalid URL: its host is longer than the {} bytes that a name may have", kMostHostBytes));
   }
   const std::string port = Part(api, url.get(), CURLUPART_PORT, CURLU_DEFAULT_PORT, code);
   std::from_chars(port.data(), port.data() + port.size(), result.port);

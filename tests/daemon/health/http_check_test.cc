@@ -309,6 +309,17 @@ TEST_F(HttpCheck, RedirectToAnotherProtocolIsRefused) {
   }
 }
 
+TEST_F(HttpCheck, WhatAServerSaysDoesNotSwellTheMessage) {
+  const std::string endless(100'000, 'a');
+  for (const std::string& target : {"http://" + endless + ".test/", "http://[" + endless + "]/", endless + ":",
+                                    "http://a.test:" + endless + "/", "//" + endless}) {
+    TinyServer server(Answer(Response(302, "", fmt::format("Location: {}\r\n", target))));
+    const CheckResult result = Run(Http(server.Url()));
+    EXPECT_FALSE(result.success);
+    EXPECT_LT(result.message.size(), 1000u) << result.message.substr(0, 100);
+  }
+}
+
 TEST_F(HttpCheck, CredentialsStayWithTheirOrigin) {
   std::mutex mutex;
   std::string request;

@@ -1,4 +1,5 @@
 // The pure parts: text, content, /proc lines, addresses.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
@@ -195,6 +196,8 @@ TEST(HttpUrl, Refuses) {
     EXPECT_FALSE(ParseHttpUrl(**curl, "", url).ok()) << url;
   }
   EXPECT_FALSE(ParseHttpUrl(**curl, "http://a.test/", "file:///etc/passwd").ok());
+  EXPECT_TRUE(ParseHttpUrl(**curl, "", fmt::format("http://{}/", std::string(253, 'a'))).ok());
+  EXPECT_FALSE(ParseHttpUrl(**curl, "", fmt::format("http://{}/", std::string(254, 'a'))).ok());
 }
 
 }  // namespace
