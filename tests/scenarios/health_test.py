@@ -285,13 +285,45 @@ class Health(Scenario):
 
     def test_a_check_can_be_done_now_by_hand(self):
         with Server() as server, Workspace() as workspace:
-            result = workspace.ctl("check", "http", server.url, expect=None)
-            if "unknown command" in result.stderr:
-                self.skipTest(result.stderr.strip())
-            self.assertEqual(result.returncode, 0, result)
+            workspace.ctl("check", "http", server.url)
             server.status = 503
             result = workspace.ctl("check", "http", server.url, expect=NOT_RUNNING)
             self.assertIn("503", result.text)
+
+    def test_the_system_is_as_well_as_its_services(self):
+        def expect(daemon, status):
+            def told():
+                return {daemon.ctl_json(command, expect=None)["status"] for command in ("health", "summary")}
+
+            wait_until(lambda: told() == {status}, f"the system to be {status}")
+
+        with Server() as vital, Server() as mild:
+            services = {
+                "vital": {**self.http(vital), "critical": True},
+                "mild": self.http(mild),
+                "unchecked": sleeper(critical=True),
+                "gives-up": sleeper(
+                    command="sh", args=["-c", "exit 3"], enabled=False, restart_policy={"mode": "never"}, critical=True
+                ),
+            }
+            with Daemon(services) as daemon:
+                self.wait_health(daemon, "vital", "healthy")
+                self.wait_health(daemon, "mild", "healthy")
+                expect(daemon, "healthy")
+                mild.status = 503
+                expect(daemon, "degraded")
+                vital.status = 503
+                expect(daemon, "critical")
+                mild.status = 200  # the worst counts
+                self.wait_health(daemon, "mild", "healthy")
+                expect(daemon, "critical")
+                vital.status = 200
+                expect(daemon, "healthy")
+                # What was stopped on purpose is no illness; what gave up is one, checked or not.
+                daemon.ctl("stop", "unchecked", "mild")
+                expect(daemon, "healthy")
+                daemon.ctl("start", "gives-up", expect=None)
+                expect(daemon, "critical")
 
     def test_results_are_kept_as_metrics(self):
         with Server() as server, Daemon({"web": self.http(server)}) as daemon:

@@ -1,10 +1,13 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <spawn.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <csignal>
 #include <string>
 #include <vector>
@@ -101,6 +104,50 @@ TEST_F(ProcessCheck, StoppedForAMomentOnly) {
   checker_.Start(Process(), {.id = "x", .pid = child.pid(), .working_directory = ""}, results.Collect());
   kill(child.pid(), SIGCONT);
   EXPECT_TRUE(results.Await().success) << results.Await().message;
+}
+
+// A process that waits for its vfork child to exec is in uninterruptible sleep.
+class Blocked {
+ public:
+  Blocked() {
+    pid_ = fork();
+    if (pid_ == 0) {
+      prctl(PR_SET_PDEATHSIG, SIGKILL);
+      clone(&Blocked::Child, stack_.data() + stack_.size(), CLONE_VM | CLONE_VFORK | SIGCHLD, nullptr);
+      _exit(0);
+    }
+    EXPECT_GT(pid_, 0);
+    while (pid_ > 0 && ReadProcStat(pid_)->state != 'D') {
+      usleep(1000);
+    }
+  }
+  Blocked(const Blocked&) = delete;
+  Blocked& operator=(const Blocked&) = delete;
+  ~Blocked() {
+    kill(pid_, SIGKILL);
+    waitpid(pid_, nullptr, 0);
+  }
+  pid_t pid() const { return pid_; }
+
+ private:
+  static int Child(void* /*unused*/) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    while (true) {
+      pause();
+    }
+  }
+
+  std::array<char, 64 << 10> stack_{};
+  pid_t pid_ = 0;
+};
+
+TEST_F(ProcessCheck, BlockedInTheKernel) {
+  const Blocked blocked;
+  HealthCheckConfig config = Process();
+  config.timeout = absl::Milliseconds(500);  // patience is a part of it
+  const CheckResult result = Run(config, blocked.pid());
+  EXPECT_FALSE(result.success);
+  EXPECT_EQ(result.message, fmt::format("process {} is blocked in the kernel (uninterruptible sleep)", blocked.pid()));
 }
 
 TEST_F(ProcessCheck, MemoryOfTheTree) {
