@@ -52,8 +52,9 @@ class Checker {
   Checker& operator=(const Checker&) = delete;
 
   // Any thread; returns at once. `done` is called exactly once, on a thread of the checker's, at the latest shortly
-  // after config.timeout, unless the check is cancelled first (only when the machine refuses the checker its thread is
-  // it called by Start itself). It must not block: other checks wait for it. Returns a handle for Cancel.
+  // after config.timeout (a script's begins when its turn has come, see StartGate), unless the check is cancelled first
+  // (only when the machine refuses the checker its thread is it called by Start itself). It must not block: other
+  // checks wait for it. Returns a handle for Cancel.
   uint64_t Start(const HealthCheckConfig& config, const CheckTarget& target, std::function<void(CheckResult)> done);
 
   // Any thread. `done` of this check is not called after Cancel has returned, or is being called right now by another
