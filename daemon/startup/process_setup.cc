@@ -13,6 +13,7 @@
 #include <csignal>
 #include <cstdint>
 
+#include "absl/synchronization/mutex.h"
 #include "common/unique_fd.h"
 
 namespace supervisor {
@@ -29,6 +30,9 @@ sigset_t HandledSignals() {
 // What we were started with (a blocked mask, an ignored signal, strange descriptors) must not be what we run with.
 void TidyProcess(bool reads_children_ends) {
   mallopt(M_ARENA_MAX, 2);  // NOLINT(concurrency-mt-unsafe): there is one thread yet
+  // Debian builds Abseil with its search for lock cycles on: a graph under one lock of the process, to which every lock
+  // that gRPC takes is added.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   sigset_t handled = HandledSignals();
   if (reads_children_ends) {
     sigaddset(&handled, SIGCHLD);
