@@ -4,6 +4,12 @@
 #include <grpcpp/grpcpp.h>
 #include <pthread.h>
 
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
@@ -26,6 +32,7 @@ struct Call {
   health::HealthCheckResponse response;
   grpc::Status status;
   std::function<void(Checker::GrpcAnswer)> done;
+  std::atomic<bool> is_cancelled = false;
   std::unique_ptr<health::Health::Stub> stub;
   std::unique_ptr<grpc::ClientAsyncResponseReader<health::HealthCheckResponse>> reader;
 };
@@ -84,9 +91,10 @@ Checker::GrpcAnswer AnswerOf(const Call& call) {
           .message = name.empty() ? fmt::format("unknown serving status {}", static_cast<int>(serving)) : name};
 }
 
-// Waits for answers on a thread of its own, which begins with the first request. (Not by gRPC's callbacks: in 1.51 the
-// queue behind those is freed with the process's last channel, also where that goes within such a callback, and then
-// under the feet of its own thread.)
+// Two threads, which begin with the first request. One asks and cancels, so that nobody waits while gRPC builds a
+// connection or takes it down: that costs more than all else of a check. The other waits for answers. (Not by gRPC's
+// callbacks: in 1.51 the queue behind those is freed with the process's last channel, also where that goes within such
+// a callback, and then under the feet of its own thread.)
 class Client {
  public:
   Client() = default;
@@ -94,35 +102,80 @@ class Client {
   Client& operator=(const Client&) = delete;
   // All requests have been cancelled before.
   ~Client() {
+    {
+      const std::lock_guard lock(mutex_);
+      closed_ = true;
+    }
+    changed_.notify_one();
+    if (asker_.joinable()) {
+      asker_.join();
+    }
     queue_.Shutdown();
-    if (thread_.joinable()) {
-      thread_.join();
+    if (waiter_.joinable()) {
+      waiter_.join();
     }
   }
 
   std::function<void()> Ask(const Checker::GrpcRequest& request, std::function<void(Checker::GrpcAnswer)> done) {
-    if (!StartThread()) {
+    if (!StartThreads()) {
       done({.message = "the check did not run: no thread for it can be made"});
       return [] {};
     }
     auto call = std::make_shared<Call>();
     call->request.set_service(request.service);
     call->done = std::move(done);
+    Later([this, request, call] { Begin(request, call); });
+    return [this, call] {
+      call->is_cancelled = true;
+      Later([call] { call->context.TryCancel(); });
+    };
+  }
+
+ private:
+  bool StartThreads() {
+    if (!waiter_.joinable()) {
+      waiter_ = StartQuietThread([this] { Wait(); });
+    }
+    if (waiter_.joinable() && !asker_.joinable()) {
+      asker_ = StartQuietThread([this] { Work(); });
+    }
+    return asker_.joinable();
+  }
+
+  void Later(std::function<void()> work) {
+    {
+      const std::lock_guard lock(mutex_);
+      work_.push_back(std::move(work));
+    }
+    changed_.notify_one();
+  }
+
+  // The asker's thread, until all is done that was to be done.
+  void Work() {
+    std::unique_lock lock(mutex_);
+    while (true) {
+      changed_.wait(lock, [this] { return closed_ || !work_.empty(); });
+      if (work_.empty()) {
+        return;
+      }
+      std::function<void()> work = std::move(work_.front());
+      work_.pop_front();
+      lock.unlock();
+      work();
+      work = nullptr;  // with what it held, a connection perhaps
+      lock.lock();
+    }
+  }
+
+  void Begin(const Checker::GrpcRequest& request, const std::shared_ptr<Call>& call) {
+    if (call->is_cancelled) {
+      return;
+    }
     call->stub = health::Health::NewStub(Connect(request));
     call->reader = call->stub->AsyncCheck(&call->context, call->request, &queue_);
     const std::lock_guard lock(mutex_);  // until it is known, it may not be answered
     calls_.emplace(call.get(), call);
     call->reader->Finish(&call->response, &call->status, call.get());
-    return [call] { call->context.TryCancel(); };
-  }
-
- private:
-  bool StartThread() {
-    if (thread_.joinable()) {
-      return true;
-    }
-    thread_ = StartQuietThread([this] { Wait(); });
-    return thread_.joinable();
   }
 
   void Wait() {
@@ -142,9 +195,14 @@ class Client {
   }
 
   grpc::CompletionQueue queue_;
-  std::mutex mutex_;
+  std::mutex mutex_;  // guards what follows
+  std::condition_variable changed_;
+  std::deque<std::function<void()>> work_;
+  bool closed_ = false;
   std::map<void*, std::shared_ptr<Call>> calls_;  // under way, by their tag
-  std::thread thread_;
+
+  std::thread asker_;
+  std::thread waiter_;
 };
 
 }  // namespace
