@@ -18,6 +18,7 @@ namespace supervisor {
 namespace {
 
 constexpr size_t kHelperThreads = 16;
+constexpr size_t kStarterThreads = 1024;  // so many may hang with their file system; there is two where none does
 constexpr std::chrono::milliseconds kAwaitStarts(300);
 constexpr const char* kDefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -135,6 +136,7 @@ class CheckEngine {
         : resolver(mailbox, lookup),
           curl(loop),
           pool(kHelperThreads),
+          starters(kStarterThreads),
           gate(loop),
           killer(loop, mailbox),
           scripts(std::make_shared<ScriptStarter>(path, mailbox, gate, killer)),
@@ -143,12 +145,14 @@ class CheckEngine {
                  .resolver = resolver,
                  .curl = curl,
                  .pool = pool,
+                 .starters = starters,
                  .gate = gate,
                  .killer = killer,
                  .scripts = scripts} {}
     Resolver resolver;
     CurlDriver curl;
     HelperPool pool;
+    HelperPool starters;
     StartGate gate;
     KillerThread killer;
     std::shared_ptr<ScriptStarter> scripts;

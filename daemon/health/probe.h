@@ -26,8 +26,9 @@ struct ProbeTools {
   std::shared_ptr<LoopMailbox> mailbox;
   Resolver& resolver;
   CurlDriver& curl;
-  HelperPool& pool;  // for what may block or takes long
-  StartGate& gate;   // for what brings up a process
+  HelperPool& pool;      // for what takes long
+  HelperPool& starters;  // for scripts, whose start may hang
+  StartGate& gate;       // for what brings up a process
   KillerThread& killer;
   std::shared_ptr<ScriptStarter> scripts;
 };

@@ -39,6 +39,9 @@ class ScriptProbe final : public Probe {
     if (script_.has_value() && script_->tree.pidfd) {
       tools_.killer.Kill(std::move(script_->tree), nullptr);
     }
+    if (began_.has_value() && !script_.has_value()) {
+      tools_.scripts->GiveUp(alive_);
+    }
   }
 
   void Begin() override {
@@ -67,15 +70,30 @@ class ScriptProbe final : public Probe {
 
  private:
   void AwaitTurn() {
+    if (tools_.scripts->StillHangs(request_.target.id)) {
+      BeginTime();
+      TryLater("the script's last start hangs: a slow file system?");
+      return;
+    }
     tools_.gate.Enter(alive_, [this](uint64_t visit) { Start(visit); });
   }
 
-  void Start(uint64_t visit) {
+  void BeginTime() {
     if (!began_.has_value()) {
       began_ = MonotonicNow();
       request_.begins();
     }
-    tools_.scripts->Start(visit, tools_.pool, request_.config.run, request_.target, alive_,
+  }
+
+  void TryLater(std::string why) {
+    shortage_ = std::move(why);
+    retry_ = tools_.loop.NewTimer([this] { AwaitTurn(); });
+    retry_->ArmAfter(kRetryAfter);
+  }
+
+  void Start(uint64_t visit) {
+    BeginTime();
+    tools_.scripts->Start(visit, tools_.starters, request_.config.run, request_.target, alive_,
                           [this](absl::StatusOr<StartedScript> started) { OnStarted(std::move(started)); });
   }
 
@@ -100,9 +118,7 @@ class ScriptProbe final : public Probe {
   void OnStartFailed(const absl::Status& status) {
     // That this machine has no more processes or descriptors says nothing about the service: try until the deadline.
     if (status.code() == absl::StatusCode::kResourceExhausted || status.code() == absl::StatusCode::kUnavailable) {
-      shortage_ = std::string(status.message());
-      retry_ = tools_.loop.NewTimer([this] { AwaitTurn(); });
-      retry_->ArmAfter(kRetryAfter);
+      TryLater(std::string(status.message()));
       return;
     }
     request_.finish({.message = std::string(status.message())});

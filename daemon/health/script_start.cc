@@ -14,8 +14,11 @@
 #include <condition_variable>
 #include <csignal>
 #include <cstring>
+#include <filesystem>
+#include <map>
 #include <mutex>
 #include <optional>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -132,6 +135,21 @@ std::string NewMarker() {
   return fmt::format("{:016x}{:016x}", words[0], words[1]);
 }
 
+// The thread waits in posix_spawn for its newest child's exec. What still is this very program has not come so far: it
+// hangs, as a rule where SIGKILL reaches it.
+void KillUnborn(pid_t thread) {
+  std::error_code error;
+  const std::filesystem::path own = std::filesystem::read_symlink("/proc/self/exe", error);
+  const std::vector<pid_t> children = ChildrenOfThread(thread);
+  for (auto child = children.rbegin(); child != children.rend(); ++child) {
+    const UniqueFd pidfd = OpenPidfd(*child);
+    if (pidfd && std::filesystem::read_symlink(fmt::format("/proc/{}/exe", *child), error) == own && !error) {
+      SignalPidfd(pidfd.get(), SIGKILL);
+      return;
+    }
+  }
+}
+
 // Carries a started script to the loop thread. Where nobody unpacks it, since the checker has ended meanwhile, the
 // script is killed: what it may have started already, as far as it stayed in its group, with it.
 struct Parcel {
@@ -155,10 +173,15 @@ struct Parcel {
 }  // namespace
 
 struct ScriptStarter::State {
+  struct UnderWay {
+    std::weak_ptr<const void> wanted;
+    pid_t thread;
+  };
+
   std::mutex mutex;
   std::condition_variable changed;
-  int under_way = 0;
   bool closed = false;
+  std::multimap<std::string, UnderWay> starts;  // by target
 };
 
 ScriptStarter::ScriptStarter(std::string path, std::shared_ptr<LoopMailbox> mailbox, StartGate& gate,
@@ -170,17 +193,17 @@ ScriptStarter::~ScriptStarter() = default;
 void ScriptStarter::Start(uint64_t visit, HelperPool& pool, const CommandConfig& run, const CheckTarget& target,
                           const std::weak_ptr<const void>& wanted, const Done& done) {
   const auto job = [self = shared_from_this(), visit, run, target, wanted, done] {
-    {
-      const std::lock_guard lock(self->state_->mutex);
-      if (self->state_->closed) {
-        return;
-      }
-      ++self->state_->under_way;
+    State& state = *self->state_;
+    std::unique_lock lock(state.mutex);
+    if (state.closed) {
+      return;
     }
+    const auto under_way = state.starts.emplace(target.id, State::UnderWay{.wanted = wanted, .thread = gettid()});
+    lock.unlock();
     self->Hand(visit, self->StartNow(run, target), wanted, done);
-    const std::lock_guard lock(self->state_->mutex);
-    --self->state_->under_way;
-    self->state_->changed.notify_all();
+    lock.lock();
+    state.starts.erase(under_way);
+    state.changed.notify_all();
   };
   if (!pool.Run(wanted, job)) {
     Hand(visit, absl::ResourceExhaustedError(fmt::format("cannot run {}: no thread to start it from", run.command)),
@@ -188,10 +211,32 @@ void ScriptStarter::Start(uint64_t visit, HelperPool& pool, const CommandConfig&
   }
 }
 
+void ScriptStarter::GiveUp(const std::weak_ptr<const void>& wanted) {
+  const std::lock_guard lock(state_->mutex);
+  for (const auto& [target, start] : state_->starts) {
+    if (!start.wanted.owner_before(wanted) && !wanted.owner_before(start.wanted)) {
+      KillUnborn(start.thread);
+    }
+  }
+}
+
+bool ScriptStarter::StillHangs(const std::string& target) const {
+  const std::lock_guard lock(state_->mutex);
+  const auto [first, last] = state_->starts.equal_range(target);
+  return std::any_of(first, last, [](const auto& start) { return start.second.wanted.expired(); });
+}
+
 void ScriptStarter::Close(std::chrono::milliseconds longest) {
   std::unique_lock lock(state_->mutex);
   state_->closed = true;
-  state_->changed.wait_for(lock, longest, [this] { return state_->under_way == 0; });
+  const auto none = [this] { return state_->starts.empty(); };
+  if (state_->changed.wait_for(lock, longest, none)) {
+    return;
+  }
+  for (const auto& [target, start] : state_->starts) {
+    KillUnborn(start.thread);
+  }
+  state_->changed.wait_for(lock, longest, none);
 }
 
 absl::StatusOr<StartedScript> ScriptStarter::StartNow(const CommandConfig& run, const CheckTarget& target) {

@@ -25,6 +25,8 @@ struct StartedScript {
 // their own, with signals at default and unblocked, nothing inherited but 0 to 2, stdin at /dev/null, and an
 // environment of PATH, SERVICE_ID, SERVICE_PID and the marker alone.
 //
+// A start that hangs with its file system keeps its thread: see StillHangs.
+//
 // No script is ever lost: one whose check was cancelled while it started goes to the killer.
 class ScriptStarter : public std::enable_shared_from_this<ScriptStarter> {
  public:
@@ -41,8 +43,16 @@ class ScriptStarter : public std::enable_shared_from_this<ScriptStarter> {
   void Start(uint64_t visit, HelperPool& pool, const CommandConfig& run, const CheckTarget& target,
              const std::weak_ptr<const void>& wanted, const Done& done);
 
+  // Any thread. Nobody waits for this start any more: where it hangs in exec, what was to become the script is killed.
+  void GiveUp(const std::weak_ptr<const void>& wanted);
+
+  // A start for this target hangs though nobody wants it any more, beyond the reach of signals. Who begins no other
+  // then has as many threads hang as there are targets, however long the file system does.
+  bool StillHangs(const std::string& target) const;
+
   // Loop thread. Starts nothing any more; waits until what is being started has been handed to the loop, no longer
-  // than `longest`. What takes longer is killed by the thread that started it.
+  // than `longest`, and as long again for what hangs and is killed. What takes longer is killed by the thread that
+  // started it.
   void Close(std::chrono::milliseconds longest);
 
  private:

@@ -6,7 +6,7 @@
 namespace supervisor {
 namespace {
 
-constexpr absl::Duration kPatience = absl::Milliseconds(100);
+constexpr absl::Duration kPatience = absl::Milliseconds(25);
 constexpr absl::Duration kShortestPause = absl::Milliseconds(3);
 constexpr absl::Duration kLongestPause = absl::Milliseconds(20);
 

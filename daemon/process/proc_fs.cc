@@ -78,15 +78,19 @@ bool KernelListsChildren() {
   return lists;
 }
 
-std::vector<pid_t> ReadChildren(pid_t pid) {
+void AddChildren(const std::string& file, std::vector<pid_t>& children) {
   constexpr size_t kMostBytes = 1 << 20;
+  const std::string list = ReadFile(file, kMostBytes);
+  std::string_view rest = list;
+  for (pid_t child = 0; TakeNumber(rest, child);) {
+    children.push_back(child);
+  }
+}
+
+std::vector<pid_t> ReadChildren(pid_t pid) {
   std::vector<pid_t> children;
   for (const pid_t thread : NumberedEntries(fmt::format("/proc/{}/task", pid))) {
-    const std::string list = ReadFile(fmt::format("/proc/{}/task/{}/children", pid, thread), kMostBytes);
-    std::string_view rest = list;
-    for (pid_t child = 0; TakeNumber(rest, child);) {
-      children.push_back(child);
-    }
+    AddChildren(fmt::format("/proc/{}/task/{}/children", pid, thread), children);
   }
   return children;
 }
@@ -193,6 +197,12 @@ std::vector<ProcStat> ReadAllProcesses() {
     }
   }
   return processes;
+}
+
+std::vector<pid_t> ChildrenOfThread(pid_t thread) {
+  std::vector<pid_t> children;
+  AddChildren(fmt::format("/proc/self/task/{}/children", thread), children);
+  return children;
 }
 
 std::vector<ProcStat> ReadProcessTree(pid_t root) {

@@ -50,6 +50,9 @@ std::vector<ProcStat> ReadAllProcesses();
 // that, which costs only as much as the tree is large, else from a look at every process.
 std::vector<ProcStat> ReadProcessTree(pid_t root);
 
+// The children that a thread of this process has made, oldest first; none where the kernel does not list them.
+std::vector<pid_t> ChildrenOfThread(pid_t thread);
+
 // A variable's value in the environment that the process was started with. Nothing too when it may not be read.
 std::optional<std::string> EnvironmentValue(pid_t pid, std::string_view name);
 
