@@ -53,6 +53,26 @@ absl::Status WriteFileAtomically(const std::string& path, std::string_view conte
   return status;
 }
 
+absl::Status WritePage(const std::string& path, std::string_view content, mode_t mode) {
+  struct stat info {};
+  UniqueFd fd;
+  if (content.size() == kPageSize) {
+    fd.Reset(open(path.c_str(), O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC));
+  }
+  if (!fd || fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode) || info.st_nlink != 1 ||
+      (info.st_mode & 07777) != mode || info.st_uid != geteuid() || info.st_size != off_t{kPageSize}) {
+    return WriteFileAtomically(path, content, mode);
+  }
+  if (const int error = FailPoint(FailPointId::kFileWritten); error != 0) {
+    return ErrnoToStatus(error, path);
+  }
+  if (pwrite(fd.get(), content.data(), content.size(), 0) != ssize_t{kPageSize}) {
+    return WriteFileAtomically(path, content, mode);
+  }
+  FailPoint(FailPointId::kFileRenamed);
+  return absl::OkStatus();
+}
+
 namespace {
 
 // Takes ".DIGITS" off the end and returns the digits; empty where there are none.

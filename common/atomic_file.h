@@ -2,6 +2,7 @@
 
 #include <sys/types.h>
 
+#include <cstddef>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -15,6 +16,14 @@ namespace supervisor {
 // (rename(2) is atomic), so a reader, or a crash or a full disk at any moment, sees the old content or the new and
 // never half of one. Symbolic links in the last component are replaced, not followed. Blocks on the disk.
 absl::Status WriteFileAtomically(const std::string& path, std::string_view content, mode_t mode);
+
+// For what is written often and tells itself whether it is whole, as by a checksum. Content of kPageSize bytes is
+// written over a file of that size in one write(2): within one page of the cache, so that a kill at any moment leaves
+// the old or the new, and without a new file each time, which some file systems are slow at (ext4 looks past all inodes
+// that were freed in the last seconds) and a full disk refuses. Other content, or onto another file: as
+// WriteFileAtomically. A crash of the machine may leave anything.
+inline constexpr size_t kPageSize = 4096;
+absl::Status WritePage(const std::string& path, std::string_view content, mode_t mode);
 
 // Takes away what another process that was killed in the midst of WriteFileAtomically has left in `directory`, of those
 // target names (without directory) that `is_ours` accepts; its own are left alone. Blocks on the disk.

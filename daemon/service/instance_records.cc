@@ -128,7 +128,7 @@ void Instance::WriteRecord(bool exactly) {
   }
   written_ = record;
   context_.files.Post([path = RecordPath(), text = FormatRecord(record), id = id_, on_disk = on_disk_] {
-    const absl::Status status = WriteFileAtomically(path, text, 0600);
+    const absl::Status status = WritePage(path, text, 0600);
     on_disk->is_current = status.ok();
     if (status.ok()) {
       on_disk->births.clear();

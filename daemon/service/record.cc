@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/escaping.h"
+#include "common/atomic_file.h"
 #include "common/checksum.h"
 
 namespace supervisor {
@@ -162,6 +163,12 @@ std::string FormatRecord(const InstanceRecord& record) {
     text += fmt::format("untold {}\n", FormatUntold(row));
   }
   text += FormatRecordedHealth(record.health);
+  // Of a page's size it can be written over the last one. To a reader this is a key that it does not know.
+  constexpr size_t kChecksumLine = sizeof("checksum 0123456789abcdef\n") - 1;
+  constexpr size_t kLeastPad = sizeof("pad \n") - 1;
+  if (text.size() + kLeastPad + kChecksumLine <= kPageSize) {
+    text += fmt::format("pad {}\n", std::string(kPageSize - kChecksumLine - kLeastPad - text.size(), '-'));
+  }
   text += fmt::format("checksum {:016x}\n", Checksum(text));
   return text;
 }

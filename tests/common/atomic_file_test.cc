@@ -1,5 +1,6 @@
 #include "common/atomic_file.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -12,6 +13,8 @@
 #include <filesystem>
 #include <set>
 #include <string>
+
+#include "common/unique_fd.h"
 
 namespace supervisor {
 namespace {
@@ -80,6 +83,36 @@ TEST_F(AtomicFile, AFailedWriteLeavesTheOldFileWhole) {
   EXPECT_FALSE(status.ok());
   EXPECT_EQ(*ReadWholeFile(Path("f"), 100), "old");
   EXPECT_EQ(Entries(), 1u);
+}
+
+TEST_F(AtomicFile, APageIsWrittenOverAPageAndAnythingElseAnew) {
+  const auto inode = [this] {
+    struct stat info {};
+    EXPECT_EQ(stat(Path("f").c_str(), &info), 0);
+    return info.st_ino;
+  };
+  const std::string one(kPageSize, '1');
+  const std::string two(kPageSize, '2');
+  ASSERT_TRUE(WritePage(Path("f"), one, 0600).ok());
+  const UniqueFd holds_the_inode(open(Path("f").c_str(), O_RDONLY | O_CLOEXEC));  // or its number may come again
+  const ino_t first = inode();
+  ASSERT_TRUE(WritePage(Path("f"), two, 0600).ok());
+  EXPECT_EQ(inode(), first);
+  EXPECT_EQ(*ReadWholeFile(Path("f"), 2 * kPageSize), two);
+  ASSERT_TRUE(WritePage(Path("f"), "short", 0600).ok());
+  EXPECT_NE(inode(), first);
+  EXPECT_EQ(*ReadWholeFile(Path("f"), 2 * kPageSize), "short");
+  ASSERT_TRUE(WritePage(Path("f"), one, 0600).ok());
+  EXPECT_EQ(*ReadWholeFile(Path("f"), 2 * kPageSize), one);
+
+  ASSERT_EQ(link(Path("f").c_str(), Path("other").c_str()), 0);
+  ASSERT_TRUE(WritePage(Path("f"), two, 0600).ok());
+  EXPECT_EQ(*ReadWholeFile(Path("other"), 2 * kPageSize), one) << "what another name leads to is not ours alone";
+  ASSERT_EQ(unlink(Path("f").c_str()), 0);
+  ASSERT_EQ(symlink(Path("other").c_str(), Path("f").c_str()), 0);
+  ASSERT_TRUE(WritePage(Path("f"), two, 0600).ok());
+  EXPECT_EQ(*ReadWholeFile(Path("other"), 2 * kPageSize), one);
+  EXPECT_EQ(*ReadWholeFile(Path("f"), 2 * kPageSize), two);
 }
 
 TEST_F(AtomicFile, ErrorsNameThePath) {

@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <csignal>
 
+#include "common/atomic_file.h"
 #include "common/checksum.h"
 
 namespace supervisor {
@@ -61,6 +63,17 @@ TEST(Record, ReadsWhatItWrote) {
   const absl::StatusOr<InstanceRecord> record = ParseRecord(FormatRecord(Sample()));
   ASSERT_TRUE(record.ok()) << record.status();
   EXPECT_EQ(*record, Sample());
+}
+
+TEST(Record, OneOfUsualSizeIsAPageSoThatItCanBeWrittenOverTheLast) {
+  InstanceRecord record = Sample();
+  EXPECT_EQ(FormatRecord(record).size(), kPageSize);
+  for (size_t size = 0; size < 5000; ++size) {
+    record.reason = std::string(size, 'x');
+    const std::string text = FormatRecord(record);
+    EXPECT_EQ(*ParseRecord(text), record) << size;
+    EXPECT_LE(text.size(), std::max(kPageSize, size + 1500));
+  }
 }
 
 TEST(Record, EveryWayToEndIsReadBack) {
