@@ -109,32 +109,44 @@ void KeepNewest(std::vector<EventRow>& rows, size_t limit) {
 
 }  // namespace
 
+const std::vector<RowReader::Prepared>& RowReader::Statements() {
+  static const auto* const statements = new std::vector<Prepared>{
+      {&RowReader::events_, kSelectEvents},
+      {&RowReader::events_of_service_, kSelectEventsOfService},
+      {&RowReader::metrics_, kSelectMetrics},
+      {&RowReader::health_, kSelectHealth},
+      {&RowReader::usage_, kSelectUsage},
+      {&RowReader::metric_span_, kSelectMetricSpan},
+      {&RowReader::usage_span_, kSelectUsageSpan},
+      {&RowReader::first_metric_, kSelectFirstMetric},
+      {&RowReader::alerts_, kSelectAlerts},
+      {&RowReader::open_alerts_, kSelectOpenAlerts},
+      {&RowReader::restarts_, kSelectRestarts},
+      {&RowReader::services_, kSelectServices},
+      {&RowReader::count_events_, kCountEventsSince},
+      {&RowReader::count_alerts_, kCountOpenAlerts},
+  };
+  return *statements;
+}
+
 absl::StatusOr<RowReader> RowReader::Prepare(SqliteDatabase& db) {
   RowReader reader;
-  const std::vector<std::pair<SqliteStatement*, const char*>> statements = {
-      {&reader.events_, kSelectEvents},
-      {&reader.events_of_service_, kSelectEventsOfService},
-      {&reader.metrics_, kSelectMetrics},
-      {&reader.health_, kSelectHealth},
-      {&reader.usage_, kSelectUsage},
-      {&reader.metric_span_, kSelectMetricSpan},
-      {&reader.usage_span_, kSelectUsageSpan},
-      {&reader.first_metric_, kSelectFirstMetric},
-      {&reader.alerts_, kSelectAlerts},
-      {&reader.open_alerts_, kSelectOpenAlerts},
-      {&reader.restarts_, kSelectRestarts},
-      {&reader.services_, kSelectServices},
-      {&reader.count_events_, kCountEventsSince},
-      {&reader.count_alerts_, kCountOpenAlerts},
-  };
-  for (const auto& [statement, sql] : statements) {
+  for (const auto& [statement, sql] : Statements()) {
     absl::StatusOr<SqliteStatement> prepared = db.Prepare(sql);
     if (!prepared.ok()) {
       return prepared.status();
     }
-    *statement = *std::move(prepared);
+    reader.*statement = *std::move(prepared);
   }
   return reader;
+}
+
+std::vector<std::string> RowReader::Sql() {
+  std::vector<std::string> all;
+  for (const Prepared& prepared : Statements()) {
+    all.emplace_back(prepared.second);
+  }
+  return all;
 }
 
 absl::StatusOr<std::vector<EventRow>> RowReader::Events(const Store::EventQuery& query) {
@@ -284,7 +296,7 @@ absl::StatusOr<StoreSummary> RowReader::Summary(absl::Time now) {
   }
   summary.open_alerts = *alerts ? count_alerts_.Int(0) : 0;
   const StatementReset reset_events(count_events_);
-  count_events_.Bind(1, TimestampLowerBound(now - absl::Hours(24)));
+  count_events_.Bind(1, TimestampLowerBound(now - absl::Hours(24))).Bind(2, static_cast<int64_t>(kMaxQueryRows));
   const absl::StatusOr<bool> events = count_events_.Step();
   if (!events.ok()) {
     return events.status();

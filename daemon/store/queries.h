@@ -1,5 +1,7 @@
 #pragma once
 
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -42,7 +44,7 @@ inline constexpr char kSelectFirstMetric[] =
     "SELECT timestamp FROM supervisor_metrics WHERE service_id = ?1 AND timestamp >= '' ORDER BY timestamp LIMIT 1";
 inline constexpr char kSelectAlerts[] =
     "SELECT id, service_id, rule, severity, message, dependents, raised_at, resolved_at FROM supervisor_alerts "
-    "ORDER BY id DESC LIMIT ?1";
+    "WHERE id > 0 ORDER BY id DESC LIMIT ?1";
 // By the index of those that are open: they are few, whatever the history holds.
 inline constexpr char kSelectOpenAlerts[] =
     "SELECT id, service_id, rule, severity, message, dependents, raised_at, resolved_at FROM supervisor_alerts "
@@ -55,8 +57,10 @@ inline constexpr char kSelectServices[] =
     "priority, critical, auto_restart FROM supervisor_services ORDER BY id";
 // The columns' type, TIMESTAMP, has numeric affinity: a bound that looks like a number would be compared as one, and
 // every text lies above every number.
+// Counts no further than ?2: of a flood of events it is enough to know that it is one.
 inline constexpr char kCountEventsSince[] =
-    "SELECT count(*), max(timestamp) FROM supervisor_events WHERE timestamp >= ?1 AND timestamp <= '9999-12-31 24'";
+    "SELECT count(*), max(timestamp) FROM (SELECT timestamp FROM supervisor_events "
+    "WHERE timestamp >= ?1 AND timestamp <= '9999-12-31 24' ORDER BY timestamp DESC LIMIT ?2)";
 inline constexpr char kCountOpenAlerts[] =
     "SELECT count(*) FROM supervisor_alerts INDEXED BY idx_supervisor_alerts_open WHERE resolved_at IS NULL";
 
@@ -67,6 +71,8 @@ inline constexpr size_t kMaxQueryRows = 100'000;
 class RowReader {
  public:
   static absl::StatusOr<RowReader> Prepare(SqliteDatabase& db);
+  // All that Prepare prepares: for the test of their plans.
+  static std::vector<std::string> Sql();
 
   absl::StatusOr<std::vector<EventRow>> Events(const Store::EventQuery& query);
   absl::StatusOr<std::vector<MetricRow>> Metrics(const Store::MetricQuery& query);
@@ -79,6 +85,9 @@ class RowReader {
   absl::StatusOr<StoreSummary> Summary(absl::Time now);
 
  private:
+  using Prepared = std::pair<SqliteStatement RowReader::*, const char*>;
+  static const std::vector<Prepared>& Statements();
+
   SqliteStatement events_;
   SqliteStatement events_of_service_;
   SqliteStatement metrics_;

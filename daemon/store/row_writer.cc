@@ -34,9 +34,10 @@ constexpr char kInsertEvent[] =
     "CASE WHEN NOT json_valid(?5) OR json_type(?5) <> 'object' THEN "
     "  CASE WHEN ?6 IS NULL THEN json_object('text', ?5) ELSE json_object('text', ?5, 'actor', ?6) END "
     "WHEN ?6 IS NULL THEN ?5 ELSE json_set(?5, '$.actor', ?6) END)";
-// Two processes of one service may have ended before a daemon that tells both in one millisecond: the pid says which.
+// By the index of times, never by that of the service, of which there may be millions: hence "+". Two processes of one
+// service may have ended before a daemon that tells both in one millisecond: the pid says which.
 constexpr char kFindEvent[] =
-    "SELECT id FROM supervisor_events WHERE timestamp = ?3 AND service_id = ?1 AND event_type = ?2 AND message = ?4 "
+    "SELECT id FROM supervisor_events WHERE timestamp = ?3 AND +service_id = ?1 AND event_type = ?2 AND message = ?4 "
     "AND CASE WHEN json_valid(details) THEN json_extract(details, '$.pid') END "
     "IS CASE WHEN json_valid(?5) THEN json_extract(?5, '$.pid') END";
 constexpr char kInsertMetrics[] =
@@ -71,35 +72,47 @@ bool IsRefusal(const absl::Status& status) { return status.code() == absl::Statu
 
 }  // namespace
 
+const std::vector<RowWriter::Prepared>& RowWriter::Statements() {
+  static const auto* const statements = new std::vector<Prepared>{
+      {&RowWriter::begin_, "BEGIN IMMEDIATE"},
+      {&RowWriter::commit_, "COMMIT"},
+      {&RowWriter::unstopped_services_, kUnstoppedServices},
+      {&RowWriter::stop_service_, kStopService},
+      {&RowWriter::upsert_service_, kUpsertService},
+      {&RowWriter::ensure_service_, kEnsureService},
+      {&RowWriter::find_event_, kFindEvent},
+      {&RowWriter::insert_event_, kInsertEvent},
+      {&RowWriter::insert_metrics_, kInsertMetrics},
+      {&RowWriter::amend_event_, kAmendEvent},
+      {&RowWriter::insert_usage_, kInsertUsage},
+      {&RowWriter::raise_alert_, kRaiseAlert},
+      {&RowWriter::resolve_alert_, kResolveAlert},
+      {&RowWriter::delete_metrics_, kDeleteOldMetrics},
+      {&RowWriter::delete_usage_, kDeleteOldUsage},
+      {&RowWriter::delete_events_, kDeleteOldEvents},
+      {&RowWriter::delete_alerts_, kDeleteOldAlerts},
+  };
+  return *statements;
+}
+
 absl::StatusOr<RowWriter> RowWriter::Prepare(SqliteDatabase& db) {
   RowWriter writer;
-  const std::vector<std::pair<SqliteStatement*, const char*>> statements = {
-      {&writer.begin_, "BEGIN IMMEDIATE"},
-      {&writer.commit_, "COMMIT"},
-      {&writer.unstopped_services_, kUnstoppedServices},
-      {&writer.stop_service_, kStopService},
-      {&writer.upsert_service_, kUpsertService},
-      {&writer.ensure_service_, kEnsureService},
-      {&writer.find_event_, kFindEvent},
-      {&writer.insert_event_, kInsertEvent},
-      {&writer.insert_metrics_, kInsertMetrics},
-      {&writer.amend_event_, kAmendEvent},
-      {&writer.insert_usage_, kInsertUsage},
-      {&writer.raise_alert_, kRaiseAlert},
-      {&writer.resolve_alert_, kResolveAlert},
-      {&writer.delete_metrics_, kDeleteOldMetrics},
-      {&writer.delete_usage_, kDeleteOldUsage},
-      {&writer.delete_events_, kDeleteOldEvents},
-      {&writer.delete_alerts_, kDeleteOldAlerts},
-  };
-  for (const auto& [statement, sql] : statements) {
+  for (const auto& [statement, sql] : Statements()) {
     absl::StatusOr<SqliteStatement> prepared = db.Prepare(sql);
     if (!prepared.ok()) {
       return prepared.status();
     }
-    *statement = *std::move(prepared);
+    writer.*statement = *std::move(prepared);
   }
   return writer;
+}
+
+std::vector<std::string> RowWriter::Sql() {
+  std::vector<std::string> all;
+  for (const Prepared& prepared : Statements()) {
+    all.emplace_back(prepared.second);
+  }
+  return all;
 }
 
 absl::StatusOr<BatchOutcome> RowWriter::Write(SqliteDatabase& db, StoreBatch& batch, absl::Time now) {

@@ -4,6 +4,8 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -48,6 +50,8 @@ struct BatchOutcome {
 class RowWriter {
  public:
   static absl::StatusOr<RowWriter> Prepare(SqliteDatabase& db);
+  // All that Prepare prepares: for the test of their plans.
+  static std::vector<std::string> Sql();
 
   // All of it in one transaction, or nothing. Gives the events their ids; one that was refused keeps id 0.
   absl::StatusOr<BatchOutcome> Write(SqliteDatabase& db, StoreBatch& batch, absl::Time now);
@@ -57,6 +61,9 @@ class RowWriter {
   absl::StatusOr<int64_t> DeleteOld(SqliteDatabase& db, Table table, absl::Time cutoff, int64_t most);
 
  private:
+  using Prepared = std::pair<SqliteStatement RowWriter::*, const char*>;
+  static const std::vector<Prepared>& Statements();
+
   absl::Status WriteRows(SqliteDatabase& db, StoreBatch& batch, BatchOutcome& outcome);
   absl::Status StopServicesExcept(const std::set<std::string>& keep);
   absl::Status UpsertService(const QueuedService& service);

@@ -99,7 +99,7 @@ struct StoreSummary {
   std::map<std::string, int64_t> services_by_state;  // without the daemon's own row
   int64_t restarts = 0;                              // sum of restart_count
   int64_t open_alerts = 0;
-  int64_t events_last_day = 0;
+  int64_t events_last_day = 0;  // no more than 100,000 are counted
   std::optional<absl::Time> last_event;
 };
 

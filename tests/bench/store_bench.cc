@@ -1,9 +1,11 @@
 // How the store does under load. Run by hand, on a machine that does nothing else, with a release build:
 //
-//     build/release/tests/store_bench [rows]     default 10,000,000, in a directory below $SCENARIO_DIR or /dev/shm
+//     build/release/tests/store_bench [rows]     default 10,000,000, in a directory below $SCENARIO_DIR, $TMPDIR or
+//     /tmp
 //
-// It says what it costs to write 10,000 rows of metrics a second, how long an existing database of so many rows takes
-// to be taken over, and how long the queries take on it. Numbers are for people to judge; nothing fails by them.
+// It says what it costs to write 10,000 rows of metrics a second, how long an existing database of so many rows of
+// metrics and as many of events takes to be taken over, and how long every query takes on it. Numbers are for people to
+// judge; nothing fails by them.
 
 #include <fmt/format.h>
 #include <sqlite3.h>
@@ -71,6 +73,25 @@ std::unique_ptr<Store> OpenStore(const std::string& path) {
       [](const std::string& trouble) { fmt::print("  trouble: {}\n", trouble); });
 }
 
+// Two in a hundred of what ever was raised are open.
+void FillAlerts(Store& store, int count) {
+  const absl::Time now = WallNow();
+  for (int i = 0; i < count; ++i) {
+    AlertRow row;
+    row.service_id = fmt::format("s{}", i % kServices);
+    row.rule = fmt::format("rule{}", i / kServices);
+    row.severity = "warning";
+    row.message = "x";
+    row.raised = now;
+    if (i % 50 == 0) {
+      store.RaiseAlert(row);
+    } else {
+      row.resolved = now;
+      store.ResolveAlert(row);
+    }
+  }
+}
+
 // 10,000 rows a second, in the portions that services' samples come in.
 void BenchWriting(const std::string& path) {
   const auto store = OpenStore(path);
@@ -119,8 +140,9 @@ void Fill(const std::string& path, int64_t rows) {
           "INSERT INTO supervisor_events (service_id, event_type, timestamp, message, details) SELECT 's' || (i % "
           "{0}), "
           "'started', strftime('%Y-%m-%d %H:%M:%f', 'now', '-7 days', (i * 604800.0 / {2}) || ' seconds'), 'x', '{{}}' "
-          "FROM n; COMMIT",
-          kServices, rows, rows / 10);
+          "FROM n;"
+          "COMMIT",
+          kServices, rows, rows);
   char* error = nullptr;
   if (sqlite3_exec(db, sql.c_str(), nullptr, nullptr, &error) != SQLITE_OK) {
     fmt::print("  cannot fill: {}\n", error);
@@ -137,8 +159,10 @@ void BenchQueries(const std::string& path, int64_t rows) {
   size_t count = 0;
   EventRow mark;
   mark.service_id = "s1";
-  mark.event_type = "started";
+  mark.event_type = "restarting";
+  mark.timestamp = WallNow();
   store->LogEvent(mark);
+  FillAlerts(*store, static_cast<int>(std::min<int64_t>(rows / 100, 20'000)));
   // Queries do not wait for more than two seconds for what was queued before them: until the mark is there.
   while (store->Stats().queued_rows > 0) {
     usleep(10'000);
@@ -166,8 +190,19 @@ void BenchQueries(const std::string& path, int64_t rows) {
   took = TimeOf<std::vector<EventRow>>(
       [&](auto done) { store->QueryEvents({.service_ids = {"s7"}, .limit = 50}, done); }, &count);
   Say("the last 50 events of a service", took, count);
+  took = TimeOf<std::vector<EventRow>>(
+      [&](auto done) { store->QueryEvents({.after_id = rows / 2, .limit = 50}, done); }, &count);
+  Say("the last 50 events after one in the middle", took, count);
   took = TimeOf<std::vector<AlertRow>>([&](auto done) { store->QueryAlerts({}, done); }, &count);
   Say("open alerts", took);
+  took = TimeOf<std::vector<AlertRow>>(
+      [&](auto done) { store->QueryAlerts({.include_resolved = true, .limit = 500}, done); }, &count);
+  Say("the last 500 alerts of the history", took, count);
+  took =
+      TimeOf<std::vector<RestartRow>>([&](auto done) { store->QueryRestarts(now - absl::Minutes(5), done); }, &count);
+  Say("restarts within five minutes, which a daemon begins with", took, count);
+  took = TimeOf<std::vector<ServiceRow>>([&](auto done) { store->QueryServices({}, done); }, &count);
+  Say("all services", took, count);
   took = TimeOf<StoreSummary>([&](auto done) { store->QuerySummary(done); }, &count);
   Say("dashboard summary", took);
 }
@@ -177,7 +212,8 @@ void BenchQueries(const std::string& path, int64_t rows) {
 
 int main(int argc, char** argv) {
   const char* place = std::getenv("SCENARIO_DIR");
-  std::string directory = std::string(place != nullptr ? place : "/dev/shm") + "/store-bench-XXXXXX";
+  std::string directory =
+      (place != nullptr ? place : std::filesystem::temp_directory_path().string()) + "/store-bench-XXXXXX";
   if (mkdtemp(directory.data()) == nullptr) {
     fmt::print("cannot make {}\n", directory);
     return 1;
