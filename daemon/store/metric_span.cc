@@ -31,10 +31,12 @@ MetricSummary Summarize(std::vector<float>& values) {
 }  // namespace
 
 SpanBuilder::SpanBuilder(absl::Time since, absl::Time until, size_t most_points)
-    : since_(since), until_(until), most_points_(std::max<size_t>(most_points, 1)) {}
+    : since_(since),
+      until_(until),
+      since_ms_(absl::ToUnixMillis(since)),
+      most_points_(std::max<size_t>(most_points, 1)) {}
 
-void SpanBuilder::Gather(Gathered& into, absl::Time timestamp, const MetricValues& values,
-                         std::string_view health_status) const {
+void SpanBuilder::Gather(Gathered& into, int64_t unix_ms, const MetricValues& values, std::string_view health_status) {
   for (size_t i = 0; i < kMetricCount; ++i) {
     if (values[i]) {
       into.sums[i] += *values[i];
@@ -42,10 +44,10 @@ void SpanBuilder::Gather(Gathered& into, absl::Time timestamp, const MetricValue
     }
   }
   into.unhealthy = into.unhealthy || health_status == "unhealthy";
-  if (timestamp >= into.last && !health_status.empty()) {
+  if (unix_ms >= into.last && !health_status.empty()) {
     into.health = health_status;
   }
-  into.last = std::max(into.last, timestamp);
+  into.last = std::max(into.last, unix_ms);
 }
 
 void SpanBuilder::Add(absl::Time timestamp, const MetricValues& values, std::string_view health_status) {
@@ -57,9 +59,9 @@ void SpanBuilder::Add(absl::Time timestamp, const MetricValues& values, std::str
       all_[i].push_back(static_cast<float>(*values[i]));
     }
   }
-  const int64_t key = width_ == absl::ZeroDuration() ? absl::ToUnixMillis(timestamp) : (timestamp - since_) / width_;
-  Gather(PieceOf(key), timestamp, values, health_status);
-  if (width_ == absl::ZeroDuration() && gathered_.size() > most_points_) {
+  const int64_t unix_ms = absl::ToUnixMillis(timestamp);
+  Gather(PieceOf(width_ms_ == 0 ? unix_ms : (unix_ms - since_ms_) / width_ms_), unix_ms, values, health_status);
+  if (width_ms_ == 0 && gathered_.size() > most_points_) {
     Coarsen();
   }
 }
@@ -76,10 +78,10 @@ void SpanBuilder::Coarsen() {
   last_piece_ = nullptr;
   const int64_t span_ms = std::max<int64_t>((until_ - since_) / absl::Milliseconds(1), 1);
   const auto most = static_cast<int64_t>(most_points_);
-  width_ = absl::Milliseconds(span_ms / most + 1);
+  width_ms_ = span_ms / most + 1;
   std::map<int64_t, Gathered> fine = std::exchange(gathered_, {});
   for (const auto& [unix_ms, gathered] : fine) {
-    Gathered& into = gathered_[(absl::FromUnixMillis(unix_ms) - since_) / width_];
+    Gathered& into = gathered_[(unix_ms - since_ms_) / width_ms_];
     for (size_t i = 0; i < kMetricCount; ++i) {
       into.sums[i] += gathered.sums[i];
       into.counts[i] += gathered.counts[i];
@@ -92,11 +94,11 @@ void SpanBuilder::Coarsen() {
 
 MetricSpan SpanBuilder::Finish() {
   MetricSpan span;
-  span.point_width = width_;
+  span.point_width = absl::Milliseconds(width_ms_);
   span.points.reserve(gathered_.size());
   for (const auto& [key, gathered] : gathered_) {
     MetricPoint point;
-    point.timestamp = width_ == absl::ZeroDuration() ? absl::FromUnixMillis(key) : since_ + key * width_ + width_ / 2;
+    point.timestamp = absl::FromUnixMillis(width_ms_ == 0 ? key : since_ms_ + key * width_ms_ + width_ms_ / 2);
     point.health_status = gathered.unhealthy ? "unhealthy" : gathered.health;
     for (size_t i = 0; i < kMetricCount; ++i) {
       if (gathered.counts[i] > 0) {

@@ -59,18 +59,21 @@ class SpanBuilder {
   struct Gathered {
     std::array<double, kMetricCount> sums{};
     std::array<uint32_t, kMetricCount> counts{};
-    absl::Time last = absl::InfinitePast();
+    int64_t last = INT64_MIN;  // milliseconds since 1970
     std::string health;
     bool unhealthy = false;
   };
-  void Gather(Gathered& into, absl::Time timestamp, const MetricValues& values, std::string_view health_status) const;
+  static void Gather(Gathered& into, int64_t unix_ms, const MetricValues& values, std::string_view health_status);
   void Coarsen();
   Gathered& PieceOf(int64_t key);
 
+  // Times are milliseconds since 1970, as in the table: arithmetic on absl::Time is what a long span would spend its
+  // time with.
   absl::Time since_;
   absl::Time until_;
+  int64_t since_ms_;
   size_t most_points_;
-  absl::Duration width_;                  // zero: not coarsened yet
+  int64_t width_ms_ = 0;                  // 0: not coarsened yet
   std::map<int64_t, Gathered> gathered_;  // by milliseconds since 1970, or by number of the piece
   Gathered* last_piece_ = nullptr;        // samples come in order, so the next is mostly of the same
   int64_t last_key_ = 0;

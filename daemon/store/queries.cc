@@ -233,7 +233,8 @@ absl::StatusOr<MetricSpan> RowReader::Span(const Store::SpanQuery& query, absl::
           values[i] = statement.Double(column_of[i]);
         }
       }
-      builder.Add(ParseTimestamp(statement.Text(0)), values, health_column >= 0 ? statement.Text(health_column) : "");
+      builder.Add(ParseTimestamp(statement.View(0)), values,
+                  health_column >= 0 ? statement.View(health_column) : std::string_view());
     }
   };
   absl::Status status = collect(metric_span_, {1, 2, 3, -1, -1, -1, -1}, 4);

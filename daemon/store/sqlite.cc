@@ -179,13 +179,15 @@ int64_t SqliteStatement::Int(int column) const { return sqlite3_column_int64(sta
 
 double SqliteStatement::Double(int column) const { return sqlite3_column_double(statement_.get(), column); }
 
-std::string SqliteStatement::Text(int column) const {
-  const unsigned char* text = sqlite3_column_text(statement_.get(), column);
+std::string SqliteStatement::Text(int column) const { return std::string(View(column)); }
+
+std::string_view SqliteStatement::View(int column) const {
+  const auto* text = reinterpret_cast<const char*>(sqlite3_column_text(statement_.get(), column));
   if (text == nullptr) {
     return "";
   }
-  const int size = sqlite3_column_bytes(statement_.get(), column);  // after the text: it may be converted to UTF-8
-  return {text, text + size};
+  // After the text: it may be converted to UTF-8.
+  return {text, static_cast<size_t>(sqlite3_column_bytes(statement_.get(), column))};
 }
 
 // ------------------------------------------------------------------------------------------------------ connection

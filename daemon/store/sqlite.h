@@ -52,7 +52,8 @@ class SqliteStatement {
   bool IsText(int column) const;
   int64_t Int(int column) const;
   double Double(int column) const;
-  std::string Text(int column) const;  // NULL gives ""
+  std::string Text(int column) const;       // NULL gives ""
+  std::string_view View(int column) const;  // likewise, until the next Step or another look at that column
 
  private:
   struct Finalizer {

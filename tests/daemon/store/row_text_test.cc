@@ -40,6 +40,22 @@ TEST(RowText, TimestampsOfAllWriters) {
   }
 }
 
+TEST(RowText, EveryDayIsTheCalendars) {
+  for (absl::CivilDay day(1899, 12, 30); day.year() < 2101; ++day) {
+    const absl::Time at = absl::FromCivil(absl::CivilSecond(day) + 86399, absl::UTCTimeZone());
+    ASSERT_EQ(ParseTimestamp(FormatTimestamp(at)), at) << day;
+  }
+  const auto civil = [](int month, int day, int hour) {
+    return absl::FromCivil(absl::CivilSecond(2026, month, day, hour, 0, 0), absl::UTCTimeZone());
+  };
+  // What is beyond the calendar is taken on, as it has always been.
+  EXPECT_EQ(ParseTimestamp("2026-02-31 25:00:00"), civil(2, 31, 25));
+  EXPECT_EQ(ParseTimestamp("2026-13-01 00:00:00"), civil(13, 1, 0));
+  EXPECT_EQ(ParseTimestamp("2026-00-00 00:00:00"), civil(0, 0, 0));
+  EXPECT_EQ(ParseTimestamp("2026-11-23 07:28:15.12345"),
+            ParseTimestamp("2026-11-23 07:28:15") + absl::Milliseconds(123));
+}
+
 TEST(RowText, WhatIsWrittenIsReadBack) {
   const absl::Time at = absl::FromUnixMillis(1795419000987);
   EXPECT_EQ(ParseTimestamp(FormatTimestamp(at)), at);
