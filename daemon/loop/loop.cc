@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "common/loop_thread.h"
+
 namespace supervisor {
 namespace {
 
@@ -160,7 +162,10 @@ class Loop::Impl {
     uv_loop_close(&loop_);
   }
 
-  void Run() { uv_run(&loop_, UV_RUN_DEFAULT); }
+  void Run() {
+    const OnLoopThread here;
+    uv_run(&loop_, UV_RUN_DEFAULT);
+  }
 
   void Stop() { uv_stop(&loop_); }
 

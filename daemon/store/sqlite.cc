@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "common/errno_status.h"
+#include "common/loop_thread.h"
 
 namespace supervisor {
 namespace {
@@ -142,6 +143,7 @@ SqliteStatement& SqliteStatement::BindNull(int index) {
 }
 
 absl::StatusOr<bool> SqliteStatement::Step() {
+  NotOnLoopThread("SQLite");
   sqlite3* db = sqlite3_db_handle(statement_.get());
   if (const int error = std::exchange(bind_error_, SQLITE_OK); error != SQLITE_OK) {
     return ToStatus(db, error, context_);
@@ -192,9 +194,14 @@ std::string_view SqliteStatement::View(int column) const {
 
 // ------------------------------------------------------------------------------------------------------ connection
 
-void SqliteDatabase::Closer::operator()(sqlite3* db) const { sqlite3_close_v2(db); }
+// Closing may move the whole log into the file.
+void SqliteDatabase::Closer::operator()(sqlite3* db) const {
+  NotOnLoopThread("SQLite");
+  sqlite3_close_v2(db);
+}
 
 absl::StatusOr<SqliteDatabase> SqliteDatabase::Open(const std::string& path, Mode mode) {
+  NotOnLoopThread("SQLite");
   SqliteDatabase database;
   database.path_ = path;
   const int access = mode == Mode::kReadWrite ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY;
@@ -223,6 +230,7 @@ void SqliteDatabase::SetPatience(std::function<bool(int)> wait_more, std::functi
 }
 
 absl::Status SqliteDatabase::Exec(const std::string& sql) {
+  NotOnLoopThread("SQLite");
   const int code = sqlite3_exec(db_.get(), sql.c_str(), nullptr, nullptr, nullptr);
   if (code != SQLITE_OK) {
     return ToStatus(db_.get(), code, fmt::format("database {}", path_));
@@ -231,6 +239,7 @@ absl::Status SqliteDatabase::Exec(const std::string& sql) {
 }
 
 absl::StatusOr<SqliteStatement> SqliteDatabase::Prepare(const char* sql) {
+  NotOnLoopThread("SQLite");
   sqlite3_stmt* statement = nullptr;
   const int code = sqlite3_prepare_v3(db_.get(), sql, -1, SQLITE_PREPARE_PERSISTENT, &statement, nullptr);
   if (code != SQLITE_OK) {
@@ -248,6 +257,7 @@ int64_t SqliteDatabase::LastInsertId() const { return sqlite3_last_insert_rowid(
 int64_t SqliteDatabase::Changes() const { return sqlite3_changes64(db_.get()); }
 
 void SqliteDatabase::EmptyWal() {
+  NotOnLoopThread("SQLite");
   sqlite3_wal_checkpoint_v2(db_.get(), nullptr, SQLITE_CHECKPOINT_TRUNCATE, nullptr, nullptr);
 }
 

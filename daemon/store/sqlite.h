@@ -16,7 +16,7 @@ struct sqlite3_stmt;
 namespace supervisor {
 
 // SQLite with owners: a connection, a prepared statement, and one translation of its result codes. One thread at a
-// time.
+// time, and never that of a loop (common/loop_thread.h).
 //
 // Codes of the statuses, on which callers decide:
 //   kUnavailable        locked by another connection (SQLITE_BUSY, SQLITE_LOCKED): try again

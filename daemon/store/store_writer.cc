@@ -281,7 +281,12 @@ void StoreWriter::Fail(const absl::Status& status) {
     SetAside(status);
     return;
   }
-  if (NeedsNewConnection(status)) {
+  if (absl::IsPermissionDenied(status)) {
+    // All connections of a process share one mapping of the -shm file: as long as a reader holds one that was made
+    // while nothing could be written, no writer gets a better one.
+    const std::unique_lock no_queries = reader_->Disconnect();
+    connection_.reset();
+  } else if (NeedsNewConnection(status)) {
     connection_.reset();
   }
   given_up_ = stop_seen_ && !absl::IsUnavailable(status);

@@ -5,6 +5,7 @@ import os
 import sqlite3
 import threading
 import time
+import unittest
 
 from database_test import SCHEMA
 from harness import Daemon, Scenario, kill, main, needs_root, sleeper, small_disk, wait_until
@@ -141,6 +142,39 @@ class Trouble(Scenario):
             self.assertIn("malformed", daemon.daemon_log.read_text())
 
     @needs_root
+    def test_on_a_read_only_disk(self):
+        """As a disk is after an error: supervision goes on, and what waited is written when it can be."""
+        with Daemon({"web": sleeper()}, started=False) as daemon:
+            disk = daemon.dir / "disk"
+            with small_disk(disk, 16 << 20) as mounted:
+                daemon.database = disk / "supervisor.db"
+                daemon.config["global"]["database"] = str(daemon.database)
+                daemon.write_config()
+                daemon.start()
+                self.wait_written(daemon)
+                # A disk that somebody writes to cannot be made read-only (EBUSY): only while the daemon is away.
+                daemon.kill_daemon()
+                mounted.remount(read_only=True)
+                daemon.start()
+                self.restarts(daemon)
+                wait_until(lambda: self.in_trouble(daemon), "the trouble", timeout=30)
+                self.assertRegex(daemon.daemon_log.read_text(), "read-only|readonly|Read-only")
+                # What was written before can be read, and what happens now is seen by those who follow.
+                stream = daemon.stream("--json", "events", "-f", "-n", "0")
+                while not stream.rest():
+                    self.restarts(daemon)
+                pid = daemon.pid("web")
+                mounted.remount(read_only=False)
+                wait_until(lambda: not self.in_trouble(daemon), "the end of the trouble", timeout=60)
+                wait_until(
+                    lambda: daemon.sql("SELECT 1 FROM supervisor_services WHERE id = 'web' AND pid = ?", pid),
+                    "what waited in the file",
+                    timeout=30,
+                )
+                self.assertEqual(daemon.sql("PRAGMA integrity_check"), [("ok",)])
+                daemon.stop()
+
+    @needs_root
     def test_on_a_full_disk(self):
         with Daemon({"web": sleeper()}, started=False) as daemon:
             disk = daemon.dir / "disk"
@@ -160,6 +194,32 @@ class Trouble(Scenario):
                 wait_until(lambda: not self.in_trouble(daemon), "the end of the trouble", timeout=60)
                 self.wait_written(daemon)
                 daemon.stop()
+
+    def test_the_writer_hangs_in_the_disk_and_nobody_waits_for_it(self):
+        """The writer never comes back from its transaction: whatever a caller asks for is done all the same."""
+        with Daemon({"web": sleeper(), "api": sleeper(enabled=False)}, started=False) as daemon:
+            if not daemon.supervisord("--internal-fail-points").stdout:
+                raise unittest.SkipTest("this build has no fail points (the asan, tsan and debug presets have)")
+            armory = daemon.dir / "fail"
+            armory.mkdir()
+            daemon.env["SUPERVISOR_FAIL_POINTS"] = str(armory)
+            daemon.start()
+            self.wait_written(daemon)
+            (armory / "store.written").write_text("delay 3600000")
+            daemon.ctl("start", "api")
+            wait_until(lambda: not (armory / "store.written").exists(), "the writer to hang")
+            before = daemon.sql("SELECT max(id) FROM supervisor_events")
+            self.restarts(daemon)
+            daemon.ctl("stop", "api")
+            self.assertEqual(daemon.status("api")["state"], "stopped")
+            daemon.write_config({"web": sleeper(), "more": sleeper()})
+            daemon.ctl("reload")
+            daemon.wait_state("more", "running")
+            for command in (["health"], ["summary"], ["alerts"], ["explain", "web"]):
+                daemon.ctl(*command, expect=None, timeout=10)
+            # It hangs to this moment: nothing of all that is in the file. Nor does the end of the daemon wait for it.
+            self.assertEqual(daemon.sql("SELECT max(id) FROM supervisor_events"), before)
+            daemon.stop()
 
     def test_locked_for_good_nobody_waits_for_it(self):
         """What waits is counted, callers are answered as ever, and a stop takes no longer than the time to flush."""

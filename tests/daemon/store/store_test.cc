@@ -9,7 +9,9 @@
 #include <thread>
 
 #include "common/clock.h"
+#include "common/loop_thread.h"
 #include "common/time_format.h"
+#include "daemon/store/sqlite.h"
 #include "tests/daemon/store/contract_sql.h"
 #include "tests/daemon/store/store_fixture.h"
 
@@ -36,6 +38,18 @@ std::vector<std::string> Messages(const std::vector<EventRow>& rows) {
   }
   return messages;
 }
+
+#ifdef SUPERVISOR_FAIL_POINTS
+// What every scenario of these builds relies on.
+TEST_F(StoreTest, OnTheThreadOfALoopSqliteIsRefused) {
+  EXPECT_DEATH(
+      {
+        const OnLoopThread here;
+        SqliteDatabase::Open(path_, SqliteDatabase::Mode::kReadOnly).IgnoreError();
+      },
+      "SQLite on the thread of a loop");
+}
+#endif
 
 TEST_F(StoreTest, AnEventIsCommittedAndFoundAgain) {
   const auto store = Open();

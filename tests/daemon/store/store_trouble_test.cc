@@ -427,6 +427,37 @@ TEST_F(StoreTroubleTest, AReadOnlyFileSystem) {
   EXPECT_THAT(recorder_.troubles(), SizeIs(2));
 }
 
+// The reader's connection is one of a time when nobody could write: it must not keep the writer from doing so.
+TEST_F(StoreTroubleTest, AReadOnlyFileSystemThatIsRead) {
+  PrivateMount mount(directory_ / "mnt", "size=16m");
+  if (!mount.ok()) {
+    GTEST_SKIP() << "not permitted to mount";
+  }
+  path_ = mount.path() + "/x.db";
+  const std::string kept = directory_ / "kept.db";
+  {
+    const auto store = Open();
+    store->LogEvent(Event("web", "started", "a"));
+    ASSERT_TRUE(recorder_.WaitForEvents(1));
+    for (const std::string suffix : {"", "-wal", "-shm"}) {
+      std::filesystem::copy_file(path_ + suffix, kept + suffix);
+    }
+  }
+  for (const std::string suffix : {"", "-wal", "-shm"}) {  // as a kill leaves it
+    std::filesystem::copy_file(kept + suffix, path_ + suffix, std::filesystem::copy_options::overwrite_existing);
+  }
+  ASSERT_TRUE(mount.Remount("ro"));
+  const auto store = Open();
+  store->LogEvent(Event("web", "started", "b"));
+  ASSERT_TRUE(recorder_.WaitForTrouble("SQLITE_READONLY"));
+  const absl::StatusOr<std::vector<EventRow>> rows = Ask(*store, Store::EventQuery{});
+  ASSERT_TRUE(rows.ok()) << rows.status();
+  EXPECT_THAT(*rows, SizeIs(1));
+  ASSERT_TRUE(mount.Remount("rw"));
+  ASSERT_TRUE(recorder_.WaitForEnd());
+  EXPECT_EQ(MessagesOnDisk(path_), "a,b");
+}
+
 TEST_F(StoreTroubleTest, AFullDisk) {
   PrivateMount mount(directory_ / "mnt", "size=2m");
   if (!mount.ok()) {

@@ -10,7 +10,7 @@ import sys
 from .scenario import main
 
 IN_NAMESPACE = "SCENARIO_IN_PID_NAMESPACE"
-CLONE_NEWNS, MS_RDONLY, MS_REC, MS_PRIVATE, MNT_DETACH = 0x20000, 1, 0x4000, 1 << 18, 2
+CLONE_NEWNS, MS_RDONLY, MS_REMOUNT, MS_REC, MS_PRIVATE, MNT_DETACH = 0x20000, 1, 0x20, 0x4000, 1 << 18, 2
 
 
 def main_in_pid_namespace():
@@ -51,6 +51,17 @@ def without_cgroups():
             _check(libc.umount2(line.split()[4].encode(), MNT_DETACH), "umount")
 
 
+class _Disk:
+    def __init__(self, libc, target):
+        self._libc = libc
+        self._target = target
+
+    def remount(self, read_only):
+        """Makes it read-only, as the kernel does after an error of the disk, or gives it back."""
+        flags = MS_REMOUNT | (MS_RDONLY if read_only else 0)
+        _check(self._libc.mount(b"tmpfs", self._target, b"tmpfs", flags, None), "remount")
+
+
 @contextlib.contextmanager
 def small_disk(path, size):
     """A file system of that many bytes at the path, which is made; for as long as the block runs. Needs root."""
@@ -59,7 +70,7 @@ def small_disk(path, size):
     target = str(path).encode()
     _check(libc.mount(b"tmpfs", target, b"tmpfs", 0, f"size={size},mode=0755".encode()), f"mount {path}")
     try:
-        yield
+        yield _Disk(libc, target)
     finally:
         _check(libc.umount2(target, MNT_DETACH), f"umount {path}")
 
