@@ -148,12 +148,15 @@ void AddCauses(Supervisor& supervisor, const Instance& instance, v1::ExplainResp
   }
 }
 
-void AddLastLines(const std::string& file, v1::ExplainResponse* response) {
+void AddLastLines(const std::string& file, const SecretMask& secrets, v1::ExplainResponse* response) {
   LogReader reader(file);
   if (!reader.SeekToLastLines(kLines).ok()) {
     return;
   }
   absl::StatusOr<std::string> text = reader.Read(kMostLineBytes);
+  if (text.ok()) {
+    *text = secrets.Hide(*std::move(text));
+  }
   for (size_t begin = 0; text.ok() && begin < text->size();) {
     const size_t end = std::min(text->find('\n', begin), text->size());
     response->add_last_lines(wire::Utf8(text->substr(begin, end - begin)));
@@ -189,18 +192,19 @@ grpc::ServerUnaryReactor* SupervisorService::Explain(grpc::CallbackServerContext
     Store::EventQuery query;
     query.service_ids = {instance.id()};
     query.limit = kEvents;
-    context_.store.QueryEvents(query, [this, reactor, response,
-                                       file = instance.log_path()](const absl::StatusOr<std::vector<EventRow>>& rows) {
-      if (rows.ok()) {
-        for (const EventRow& row : *rows) {
-          wire::FillEvent(row, response->add_events());
-        }
-      }
-      workers_.Next().Post([reactor, response, file] {
-        AddLastLines(file, response);
-        reactor->Finish(grpc::Status::OK);
-      });
-    });
+    context_.store.QueryEvents(query,
+                               [this, reactor, response, file = instance.log_path(),
+                                secrets = instance.secrets()](const absl::StatusOr<std::vector<EventRow>>& rows) {
+                                 if (rows.ok()) {
+                                   for (const EventRow& row : *rows) {
+                                     wire::FillEvent(row, response->add_events());
+                                   }
+                                 }
+                                 workers_.Next().Post([reactor, response, file, secrets] {
+                                   AddLastLines(file, secrets, response);
+                                   reactor->Finish(grpc::Status::OK);
+                                 });
+                               });
   });
   return reactor;
 }

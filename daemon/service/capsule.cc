@@ -1,10 +1,8 @@
 #include "daemon/service/capsule.h"
 
 #include <algorithm>
-#include <array>
-#include <cctype>
 #include <nlohmann/json.hpp>
-#include <string_view>
+#include <utility>
 
 #include "daemon/logs/log_reader.h"
 
@@ -14,28 +12,9 @@ namespace {
 constexpr uint64_t kLines = 50;
 constexpr size_t kMostBytes = 16 << 10;
 constexpr size_t kMostRead = 256 << 10;
-constexpr size_t kShortestSecret = 4;  // shorter ones would blank out half of every line
-
-bool SoundsSecret(std::string name) {
-  constexpr std::array<std::string_view, 9> kWords = {"PASS", "SECRET", "TOKEN", "KEY",   "CREDENTIAL",
-                                                      "AUTH", "PWD",    "DSN",   "CANARY"};
-  std::ranges::transform(name, name.begin(), [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
-  return std::ranges::any_of(kWords, [&](std::string_view word) { return name.find(word) != std::string::npos; });
-}
-
 }  // namespace
 
-std::vector<std::string> SecretValues(const std::map<std::string, std::string>& environment) {
-  std::vector<std::string> values;
-  for (const auto& [name, value] : environment) {
-    if (SoundsSecret(name) && value.size() >= kShortestSecret) {
-      values.push_back(value);
-    }
-  }
-  return values;
-}
-
-std::string LastLinesAsJson(const std::string& log_file, const std::vector<std::string>& secrets) {
+std::string LastLinesAsJson(const std::string& log_file, const SecretMask& secrets) {
   LogReader reader(log_file, LogChain::kSmallGap);
   if (!reader.SeekToLastLines(kLines).ok()) {
     return "";
@@ -48,11 +27,7 @@ std::string LastLinesAsJson(const std::string& log_file, const std::vector<std::
     }
     text += *piece;
   }
-  for (const std::string& secret : secrets) {
-    for (size_t at = text.find(secret); at != std::string::npos; at = text.find(secret, at + 3)) {
-      text.replace(at, secret.size(), "***");
-    }
-  }
+  text = secrets.Hide(std::move(text));
   if (text.size() > kMostBytes) {
     text.erase(0, text.size() - kMostBytes);  // the end says more than the beginning
   }

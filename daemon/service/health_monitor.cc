@@ -61,12 +61,13 @@ void HealthMonitor::BeginCheck() {
       });
 }
 
-void HealthMonitor::OnResult(uint64_t check, const CheckResult& result) {
+void HealthMonitor::OnResult(uint64_t check, CheckResult result) {
   const CheckCycleStep step = TakeCheckResult(config_, cycle_, check, result.success, MonotonicNow());
   if (!step.took_result) {
     return;
   }
   handle_.reset();
+  result.message = observer_.hide_secrets(std::move(result.message));
   history_.push_back(result);
   if (history_.size() > kKeptResults) {
     history_.pop_front();

@@ -23,6 +23,7 @@ class HealthMonitor {
     std::function<void(const std::string& message)> on_healthy;        // the verdict became healthy
     std::function<void(const std::string& message)> on_unhealthy;      // became unhealthy
     std::function<void(const std::string& message)> on_wants_restart;  // see CheckCycleStep::wants_restart
+    std::function<std::string(std::string)> hide_secrets;  // in what a check says, before anybody hears of it
   };
   static constexpr size_t kKeptResults = 100;
 
@@ -49,7 +50,7 @@ class HealthMonitor {
  private:
   void Apply(const CheckCycleStep& step);
   void BeginCheck();
-  void OnResult(uint64_t check, const CheckResult& result);
+  void OnResult(uint64_t check, CheckResult result);
 
   Loop& loop_;
   Checker& checker_;

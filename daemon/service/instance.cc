@@ -65,13 +65,16 @@ Instance::Instance(const InstanceContext& context, std::string id, ServiceConfig
                                                         .attempt = 0,
                                                         .delay = {}});
                    },
-               .on_wants_restart = [this](const std::string& message) { Enqueue(CheckFailed{message}); }}),
+               .on_wants_restart = [this](const std::string& message) { Enqueue(CheckFailed{message}); },
+               .hide_secrets = [this](std::string text) { return secrets_.Hide(std::move(text)); }}),
       tree_(nullptr, fmt::format("{}/{}", context.state_directory, id_)),
       timer_(context.loop.NewTimer([this] { OnTimer(); })),
       sweep_timer_(context.loop.NewTimer([this] { CheckTreeEmpty(); })),
       alive_(std::make_shared<bool>(true)),
       on_disk_(std::make_shared<OnDisk>()) {
   machine_.random = SeedOf(id_);
+  secrets_.Learn(context.inherited_environment);
+  secrets_.Learn({config_.environment.begin(), config_.environment.end()});
   limits_.Foresee(config_.resource_limits, OfferedControllers());
 }
 
@@ -172,7 +175,7 @@ void Instance::operator()(const SpawnProcess&) {
       FailStart(std::string(identity.status().message()));
       return;
     }
-    identity_ = *std::move(identity);
+    TakeIdentity(*std::move(identity));
     OpenLogs(spawn, false);
   });
 }
@@ -190,6 +193,11 @@ void Instance::WithIdentity(std::function<void(absl::StatusOr<ServiceIdentity>)>
       }
     });
   });
+}
+
+void Instance::TakeIdentity(ServiceIdentity identity) {
+  identity_ = std::move(identity);
+  secrets_.Learn(identity_->variables);
 }
 
 LogStreamOptions Instance::StreamOptions(bool is_stderr) const {
@@ -435,7 +443,8 @@ void Instance::operator()(const TerminateTree& action) {
         context_.loop, std::move(request), MakeCgroup(id_ + "#stop"), tree_.mark() + "#stop", shutdown.timeout,
         [this](const HelperCommand::Result& result) {
           if (!result.success) {
-            LogWarning("graceful_shutdown command failed", {{"service", id_}, {"error", result.message}});
+            LogWarning("graceful_shutdown command failed",
+                       {{"service", id_}, {"error", secrets_.Hide(result.message)}});
           }
           context_.loop.DestroyLater(std::move(stop_command_));
         });
@@ -519,7 +528,7 @@ void Instance::operator()(const RunHook& action) {
       Enqueue(HookEnded{kind, false, "cancelled before it began"});
       return;
     }
-    identity_ = *std::move(identity);
+    TakeIdentity(*std::move(identity));
     SpawnRequest request = BaseRequest(hook.run);
     if (pid() != 0) {
       SetVariable(request.environment, "MAINPID", fmt::format("{}", pid()));
@@ -532,10 +541,11 @@ void Instance::operator()(const RunHook& action) {
         fmt::format("{}#{}", tree_.mark(), name), hook.timeout,
         [this, is_post_start, name, kind](const HelperCommand::Result& result) {
           context_.loop.DestroyLater(std::move(is_post_start ? post_start_hook_ : hook_));
+          const std::string message = secrets_.Hide(result.message);
           if (!result.success) {
-            LogWarning("hook failed", {{"service", id_}, {"hook", name}, {"error", result.message}});
+            LogWarning("hook failed", {{"service", id_}, {"hook", name}, {"error", message}});
           }
-          Enqueue(HookEnded{kind, result.success, result.message});
+          Enqueue(HookEnded{kind, result.success, message});
         });
     slot->Hold(std::move(birth));
     FailPoint(FailPointId::kHookStarted);

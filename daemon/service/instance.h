@@ -116,6 +116,7 @@ class Instance {
   // Of the process whose end is being told.
   pid_t ended_pid() const { return ended_pid_; }
   const RunEnd& run_end() const { return run_end_; }  // of the last run
+  const SecretMask& secrets() const { return secrets_; }
   // The guardian has reaped the adopted process.
   void ReportExit(pid_t pid, WaitStatus status);
   bool stopped_by_request() const { return stopped_by_request_; }
@@ -163,6 +164,7 @@ class Instance {
 
   // Starting: identity, then log streams, then the clone. Each may come back late; `spawn_` tells whose it is.
   void WithIdentity(std::function<void(absl::StatusOr<ServiceIdentity>)> next);
+  void TakeIdentity(ServiceIdentity identity);
   void OpenLogs(uint64_t spawn, bool is_stderr);
   LogStreamOptions StreamOptions(bool is_stderr) const;
   void Launch(uint64_t spawn);
@@ -244,6 +246,7 @@ class Instance {
   };
   std::shared_ptr<LeavingCgroup> leaving_;
   std::optional<ServiceIdentity> identity_;
+  SecretMask secrets_;
   UniqueFd stdout_fd_;
   UniqueFd stderr_fd_;
   std::optional<std::string> exec_failure_;  // told when the child is reaped

@@ -285,7 +285,7 @@ void Instance::Rest(const InstanceRecord& record) {
 void Instance::ReopenLogs() {
   WithIdentity([this](absl::StatusOr<ServiceIdentity> identity) {
     if (identity.ok()) {
-      identity_ = *std::move(identity);
+      TakeIdentity(*std::move(identity));
     }
     if (child_ != nullptr && notify_ == nullptr && WantsNotifications(watchdog_)) {
       if (const absl::Status status = ResumeNotifySocket(); !status.ok()) {

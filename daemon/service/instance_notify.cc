@@ -99,7 +99,7 @@ void Instance::OnNotification(const Notification& notification) {
     return;
   }
   if (!notification.status.empty()) {
-    status_text_ = notification.status;
+    status_text_ = secrets_.Hide(notification.status);
     changed_ = true;
   }
   if (notification.main_pid != 0 && notification.main_pid != pid()) {

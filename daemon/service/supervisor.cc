@@ -358,7 +358,7 @@ void Supervisor::OnRecord(Instance& instance, const RecordEvent& event) {
         {.event = {.service_id = instance.id(), .event_type = event.type, .timestamp = now, .last_lines = ""},
          .stream = instance.stdout_stream(),
          .log_file = instance.log_path(),
-         .secrets = SecretValues(instance.config().environment)});
+         .secrets = instance.secrets()});
   }
   AddRow(instance,
          {.id = 0,

@@ -177,7 +177,7 @@ class Supervisor final : private InstanceObserver {
     EventAmendment event;
     std::string stream;
     std::string log_file;
-    std::vector<std::string> secrets;
+    SecretMask secrets;
   };
   std::vector<WantsLines> want_lines_;
   // What reads files that are not ours and may be slow: /proc of services, their logs. Also with the log pump, for

@@ -8,6 +8,7 @@ import sqlite3
 from harness import (
     Daemon,
     HttpReceiver,
+    MailReceiver,
     Scenario,
     kill,
     main,
@@ -155,47 +156,114 @@ while True:
 
 
 class Secrets(Scenario):
-    def test_a_canary_of_the_environment_is_found_nowhere(self):
-        """Neither in answers, nor in the database, nor in our log, nor in a notification."""
-        dies = shell('echo up; exit 3', restart_policy={"mode": "on-failure", "max_attempts": 1, "delay": 0.05})
-        services = {
-            "quiet": merge(sleeper(), {"environment": {"ANYTHING": CANARY}}),
-            "failing": merge(dies, {"environment": {"ANYTHING": CANARY, "API_TOKEN": CANARY + "-token"}}),
-            # It prints its secret as it dies: that is in its own log, and nowhere else.
-            "talker": merge(
-                shell('echo "token is $API_TOKEN"; exit 5', restart_policy={"mode": "never"}),
-                {"environment": {"API_TOKEN": CANARY + "-spoken"}},
-            ),
+    """An environment value marked as a canary is in the services' own logs, and wherever the user wrote it; else nowhere."""
+
+    # Says it in every way that reaches others: its last lines, a hook, a check, STATUS=.
+    SPEAKS = """
+import os, socket, sys
+said = os.environ["API_TOKEN"] + " " + os.environ["FROM_FILE"]
+address = os.environ["NOTIFY_SOCKET"]
+with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+    notify.sendto(f"READY=1\\nSTATUS=with {said}".encode(), "\\0" + address[1:] if address[0] == "@" else address)
+print("token is " + said, flush=True)
+sys.stdin.read() if len(sys.argv) > 1 else None
+"""
+
+    def services(self, daemon):
+        file = daemon.dir / "secrets.env"
+        file.write_text(f"FROM_FILE={CANARY}-file\nDATABASE_URL=postgres://app:{CANARY}-url@db/x\n")
+        says = {"command": "/bin/sh", "args": ["-c", 'echo "$API_TOKEN $FROM_FILE $DATABASE_URL" >&2; exit 7']}
+        secret = {"environment": {"API_TOKEN": CANARY + "-token", "ANYTHING": CANARY}, "environment_file": str(file)}
+        once = {"restart_policy": {"mode": "on-failure", "max_attempts": 1, "delay": 0.05}}
+        talks = self.SPEAKS.replace("\\\\", "\\")
+        check = {
+            "type": "script",
+            "command": "/bin/sh",
+            "args": ["-c", f"cat {file}; exit 1"],
+            "interval": 0.1,
+            "retries": 1,
+            "on_failure": "alert",
         }
-        with HttpReceiver() as receiver:
-            extra = {"notifications": {"min_interval": 0, "channels": [{"type": "webhook", "url": receiver.url()}]}}
-            with Daemon(services, extra=merge(extra, OFTEN)) as daemon:
-                receiver.wait_alert("raised", "failing", "failed")
-                event = daemon.wait_event("talker", "exited", lambda event: "last_lines" in event["details"])
-                self.assertEqual(event["details"]["last_lines"], ["token is ***"])
-                daemon.ctl("restart", "quiet")
-                answers = [
-                    daemon.ctl("--json", *command, expect=None).stdout
-                    for command in (
-                        ["status"],
-                        ["health"],
-                        ["events", "-n", "1000"],
-                        ["summary"],
-                        ["alerts", "--all"],
-                        ["metrics", "quiet"],
-                        ["explain", "quiet"],
-                        ["explain", "failing"],
-                        ["version"],
-                        ["reload", "--dry-run"],
-                    )
-                ]
-                self.assertNotIn(CANARY, "\n".join(answers))
-                self.assertNotIn(CANARY, json.dumps([body.decode() for _, _, body in receiver.posts]))
-                daemon.stop()
-                self.assertNotIn(CANARY, daemon.daemon_log.read_text(errors="replace"))
-                for path in daemon.dir.glob("supervisor.db*"):
-                    self.assertNotIn(CANARY.encode(), path.read_bytes(), path)
-                self.assertIn(CANARY, daemon.log_file("talker").read_text())
+        return {
+            "quiet": merge(sleeper(), secret),
+            "talker": merge(python(talks + "sys.exit(5)\n"), merge(secret, {"readiness": {"type": "notify"}, **once})),
+            "hooked": merge(sleeper(), merge(secret, {"hooks": {"pre_start": says}, **once})),
+            "sick": merge(
+                python(talks + "import time\ntime.sleep(1e6)\n"),
+                merge(secret, {"readiness": {"type": "notify"}, "health_check": check}),
+            ),
+            "stopped": merge(sleeper(), merge(secret, {"graceful_shutdown": {**says, "timeout": 0.5}})),
+        }
+
+    def answers(self, daemon):
+        commands = [["status"], ["health"], ["summary"], ["alerts", "--all"], ["version"], ["events", "-n", "1000"]]
+        commands += [["explain", name] for name in daemon.config["services"]]
+        commands += [["metrics", "quiet"], ["top"], ["reload", "--dry-run"], ["restart", "hooked"], ["reload"]]
+        for command in commands:
+            for json_wanted in ([], ["--json"]):
+                yield command, daemon.ctl(*json_wanted, *command, expect=None).text
+
+    def test_a_canary_of_the_environment_is_found_nowhere(self):
+        with HttpReceiver() as web, HttpReceiver() as slack, MailReceiver() as mail, Daemon(started=False) as daemon:
+            told = daemon.dir / "told"
+            daemon.config["notifications"] = {
+                "min_interval": 0,
+                "channels": [
+                    {"type": "webhook", "url": web.url()},
+                    {"type": "slack", "url": slack.url()},
+                    {
+                        "type": "email",
+                        "smtp_url": f"smtp://127.0.0.1:{mail.port}",
+                        "from": "a@example.org",
+                        "to": ["b@example.org"],
+                    },
+                    {"type": "command", "command": "/bin/sh", "args": ["-c", f"cat >> {told}"]},
+                ],
+            }
+            daemon.config.update(OFTEN)
+            daemon.write_config(self.services(daemon))
+            daemon.start()
+            event = daemon.wait_event("talker", "exited", lambda event: "last_lines" in event["details"])
+            self.assertEqual(event["details"]["last_lines"], ["token is *** ***"])
+            event = daemon.wait_event("sick", "unhealthy")
+            self.assertIn("***", event["message"])
+            wait_until(lambda: "***" in json.dumps(daemon.ctl_json("explain", "hooked")), "the hook's last words")
+            wait_until(lambda: "token is *** ***" in daemon.ctl_json("explain", "sick")["last_lines"], "its lines")
+            for name in ("talker", "hooked"):
+                web.wait_alert("raised", name, "failed")
+            web.wait_alert("raised", "sick", "unhealthy")
+            for what, received in (
+                ("Slack", lambda: "sick" in str(slack.posts)),
+                ("mail", lambda: any("sick" in message.get_content() for _, _, message in mail.mails)),
+                ("the command", lambda: told.exists() and "sick" in told.read_text()),
+            ):
+                wait_until(received, f"{what} to hear of it")
+            daemon.config["services"]["quiet"]["environment"]["ANYTHING"] = CANARY + "-changed"
+            daemon.write_config()
+            for command, answer in self.answers(daemon):
+                self.assertNotIn(CANARY, answer, command)
+            daemon.kill_daemon()  # what an adopted service says is hidden too
+            daemon.start()
+            self.assertIn("token is *** ***", daemon.ctl_json("explain", "sick")["last_lines"])
+            for command, answer in self.answers(daemon):
+                self.assertNotIn(CANARY, answer, command)
+            self.check_files(daemon)  # also the records of what runs, and the log of the database
+            daemon.stop()
+            for received in (web.posts, slack.posts, [message.as_string() + message.get_content() for _, _, message in mail.mails]):
+                self.assertNotIn(CANARY, str(received))
+            self.check_files(daemon)
+            for name in ("talker", "sick"):
+                self.assertIn(CANARY, daemon.log_file(name).read_text())
+
+    def check_files(self, daemon):
+        for path in daemon.dir.rglob("*"):
+            if not path.is_file() or path.is_relative_to(daemon.log_dir):
+                continue
+            if path in (daemon.config_file, daemon.dir / "secrets.env"):
+                continue
+            if CANARY.encode() in path.read_bytes():
+                # A copy of the configuration that is in force, for the next daemon and nobody else.
+                self.assertEqual((path.stat().st_mode & 0o777, path.name), (0o600, "applied.config"), path)
 
 
 class Following(Scenario):
