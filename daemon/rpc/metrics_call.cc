@@ -2,6 +2,9 @@
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
+#include <array>
+#include <cmath>
+#include <string_view>
 #include <utility>
 
 #include "daemon/rpc/supervisor_service.h"
@@ -15,6 +18,8 @@ namespace {
 constexpr uint32_t kDefaultPoints = 500;
 constexpr uint32_t kMostPoints = 100'000;
 constexpr uint32_t kDefaultAlerts = 50;
+constexpr absl::Duration kMostAhead = absl::Hours(24);  // of a clock that is not set as ours is
+constexpr std::array<std::string_view, 4> kHealthNames = {"unknown", "starting", "healthy", "unhealthy"};
 
 void FillSpan(const MetricSpan& span, v1::MetricsResponse* out) {
   out->set_point_seconds(absl::ToDoubleSeconds(span.point_width));
@@ -47,6 +52,51 @@ void FillSpan(const MetricSpan& span, v1::MetricsResponse* out) {
       summary->set_max(from.max);
     }
   }
+}
+
+// A sample from outside, checked: what it says is read by dashboards.
+absl::StatusOr<MetricRow> SampleOf(const v1::MetricPoint& point, absl::Time now) {
+  MetricRow row{.service_id = "",
+                .timestamp = now,
+                .cpu_percent = std::nullopt,
+                .memory_mb = std::nullopt,
+                .health_status = point.health_status(),
+                .response_time_ms = std::nullopt};
+  if (point.timestamp_unix_ms() != 0) {
+    row.timestamp = absl::FromUnixMillis(point.timestamp_unix_ms());
+    if (row.timestamp < absl::UnixEpoch() || row.timestamp > now + kMostAhead) {
+      return absl::InvalidArgumentError("the sample's time is before 1970, or more than a day ahead");
+    }
+  }
+  if (point.has_cpu_percent()) {
+    row.cpu_percent = point.cpu_percent();
+  }
+  if (point.has_memory_mb()) {
+    row.memory_mb = point.memory_mb();
+  }
+  if (point.has_response_time_ms()) {
+    row.response_time_ms = point.response_time_ms();
+  }
+  if (point.has_processes() || point.has_descriptors() || point.has_read_bytes_per_second() ||
+      point.has_written_bytes_per_second()) {
+    return absl::InvalidArgumentError(
+        "processes, descriptors and bytes are measured by the daemon alone (expected cpu_percent, memory_mb, "
+        "health_status or response_time_ms)");
+  }
+  for (const std::optional<double>& value : {row.cpu_percent, row.memory_mb, row.response_time_ms}) {
+    if (value && (!std::isfinite(*value) || *value < 0)) {
+      return absl::InvalidArgumentError("a value of the sample is no number from 0 on");
+    }
+  }
+  if (!row.health_status.empty() && std::ranges::count(kHealthNames, row.health_status) == 0) {
+    return absl::InvalidArgumentError(
+        "health_status is none that there is (expected unknown, starting, healthy or unhealthy)");
+  }
+  if (!row.cpu_percent && !row.memory_mb && !row.response_time_ms && row.health_status.empty()) {
+    return absl::InvalidArgumentError(
+        "the sample holds nothing (expected cpu_percent, memory_mb, health_status or response_time_ms)");
+  }
+  return row;
 }
 
 void FillAlert(const AlertRow& row, v1::Alert* out) {
@@ -112,29 +162,16 @@ grpc::ServerUnaryReactor* SupervisorService::RecordMetrics(grpc::CallbackServerC
     if (!instances.ok()) {
       return instances.status();
     }
-    const v1::MetricPoint& point = request->point();
-    MetricRow row{
-        .service_id = request->service_id(),
-        .timestamp = point.timestamp_unix_ms() != 0 ? absl::FromUnixMillis(point.timestamp_unix_ms()) : WallNow(),
-        .cpu_percent = std::nullopt,
-        .memory_mb = std::nullopt,
-        .health_status = point.health_status(),
-        .response_time_ms = std::nullopt};
-    if (point.has_cpu_percent()) {
-      row.cpu_percent = point.cpu_percent();
-    }
-    if (point.has_memory_mb()) {
-      row.memory_mb = point.memory_mb();
-    }
-    if (point.has_response_time_ms()) {
-      row.response_time_ms = point.response_time_ms();
-    }
-    if (!row.cpu_percent && !row.memory_mb && !row.response_time_ms && row.health_status.empty()) {
+    if (instances->size() != 1) {
       return absl::InvalidArgumentError(
-          "the sample holds nothing (cpu_percent, memory_mb, health_status or response_time_ms)");
+          fmt::format("{}: names {} instances; a sample is of one", request->service_id(), instances->size()));
     }
-    context_.store.RecordMetrics(std::move(row));
-    return absl::OkStatus();
+    absl::StatusOr<MetricRow> row = SampleOf(request->point(), WallNow());
+    if (row.ok()) {
+      row->service_id = instances->front()->id();
+      context_.store.RecordMetrics(*std::move(row));
+    }
+    return row.status();
   });
 }
 

@@ -8,8 +8,7 @@ import threading
 import time
 
 import harness
-import rpc_call
-from harness import Daemon, sleeper, shell, wait_until
+from harness import Daemon, rpc_call, sleeper, shell, wait_until
 
 MS = 1e-6  # milliseconds in a nanosecond
 PROVEN_S = 10.5  # a daemon that lived so long is started again at once; see daemon/guardian

@@ -4,6 +4,7 @@ import contextlib
 import json
 import signal
 import sqlite3
+import time
 
 from harness import (
     Daemon,
@@ -14,6 +15,7 @@ from harness import (
     main,
     merge,
     python,
+    rpc_call,
     shell,
     sleeper,
     wait_until,
@@ -107,6 +109,57 @@ while True:
             self.assertGreater(answer["point_seconds"], 60)
             self.assertGreaterEqual(answer["summary"]["cpu_percent"]["samples"], 20000)
             self.assertEqual(answer["summary"]["cpu_percent"]["max"], 99)
+
+    def record(self, daemon, service, **point):
+        """RecordMetrics as another program calls it; whether it was taken."""
+        fields = {"timestamp": "f1", "cpu_percent": "f2", "memory_mb": "f3", "health_status": "f4",
+                  "response_time_ms": "f5", "processes": "f6"}
+        sample = rpc_call.message(**{fields[name]: value for name, value in point.items()})
+        request = rpc_call.message(f1=service, f2=sample)
+        return rpc_call.call(daemon.socket, "RecordMetrics", request=request) is not None
+
+    def test_metrics_from_outside_are_taken_in(self):
+        with Daemon(
+            {"web": sleeper(), "many": sleeper(instances=2)}, extra={"monitoring": {"metrics_interval": 3600}}
+        ) as daemon:
+            daemon.wait_state("web", "running")
+            for value in (10.0, 20.0, 60.0):
+                self.assertTrue(self.record(daemon, "web", response_time_ms=value, health_status="healthy"))
+            an_hour_ago = int((time.time() - 3600) * 1000)
+            self.assertTrue(self.record(daemon, "web", cpu_percent=250.5, memory_mb=12.5, timestamp=an_hour_ago))
+            summary = daemon.ctl_json("metrics", "web", "--since", "2h")["summary"]
+            self.assertEqual([summary["response_time_ms"][name] for name in ("samples", "min", "max")], [3, 10, 60])
+            self.assertEqual(summary["cpu_percent"]["max"], 250.5)
+            newest = daemon.ctl_json("metrics", "web", "--since", "10m")
+            self.assertEqual(newest["summary"]["response_time_ms"]["mean"], 30)
+            self.assertEqual(
+                daemon.sql(
+                    "SELECT response_time_ms, health_status FROM supervisor_metrics "
+                    "WHERE service_id = 'web' AND response_time_ms IS NOT NULL ORDER BY id"
+                ),
+                [(10, "healthy"), (20, "healthy"), (60, "healthy")],
+            )
+            self.assertTrue(self.record(daemon, "many:1", cpu_percent=1.0))
+            for service, point in (
+                ("web", {}),  # nothing in it
+                ("web", {"cpu_percent": -1.0}),
+                ("web", {"memory_mb": float("nan")}),
+                ("web", {"response_time_ms": float("inf")}),
+                ("web", {"health_status": "splendid"}),
+                ("web", {"cpu_percent": 1.0, "timestamp": 2**62}),
+                ("web", {"cpu_percent": 1.0, "timestamp": -1}),
+                ("web", {"cpu_percent": 1.0, "processes": 5.0}),  # measured here, and by nobody else
+                ("nobody", {"cpu_percent": 1.0}),
+                ("many", {"cpu_percent": 1.0}),  # of which of the two?
+                ("all", {"cpu_percent": 1.0}),
+                ("web", {"cpu_percent": 1.0, "health_status": "x" * 10000}),
+            ):
+                self.assertFalse(self.record(daemon, service, **point), (service, point))
+            daemon.stop()
+            self.assertEqual(
+                daemon.sql("SELECT id FROM supervisor_services ORDER BY id"),
+                [("many:0",), ("many:1",), ("supervisor",), ("web",)],
+            )
 
     def test_explain_tells_the_chain_and_what_is_next(self):
         services = {

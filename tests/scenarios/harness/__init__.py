@@ -17,6 +17,7 @@ Environment:
 Waiting is always for a condition with a deadline (wait_until), never for a span of time.
 """
 
+from . import rpc_call
 from .commands import Result, Stream, run
 from .daemon import (
     BIN_DIR,

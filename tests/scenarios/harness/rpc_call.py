@@ -22,7 +22,31 @@ def _header(name, value):
     return b"\0" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
 
 
-def _request(method):
+def message(**fields):
+    """A protobuf message, its fields as f1=..., f2=...: bytes and str have a length, a float is a double, an int a varint."""
+    out = b""
+    for name, value in fields.items():
+        number = int(name[1:])
+        if isinstance(value, float):
+            out += _varint(number << 3 | 1) + struct.pack("<d", value)
+        elif isinstance(value, int):
+            out += _varint(number << 3) + _varint(value)
+        else:
+            data = value.encode() if isinstance(value, str) else value
+            out += _varint(number << 3 | 2) + _varint(len(data)) + data
+    return out
+
+
+def _varint(value):
+    value &= 2**64 - 1
+    out = b""
+    while value > 127:
+        out += bytes([value & 127 | 128])
+        value >>= 7
+    return out + bytes([value])
+
+
+def _request(method, request=b""):
     headers = {
         ":method": "POST",
         ":scheme": "http",
@@ -37,16 +61,16 @@ def _request(method):
         + _frame(SETTINGS, 0, 0, window)
         + _frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", WHOLE_WINDOW - 65535))
         + _frame(HEADERS, END_HEADERS, 1, b"".join(_header(*item) for item in headers.items()))
-        + _frame(DATA, END_STREAM, 1, b"\0\0\0\0\0")
+        + _frame(DATA, END_STREAM, 1, b"\0" + struct.pack(">I", len(request)) + request)
     )
 
 
-def call(path, method, timeout=10):
-    """The message that answers an empty request, as bytes; nothing where no daemon answered."""
+def call(path, method, timeout=10, request=b""):
+    """The message that answers the request, as bytes; nothing where no daemon answered, or only with an error."""
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(timeout)
         connection.connect(str(path))
-        connection.sendall(_request(method))
+        connection.sendall(_request(method, request))
         buffer, answer = b"", b""
         while more := connection.recv(1 << 20):
             buffer += more
