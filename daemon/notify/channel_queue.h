@@ -40,6 +40,8 @@ class ChannelQueue {
   void Hurry() { first_waits_ = not_before_ = -absl::InfiniteDuration(); }
   // Begins an attempt with all that waits, oldest first. REQUIRES: something waits, and no attempt is under way.
   const std::vector<Alert>& Take();
+  // Those that are being told.
+  const std::vector<Alert>& taken() const { return taken_; }
   // Of those that are being told: how many older ones went since the last message that came through.
   uint64_t left_out() const { return left_out_; }
 

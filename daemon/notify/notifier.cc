@@ -42,7 +42,7 @@ class Engine {
 
   // The rest: on its thread.
   void Configure(const NotificationsConfig& config);
-  void Notify(const Alert& alert);
+  void Notify(const Alert& alert, const std::vector<std::string>& labels);
   void Drain(absl::Duration longest, std::function<void()> done);
   void Shutdown();
 
@@ -138,14 +138,11 @@ void Engine::Account(const Channel& channel, std::string_view why) const {
   }
 }
 
-void Engine::Notify(const Alert& alert) {
-  if (alert.severity < config_.min_severity) {
-    return;
-  }
+void Engine::Notify(const Alert& alert, const std::vector<std::string>& labels) {
   const MonoTime now = MonotonicNow();
   for (const std::shared_ptr<Channel>& channel : channels_) {
-    if (alert.rule == std::string(alert_rule::kChannelPrefix) + channel->label) {
-      continue;  // that it is dead is for the others to say
+    if (std::ranges::count(labels, channel->label) == 0) {
+      continue;
     }
     const uint64_t dropped = channel->queue.dropped();
     channel->queue.Add(alert, now);
@@ -202,6 +199,9 @@ void Engine::End(const std::shared_ptr<Channel>& channel, uint64_t attempt, cons
     loop_.DestroyLater(std::move(channel->delivery));  // it may be what calls
   }
   const MonoTime now = MonotonicNow();
+  if (status.ok()) {
+    options_.on_told(channel->label, channel->queue.taken());
+  }
   const ChannelQueue::Turn turn = status.ok() ? channel->queue.Delivered(now) : channel->queue.Failed(now);
   const std::string why(status.message());
   if (!status.ok()) {
@@ -290,9 +290,9 @@ class Notifier::Impl {
     }
   }
 
-  void Notify(const Alert& alert) {
+  void Notify(const Alert& alert, const std::vector<std::string>& labels) {
     const std::lock_guard lock(mutex_);
-    if (engine_ == nullptr && (!config_.enabled || config_.channels.empty() || alert.severity < config_.min_severity)) {
+    if (labels.empty()) {
       return;
     }
     if (engine_ == nullptr && !StartEngine()) {
@@ -300,7 +300,7 @@ class Notifier::Impl {
                {{"service", alert.service_id}, {"rule", alert.rule}});
       return;
     }
-    engine_->Post([engine = engine_.get(), alert] { engine->Notify(alert); });
+    engine_->Post([engine = engine_.get(), alert, labels] { engine->Notify(alert, labels); });
   }
 
   void Drain(absl::Duration longest, std::function<void()> done) {
@@ -341,7 +341,7 @@ Notifier::~Notifier() = default;
 
 void Notifier::Configure(NotificationsConfig config) { impl_->Configure(std::move(config)); }
 
-void Notifier::Notify(const Alert& alert) { impl_->Notify(alert); }
+void Notifier::Notify(const Alert& alert, const std::vector<std::string>& labels) { impl_->Notify(alert, labels); }
 
 void Notifier::Drain(absl::Duration longest, std::function<void()> done) { impl_->Drain(longest, std::move(done)); }
 

@@ -27,6 +27,8 @@ class Notifier {
   struct Options {
     std::string host;  // of this machine, as messages name it
     RunCommand run_command;
+    // These have come through. Notifier's thread.
+    std::function<void(const std::string& label, const std::vector<Alert>& alerts)> on_told;
     // A channel is dead (in words, without anything secret), or works again (empty). Notifier's thread.
     std::function<void(const std::string& label, const std::string& trouble)> on_channel;
     ChannelTuning tuning = {};
@@ -42,8 +44,8 @@ class Notifier {
   // Any thread; return at once.
   // Channels that are as before keep what waits in them.
   void Configure(NotificationsConfig config);
-  // Raised, or resolved: to all channels, if it is as severe as the configuration wants.
-  void Notify(const Alert& alert);
+  // Raised, or resolved: to the channels of these labels.
+  void Notify(const Alert& alert, const std::vector<std::string>& labels);
   // `done` when nothing waits any more, or each channel has had its try, or after `longest`: before the end. On the
   // notifier's thread, or at once where there is nothing to wait for.
   void Drain(absl::Duration longest, std::function<void()> done);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <utility>
@@ -21,19 +22,10 @@ constexpr absl::Duration kSettleDelay = absl::Milliseconds(20);
 constexpr int kMostLoads = 5;
 constexpr absl::Duration kLoadAgain = absl::Seconds(1);
 constexpr size_t kMostOpen = 10'000;
+// What nobody was told for longer is no news: the newest so many are.
+constexpr size_t kMostOwed = 200;
 
 AlertTime Now() { return {MonotonicNow(), WallNow()}; }
-
-AlertRow RowOf(const Alert& alert) {
-  return {.id = 0,
-          .service_id = alert.service_id,
-          .rule = alert.rule,
-          .severity = std::string(SeverityName(alert.severity)),
-          .message = alert.message,
-          .dependents = alert.dependents,
-          .raised = alert.raised,
-          .resolved = alert.resolved};
-}
 
 Alert AlertOf(const AlertRow& row) {
   return {.service_id = row.service_id,
@@ -74,7 +66,32 @@ void AlertKeeper::Configure(const AlertRulesConfig& rules, const NotificationsCo
   rules_ = rules;
   book_.SetRules(rules);
   channels_ = notifications.enabled ? ChannelLabels(notifications.channels) : std::vector<std::string>();
+  min_severity_ = notifications.min_severity;
   SettleSoon();
+}
+
+AlertRow AlertKeeper::RowOf(const Alert& alert) const {
+  const auto owed = owed_.find(KeyOf(alert));
+  return {.id = 0,
+          .service_id = alert.service_id,
+          .rule = alert.rule,
+          .severity = std::string(SeverityName(alert.severity)),
+          .message = alert.message,
+          .dependents = alert.dependents,
+          .raised = alert.raised,
+          .resolved = alert.resolved,
+          .owed = owed != owed_.end() ? owed->second.labels : std::vector<std::string>()};
+}
+
+// That a channel is dead is for the others to say.
+std::vector<std::string> AlertKeeper::ChannelsFor(const Alert& alert) const {
+  std::vector<std::string> labels;
+  if (alert.severity >= min_severity_) {
+    std::ranges::copy_if(channels_, std::back_inserter(labels), [&](const std::string& label) {
+      return alert.rule != std::string(alert_rule::kChannelPrefix) + label;
+    });
+  }
+  return labels;
 }
 
 // --------------------------------------------------------------------------------------- what an earlier daemon left
@@ -133,7 +150,69 @@ void AlertKeeper::Finish(const std::vector<AlertRow>& open, const std::vector<Re
     }
   }
   book_.Load(alerts, earlier, Now());
-  Settle();
+  LoadOwed();
+}
+
+void AlertKeeper::LoadOwed() {
+  store_.QueryAlerts(
+      {.limit = kMostOwed, .only_owed = true},
+      [this, alive = std::weak_ptr<bool>(alive_), &loop = loop_](const absl::StatusOr<std::vector<AlertRow>>& rows) {
+        loop.Post([this, alive, rows] {
+          if (alive.expired()) {
+            return;
+          }
+          if (rows.ok()) {
+            TakeUpOwed(*rows);
+          }
+          Settle();
+        });
+      });
+}
+
+void AlertKeeper::TakeUpOwed(const std::vector<AlertRow>& rows) {
+  for (const AlertRow& row : rows) {
+    Alert alert = AlertOf(row);
+    if (alert.resolved.value_or(alert.raised) >= began_ || owed_.contains(KeyOf(alert))) {
+      continue;  // this daemon's own, on its way
+    }
+    if (alert.resolved) {
+      alert.resolution = "it was over before this could be told";
+    }
+    std::vector<std::string> labels = ChannelsFor(alert);
+    std::erase_if(labels, [&](const std::string& label) { return std::ranges::count(row.owed, label) == 0; });
+    if (labels.empty()) {
+      store_.AlertTold(RowOf(alert));  // nobody is left whom it could be told
+      continue;
+    }
+    Owe(alert, labels);
+    LogInfo("a channel is told what the daemon before had not told it",
+            {{"service", alert.service_id}, {"rule", alert.rule}});
+    outlets_.notify(alert, labels);
+  }
+}
+
+// For a channel that is dead for good they would add up: the oldest are told by nobody any more, unless by a daemon
+// that finds them in the database.
+void AlertKeeper::Owe(const Alert& alert, const std::vector<std::string>& labels) {
+  owed_.insert_or_assign(KeyOf(alert), Owed{alert.resolved, labels});
+  if (owed_.size() > kMostOwed) {
+    owed_.erase(
+        std::ranges::min_element(owed_, {}, [](const auto& entry) { return std::get<absl::Time>(entry.first); }));
+  }
+}
+
+void AlertKeeper::OnTold(const std::string& label, const std::vector<Alert>& alerts) {
+  for (const Alert& alert : alerts) {
+    const auto owed = owed_.find(KeyOf(alert));
+    // One that is over meanwhile is still to be told that.
+    if (owed == owed_.end() || owed->second.resolved != alert.resolved || std::erase(owed->second.labels, label) == 0) {
+      continue;
+    }
+    store_.AlertTold(RowOf(alert));
+    if (owed->second.labels.empty()) {
+      owed_.erase(owed);
+    }
+  }
 }
 
 // ------------------------------------------------------------------------------------------------------ what happens
@@ -200,6 +279,10 @@ void AlertKeeper::Settle() {
 
 void AlertKeeper::Tell(const AlertBook::Change& change) {
   const Alert& alert = change.alert;
+  const std::vector<std::string> labels = ChannelsFor(alert);
+  if (change.kind != AlertBook::Change::Kind::kChanged && !labels.empty()) {
+    Owe(alert, labels);
+  }
   switch (change.kind) {
     case AlertBook::Change::Kind::kChanged:
       store_.RaiseAlert(RowOf(alert));
@@ -225,7 +308,7 @@ void AlertKeeper::Tell(const AlertBook::Change& change) {
                    .details = Details(alert),
                    .actor = actor});
   if (outlets_.notify) {
-    outlets_.notify(alert);
+    outlets_.notify(alert, labels);
   }
 }
 

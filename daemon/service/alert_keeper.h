@@ -1,9 +1,12 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <vector>
 
 #include "daemon/config/config.h"
@@ -14,13 +17,14 @@
 namespace supervisor {
 
 // The alerts in force: feeds the book with what happens, asks it shortly after, and sees to what it says: a row in
-// supervisor_alerts, an event, a notification. What an earlier daemon left open is taken up from the database. Loop
-// thread.
+// supervisor_alerts, an event, a notification. What an earlier daemon left open is taken up from the database, and what
+// it has not told a channel is told: at least once, whenever the daemon dies. Loop thread.
 class AlertKeeper {
  public:
   struct Outlets {
     std::function<std::vector<AlertSubject>()> subjects;
-    std::function<void(const Alert&)> notify;  // raised, and resolved; must not block
+    // Raised, and resolved: for the channels of these labels; must not block.
+    std::function<void(const Alert&, const std::vector<std::string>& labels)> notify;
   };
   AlertKeeper(Loop& loop, Store& store, Outlets outlets);
   ~AlertKeeper() = default;
@@ -39,6 +43,8 @@ class AlertKeeper {
   // Trouble of the daemon itself; an empty text: over.
   void OnDatabase(const std::string& trouble);
   void OnChannel(const std::string& label, const std::string& trouble);
+  // That channel has been told of these.
+  void OnTold(const std::string& label, const std::vector<Alert>& alerts);
 
   // Now, not shortly: the daemon is about to end.
   void Settle();
@@ -48,7 +54,12 @@ class AlertKeeper {
  private:
   void Load();
   void LoadRestarts(std::vector<AlertRow> open);
+  void LoadOwed();
   void Finish(const std::vector<AlertRow>& open, const std::vector<RestartRow>& restarts);
+  void Owe(const Alert& alert, const std::vector<std::string>& labels);
+  void TakeUpOwed(const std::vector<AlertRow>& rows);
+  std::vector<std::string> ChannelsFor(const Alert& alert) const;
+  AlertRow RowOf(const Alert& alert) const;
   void RetryLoad(const std::string& why);
   void SettleSoon();
   void Tell(const AlertBook::Change& change);
@@ -59,6 +70,15 @@ class AlertKeeper {
   AlertBook book_;
   AlertRulesConfig rules_;
   std::vector<std::string> channels_;  // labels
+  Severity min_severity_ = Severity::kInfo;
+  // What some channel has not been told yet, as it is now.
+  struct Owed {
+    std::optional<absl::Time> resolved;
+    std::vector<std::string> labels;
+  };
+  using AlertKey = std::tuple<std::string, std::string, absl::Time>;  // service, rule, when it was raised
+  static AlertKey KeyOf(const Alert& alert) { return {alert.service_id, alert.rule, alert.raised}; }
+  std::map<AlertKey, Owed> owed_;
   absl::Time began_;
   int loads_ = 0;
   std::unique_ptr<Loop::Timer> timer_;

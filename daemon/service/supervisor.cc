@@ -85,9 +85,9 @@ Supervisor::Supervisor(Loop& loop, Worker& files, LogPump& logs, Checker& checke
       alerts_(loop, store,
               {.subjects = [this] { return AlertSubjects(); },
                .notify =
-                   [this](const Alert& alert) {
+                   [this](const Alert& alert, const std::vector<std::string>& labels) {
                      if (options_.notify) {
-                       options_.notify(alert);
+                       options_.notify(alert, labels);
                      }
                    }}),
       usage_timer_(loop.NewTimer([this] { SampleUsage(); })),

@@ -46,7 +46,7 @@ class Supervisor final : private InstanceObserver {
     HeldDescriptors* held = nullptr;
     rlimit descriptor_limit{};  // what services get where they name no max_open_files
     // Alerts that are raised and resolved, and where they may be told from now on. May be null.
-    std::function<void(const Alert&)> notify;
+    std::function<void(const Alert&, const std::vector<std::string>& labels)> notify;
     std::function<void(const NotificationsConfig&)> configure_notifications;
     // A critical service has failed and the configuration wants the daemon to end.
     std::function<void(const std::string& why)> on_critical_failure;

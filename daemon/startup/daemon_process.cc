@@ -312,7 +312,8 @@ absl::Status DaemonProcess::Start(Config config, std::vector<ConfigText> texts) 
           .births = births_.get(),
           .held = held_.get(),
           .descriptor_limit = descriptor_limit_,
-          .notify = [this](const Alert& alert) { notifier_->Notify(alert); },
+          .notify = [this](const Alert& alert,
+                           const std::vector<std::string>& labels) { notifier_->Notify(alert, labels); },
           .configure_notifications = [this](const NotificationsConfig& now) { notifier_->Configure(now); },
           .on_critical_failure =
               [this](const std::string& why) {

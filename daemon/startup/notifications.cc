@@ -90,6 +90,13 @@ std::unique_ptr<Notifier> MakeNotifier(Loop& loop, const Config& config,
       runner->Run(run, input, limit, done);
     });
   };
+  options.on_told = [&loop, &supervisor](const std::string& label, const std::vector<Alert>& alerts) {
+    loop.Post([&supervisor, label, alerts] {
+      if (supervisor != nullptr) {
+        supervisor->alerts().OnTold(label, alerts);
+      }
+    });
+  };
   options.on_channel = [&loop, &supervisor](const std::string& label, const std::string& trouble) {
     loop.Post([&supervisor, label, trouble] {
       if (supervisor != nullptr) {

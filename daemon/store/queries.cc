@@ -63,7 +63,8 @@ AlertRow AlertOf(const SqliteStatement& row) {
           .message = row.Text(4),
           .dependents = SplitList(row.Text(5)),
           .raised = ParseTimestamp(row.Text(6)),
-          .resolved = OptionalTime(row, 7)};
+          .resolved = OptionalTime(row, 7),
+          .owed = SplitList(row.Text(8))};
 }
 
 RestartRow RestartOf(const SqliteStatement& row) {
@@ -121,6 +122,7 @@ const std::vector<RowReader::Prepared>& RowReader::Statements() {
       {&RowReader::first_metric_, kSelectFirstMetric},
       {&RowReader::alerts_, kSelectAlerts},
       {&RowReader::open_alerts_, kSelectOpenAlerts},
+      {&RowReader::owed_alerts_, kSelectOwedAlerts},
       {&RowReader::restarts_, kSelectRestarts},
       {&RowReader::services_, kSelectServices},
       {&RowReader::count_events_, kCountEventsSince},
@@ -248,7 +250,8 @@ absl::StatusOr<MetricSpan> RowReader::Span(const Store::SpanQuery& query, absl::
 }
 
 absl::StatusOr<std::vector<AlertRow>> RowReader::Alerts(const Store::AlertQuery& query) {
-  SqliteStatement& statement = query.include_resolved ? alerts_ : open_alerts_;
+  SqliteStatement& ours = query.include_resolved ? alerts_ : open_alerts_;
+  SqliteStatement& statement = query.only_owed ? owed_alerts_ : ours;
   statement.Bind(1, static_cast<int64_t>(std::min(query.limit, kMaxQueryRows)));
   std::vector<AlertRow> rows;
   if (absl::Status status = Collect(statement, AlertOf, rows); !status.ok()) {

@@ -43,12 +43,15 @@ inline constexpr char kSelectUsageSpan[] =
 inline constexpr char kSelectFirstMetric[] =
     "SELECT timestamp FROM supervisor_metrics WHERE service_id = ?1 AND timestamp >= '' ORDER BY timestamp LIMIT 1";
 inline constexpr char kSelectAlerts[] =
-    "SELECT id, service_id, rule, severity, message, dependents, raised_at, resolved_at FROM supervisor_alerts "
+    "SELECT id, service_id, rule, severity, message, dependents, raised_at, resolved_at, owed FROM supervisor_alerts "
     "WHERE id > 0 ORDER BY id DESC LIMIT ?1";
 // By the index of those that are open: they are few, whatever the history holds.
 inline constexpr char kSelectOpenAlerts[] =
-    "SELECT id, service_id, rule, severity, message, dependents, raised_at, resolved_at FROM supervisor_alerts "
+    "SELECT id, service_id, rule, severity, message, dependents, raised_at, resolved_at, owed FROM supervisor_alerts "
     "INDEXED BY idx_supervisor_alerts_open WHERE resolved_at IS NULL ORDER BY id DESC LIMIT ?1";
+inline constexpr char kSelectOwedAlerts[] =
+    "SELECT id, service_id, rule, severity, message, dependents, raised_at, resolved_at, owed FROM supervisor_alerts "
+    "INDEXED BY idx_supervisor_alerts_owed WHERE owed IS NOT NULL ORDER BY id DESC LIMIT ?1";
 inline constexpr char kSelectRestarts[] =
     "SELECT service_id, timestamp FROM supervisor_events "
     "WHERE timestamp >= ?1 AND event_type = 'restarting' ORDER BY timestamp LIMIT ?2";
@@ -98,6 +101,7 @@ class RowReader {
   SqliteStatement first_metric_;
   SqliteStatement alerts_;
   SqliteStatement open_alerts_;
+  SqliteStatement owed_alerts_;
   SqliteStatement restarts_;
   SqliteStatement services_;
   SqliteStatement count_events_;

@@ -48,9 +48,10 @@ constexpr char kInsertUsage[] =
     "INSERT OR REPLACE INTO supervisor_usage (service_id, timestamp, processes, descriptors, read_bytes_per_second, "
     "written_bytes_per_second) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 constexpr char kRaiseAlert[] =
-    "INSERT INTO supervisor_alerts (service_id, rule, severity, message, dependents, raised_at, resolved_at) "
-    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (service_id, rule) WHERE resolved_at IS NULL DO UPDATE SET "
-    "severity = excluded.severity, message = excluded.message, dependents = excluded.dependents";
+    "INSERT INTO supervisor_alerts (service_id, rule, severity, message, dependents, raised_at, resolved_at, "
+    "owed) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (service_id, rule) WHERE resolved_at IS NULL DO UPDATE "
+    "SET "
+    "severity = excluded.severity, message = excluded.message, dependents = excluded.dependents, owed = excluded.owed";
 
 void BindTime(SqliteStatement& statement, int index, const std::optional<absl::Time>& time) {
   if (time.has_value()) {
@@ -66,6 +67,10 @@ void BindOrNull(SqliteStatement& statement, int index, const std::string& text) 
   } else {
     statement.Bind(index, WithValidUtf8(text));
   }
+}
+
+void BindOwed(SqliteStatement& statement, int index, const AlertRow& row) {
+  BindOrNull(statement, index, row.owed.empty() ? "" : JoinList(row.owed));
 }
 
 bool IsRefusal(const absl::Status& status) { return status.code() == absl::StatusCode::kInvalidArgument; }
@@ -87,6 +92,7 @@ const std::vector<RowWriter::Prepared>& RowWriter::Statements() {
       {&RowWriter::insert_usage_, kInsertUsage},
       {&RowWriter::raise_alert_, kRaiseAlert},
       {&RowWriter::resolve_alert_, kResolveAlert},
+      {&RowWriter::tell_alert_, kTellAlert},
       {&RowWriter::delete_metrics_, kDeleteOldMetrics},
       {&RowWriter::delete_usage_, kDeleteOldUsage},
       {&RowWriter::delete_events_, kDeleteOldEvents},
@@ -311,11 +317,17 @@ absl::Status RowWriter::InsertUsage(const UsageRow& row) {
 }
 
 absl::Status RowWriter::WriteAlert(SqliteDatabase& db, const AlertRow& row) {
+  if (row.only_owed) {
+    tell_alert_.Bind(1, row.service_id).Bind(2, row.rule).Bind(3, FormatTimestamp(row.raised));
+    BindOwed(tell_alert_, 4, row);
+    return tell_alert_.Run();
+  }
   if (absl::Status status = EnsureService(row.service_id); !status.ok()) {
     return status;
   }
   if (row.resolved.has_value()) {
     resolve_alert_.Bind(1, row.service_id).Bind(2, row.rule).Bind(3, FormatTimestamp(*row.resolved));
+    BindOwed(resolve_alert_, 4, row);
     if (absl::Status status = resolve_alert_.Run(); !status.ok() || db.Changes() > 0) {
       return status;
     }
@@ -327,6 +339,7 @@ absl::Status RowWriter::WriteAlert(SqliteDatabase& db, const AlertRow& row) {
       .Bind(5, JoinList(row.dependents))
       .Bind(6, FormatTimestamp(row.raised));
   BindTime(raise_alert_, 7, row.resolved);
+  BindOwed(raise_alert_, 8, row);
   return raise_alert_.Run();
 }
 

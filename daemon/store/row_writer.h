@@ -33,7 +33,11 @@ inline constexpr char kDeleteOldAlerts[] =
     "DELETE FROM supervisor_alerts WHERE id IN (SELECT id FROM supervisor_alerts "
     "WHERE resolved_at >= '' AND resolved_at < ?1 ORDER BY resolved_at LIMIT ?2)";
 inline constexpr char kResolveAlert[] =
-    "UPDATE supervisor_alerts SET resolved_at = ?3 WHERE service_id = ?1 AND rule = ?2 AND resolved_at IS NULL";
+    "UPDATE supervisor_alerts SET resolved_at = ?3, owed = ?4 "
+    "WHERE service_id = ?1 AND rule = ?2 AND resolved_at IS NULL";
+inline constexpr char kTellAlert[] =
+    "UPDATE supervisor_alerts INDEXED BY idx_supervisor_alerts_owed SET owed = ?4 "
+    "WHERE service_id = ?1 AND rule = ?2 AND raised_at = ?3 AND owed IS NOT NULL";
 
 // By the index of times: of one moment there are few.
 inline constexpr char kAmendEvent[] =
@@ -87,6 +91,7 @@ class RowWriter {
   SqliteStatement insert_usage_;
   SqliteStatement raise_alert_;
   SqliteStatement resolve_alert_;
+  SqliteStatement tell_alert_;
   SqliteStatement delete_metrics_;
   SqliteStatement delete_usage_;
   SqliteStatement delete_events_;

@@ -31,7 +31,7 @@ const std::array<Table, 6>& Tables() {
       {"supervisor_events", kCreateEvents, {"id", "service_id", "event_type", "timestamp", "message", "details"}},
       {"supervisor_alerts",
        kCreateAlerts,
-       {"id", "service_id", "rule", "severity", "message", "dependents", "raised_at", "resolved_at"}},
+       {"id", "service_id", "rule", "severity", "message", "dependents", "raised_at", "resolved_at", "owed"}},
       {"supervisor_usage",
        kCreateUsage,
        {"service_id", "timestamp", "processes", "descriptors", "read_bytes_per_second", "written_bytes_per_second"}},
@@ -45,7 +45,7 @@ struct Index {
   const char* create;
 };
 
-constexpr std::array<Index, 8> kIndexes = {{
+constexpr std::array<Index, 9> kIndexes = {{
     {"idx_supervisor_events_service",
      "CREATE INDEX IF NOT EXISTS idx_supervisor_events_service ON supervisor_events (service_id, id)"},
     {"idx_supervisor_events_timestamp",
@@ -65,6 +65,9 @@ constexpr std::array<Index, 8> kIndexes = {{
     {"idx_supervisor_alerts_open",
      "CREATE UNIQUE INDEX IF NOT EXISTS idx_supervisor_alerts_open ON supervisor_alerts (service_id, rule) "
      "WHERE resolved_at IS NULL"},
+    {"idx_supervisor_alerts_owed",
+     "CREATE INDEX IF NOT EXISTS idx_supervisor_alerts_owed ON supervisor_alerts (service_id, rule, raised_at) "
+     "WHERE owed IS NOT NULL"},
     {"idx_supervisor_alerts_resolved",
      "CREATE INDEX IF NOT EXISTS idx_supervisor_alerts_resolved ON supervisor_alerts (resolved_at)"},
 }};
@@ -159,6 +162,18 @@ absl::StatusOr<int64_t> VersionOf(SqliteDatabase& db, const std::set<std::string
   return existing.contains("supervisor_schema") ? FirstNumber(db, "SELECT max(version) FROM supervisor_schema") : 0;
 }
 
+// ALTER TABLE knows no IF NOT EXISTS.
+absl::Status AddColumn(SqliteDatabase& db, const std::string& table, const std::string& column) {
+  const absl::StatusOr<std::set<std::string>> found = Names(db, "SELECT lower(name) FROM pragma_table_info(?1)", table);
+  if (!found.ok()) {
+    return found.status();
+  }
+  if (found->empty() || found->contains(column)) {
+    return absl::OkStatus();
+  }
+  return db.Exec(fmt::format("ALTER TABLE {} ADD COLUMN {} TEXT", table, column));
+}
+
 absl::Status Migrate(SqliteDatabase& db, int64_t version) {
   for (const Migration& migration : kMigrations) {
     if (version == 0 || version >= migration.to_version) {
@@ -168,7 +183,7 @@ absl::Status Migrate(SqliteDatabase& db, int64_t version) {
       return status;
     }
   }
-  return absl::OkStatus();
+  return version > 0 && version < 3 ? AddColumn(db, "supervisor_alerts", "owed") : absl::OkStatus();
 }
 
 // `version` is what the file had.

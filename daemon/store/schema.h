@@ -17,7 +17,8 @@ namespace supervisor {
 //
 //   1  the contract's three tables
 //   2  supervisor_alerts, supervisor_usage; the index of metrics holds what `metrics` reads
-inline constexpr int kSchemaVersion = 2;
+//   3  supervisor_alerts.owed
+inline constexpr int kSchemaVersion = 3;
 
 inline constexpr char kCreateServices[] = R"(CREATE TABLE supervisor_services (
     id TEXT PRIMARY KEY, name TEXT NOT NULL, description TEXT, state TEXT NOT NULL, pid INTEGER, port INTEGER,
@@ -33,10 +34,11 @@ inline constexpr char kCreateEvents[] = R"(CREATE TABLE supervisor_events (
     timestamp TIMESTAMP DEFAULT CURRENT_TIMESTAMP, message TEXT, details TEXT,
     FOREIGN KEY (service_id) REFERENCES supervisor_services(id)))";
 
-// At most one alert a service and rule is open: whoever raises it, and after whatever crash.
+// At most one alert a service and rule is open: whoever raises it, and after whatever crash. `owed` is a JSON array of
+// the channels that have not been told of its present state, NULL where all have.
 inline constexpr char kCreateAlerts[] = R"(CREATE TABLE supervisor_alerts (
     id INTEGER PRIMARY KEY AUTOINCREMENT, service_id TEXT NOT NULL, rule TEXT NOT NULL, severity TEXT NOT NULL,
-    message TEXT, dependents TEXT, raised_at TIMESTAMP NOT NULL, resolved_at TIMESTAMP,
+    message TEXT, dependents TEXT, raised_at TIMESTAMP NOT NULL, resolved_at TIMESTAMP, owed TEXT,
     FOREIGN KEY (service_id) REFERENCES supervisor_services(id)))";
 // What a sample holds beyond the contract's columns, of the whole tree of a service; rates are bytes a second.
 inline constexpr char kCreateUsage[] = R"(CREATE TABLE supervisor_usage (

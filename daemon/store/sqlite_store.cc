@@ -184,6 +184,11 @@ void SqliteStore::ResolveAlert(AlertRow row) {
   EnqueueAlert(std::move(row));
 }
 
+void SqliteStore::AlertTold(AlertRow row) {
+  row.only_owed = true;
+  EnqueueAlert(std::move(row));
+}
+
 void SqliteStore::CleanUp() {
   const std::lock_guard lock(state_->mutex);
   state_->clean_up_now = true;

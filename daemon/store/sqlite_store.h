@@ -30,6 +30,7 @@ class SqliteStore final : public Store {
   void RecordUsage(UsageRow row) override;
   void RaiseAlert(AlertRow row) override;
   void ResolveAlert(AlertRow row) override;
+  void AlertTold(AlertRow row) override;
   void CleanUp() override;
   void SetRetention(absl::Duration metrics, absl::Duration events) override;
   StoreStats Stats() const override;

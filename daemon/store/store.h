@@ -86,6 +86,9 @@ struct AlertRow {
   std::vector<std::string> dependents;  // that the same cause affects
   absl::Time raised;
   std::optional<absl::Time> resolved;
+  std::vector<std::string> owed = {};  // channels that have not been told of it, as it now is
+  // Not of the table: nothing but `owed` is written, to the one that was raised then.
+  bool only_owed = false;
 };
 
 // A restart that the events tell of.
@@ -149,6 +152,8 @@ class Store {
   // Ends what is open of `row.service_id` and `row.rule` at `row.resolved`; where nothing is (the database was lost
   // meanwhile) the row is kept as one that is over.
   virtual void ResolveAlert(AlertRow row) = 0;
+  // Some channels were told: `owed` are those that are left.
+  virtual void AlertTold(AlertRow row) = 0;
   // Deletes what is older than the retention now, in the same small steps, instead of within the hour.
   virtual void CleanUp() = 0;
   virtual void SetRetention(absl::Duration metrics, absl::Duration events) = 0;
@@ -184,7 +189,8 @@ class Store {
   virtual void QueryMetricSpan(SpanQuery query, std::function<void(absl::StatusOr<MetricSpan>)> done) = 0;
   struct AlertQuery {
     bool include_resolved = false;
-    size_t limit = 50;  // the newest so many
+    size_t limit = 50;       // the newest so many
+    bool only_owed = false;  // also those that are over
   };
   virtual void QueryAlerts(AlertQuery query,
                            std::function<void(absl::StatusOr<std::vector<AlertRow>>)> done) = 0;  // oldest first

@@ -1,19 +1,23 @@
 """Notifications: alerts reach webhook, Slack, mail and command; a channel that is slow, failing or dead harms nobody."""
 
 import json
+import socket
 import time
 
 from harness import (
+    SCALE,
     Daemon,
     HttpReceiver,
     MailReceiver,
     Scenario,
     kill,
     main,
+    needs_root,
     refused_port,
     shell,
     sleeper,
     wait_until,
+    with_name_server,
 )
 
 CANARY = "canary-4f1c9e77d2"
@@ -207,6 +211,76 @@ class Notifications(Scenario):
                 daemon.ctl("start", "web", expect=None)
                 wait_until(lambda: daemon.ctl_json("alerts")["alerts"], "the alert")
             self.assertEqual(len(second.alerts()), 1)
+
+    def owed(self, daemon):
+        return daemon.sql("SELECT service_id, rule, owed FROM supervisor_alerts WHERE owed IS NOT NULL")
+
+    def test_what_a_killed_daemon_has_not_told_is_told_by_the_next(self):
+        with HttpReceiver(status=503) as late, HttpReceiver() as prompt:
+            extra = notifications(webhook(late), webhook(prompt))
+            with Daemon({"web": failing(), "api": sleeper()}, extra=extra) as daemon:
+                prompt.wait_alert("raised", "web", "failed")
+                wait_until(lambda: late.posts, "a try that fails")
+                label = f"webhook 127.0.0.1:{late.port}"
+                wait_until(lambda: self.owed(daemon) == [("web", "failed", json.dumps([label]))], "what is owed on disk")
+                daemon.kill_daemon()
+                late.posts.clear()
+                late.status = 200
+                daemon.start()
+                late.wait_alert("raised", "web", "failed")
+                wait_until(lambda: not self.owed(daemon), "nothing to be owed")
+                # Who knew it is not told again.
+                self.assertEqual(prompt.alerts().count(("raised", "web", "failed")), 1)
+                daemon.ctl("stop", "web")
+                for receiver in (late, prompt):
+                    receiver.wait_alert("resolved", "web", "failed")
+                wait_until(lambda: not self.owed(daemon), "nothing to be owed")
+                daemon.kill_daemon()
+                daemon.start()
+                daemon.ctl("start", "web", expect=None)
+                for receiver in (late, prompt):
+                    wait_until(lambda: receiver.alerts().count(("raised", "web", "failed")) == 2, "the second time")
+                    self.assertEqual(receiver.alerts().count(("resolved", "web", "failed")), 1)
+
+    def test_what_waits_at_the_end_of_a_daemon_is_told_by_the_next(self):
+        with HttpReceiver(status=503) as receiver:
+            with Daemon({"web": failing(), "api": sleeper()}, extra=notifications(webhook(receiver))) as daemon:
+                wait_until(lambda: receiver.posts, "a try that fails")
+                daemon.ctl("upgrade")
+                wait_until(lambda: len(receiver.posts) > 1, "the daemon after the upgrade to try")
+                daemon.stop()  # which ends what the alert was for
+                self.assertIn("were not delivered", self.log(daemon))
+                receiver.posts.clear()
+                receiver.status = 200
+                daemon.write_config({"api": sleeper()})
+                daemon.start()
+                receiver.wait_alert("resolved", "web", "failed")
+                wait_until(lambda: not self.owed(daemon), "nothing to be owed")
+
+    @needs_root
+    def test_a_name_that_is_not_resolved_holds_up_nobody_else(self):
+        """The resolver waits for its server, which never answers: `prepare` gives it one of ours."""
+        with HttpReceiver() as good, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mute:
+            mute.bind(("127.0.0.86", 53))
+            channels = [
+                {"type": "webhook", "url": "http://receiver.of.nobody.example/hook"},
+                {"type": "slack", "url": "https://slack.of.nobody.example/x"},
+                {"type": "email", "smtp_url": "smtp://mail.of.nobody.example", "from": "a@b.cd", "to": ["e@f.gh"]},
+                webhook(good),
+            ]
+            services = {"web": failing(), "api": failing(enabled=False)}
+            with Daemon(services, extra=notifications(*channels), prepare=with_name_server("127.0.0.86")) as daemon:
+                good.wait_alert("raised", "web", "failed")
+                mute.settimeout(20 * SCALE)
+                asked = b""
+                while b"nobody" not in asked:
+                    asked = mute.recv(512)
+                daemon.ctl("start", "api", expect=None)
+                good.wait_alert("raised", "api", "failed")
+                daemon.ctl("stop", "all")
+                good.wait_alert("resolved", "web", "failed")
+                self.assertNotIn("were not delivered", self.log(daemon))  # they hang to this moment
+                daemon.stop()
 
     def test_the_last_words_of_a_daemon_that_ends_get_through(self):
         with HttpReceiver() as receiver:

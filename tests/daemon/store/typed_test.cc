@@ -93,6 +93,31 @@ TEST_F(TypedStoreTest, OneThatTheDatabaseHasLostIsKeptAsOver) {
   EXPECT_THAT(Alerts(*store, true), SizeIs(1));
 }
 
+TEST_F(TypedStoreTest, AnAlertKnowsWhoHasNotBeenTold) {
+  const auto store = Open();
+  const auto owed = [&] {
+    return AskFor<std::vector<AlertRow>>([&](auto done) { store->QueryAlerts({.only_owed = true}, done); });
+  };
+  AlertRow row = Alert("web", "failed");
+  row.owed = {"webhook a:80", "slack (2)"};
+  store->RaiseAlert(row);
+  store->RaiseAlert(Alert("db", "failed"));
+  ASSERT_THAT(owed(), SizeIs(1));
+  EXPECT_THAT(owed()[0].owed, ElementsAre("webhook a:80", "slack (2)"));
+  row.owed = {"slack (2)"};
+  store->AlertTold(row);
+  EXPECT_THAT(owed()[0].owed, ElementsAre("slack (2)"));
+  row.resolved = row.raised + absl::Seconds(5);
+  row.owed = {"webhook a:80", "slack (2)"};
+  store->ResolveAlert(row);
+  EXPECT_THAT(owed()[0].owed, SizeIs(2));
+  EXPECT_EQ(owed()[0].resolved, row.resolved);
+  row.owed = {};
+  store->AlertTold(row);
+  EXPECT_THAT(owed(), IsEmpty());
+  EXPECT_THAT(Alerts(*store, true), SizeIs(2));
+}
+
 TEST_F(TypedStoreTest, ASpanHasUsageBesideMetrics) {
   const auto store = Open();
   const absl::Time now = WallNow();

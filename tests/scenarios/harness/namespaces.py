@@ -6,11 +6,12 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 
 from .scenario import main
 
 IN_NAMESPACE = "SCENARIO_IN_PID_NAMESPACE"
-CLONE_NEWNS, MS_RDONLY, MS_REMOUNT, MS_REC, MS_PRIVATE, MNT_DETACH = 0x20000, 1, 0x20, 0x4000, 1 << 18, 2
+CLONE_NEWNS, MS_RDONLY, MS_REMOUNT, MS_REC, MS_PRIVATE, MS_BIND, MNT_DETACH = 0x20000, 1, 0x20, 0x4000, 1 << 18, 0x1000, 2
 
 
 def main_in_pid_namespace():
@@ -60,6 +61,24 @@ class _Disk:
         """Makes it read-only, as the kernel does after an error of the disk, or gives it back."""
         flags = MS_REMOUNT | (MS_RDONLY if read_only else 0)
         _check(self._libc.mount(b"tmpfs", self._target, b"tmpfs", flags, None), "remount")
+
+
+def with_name_server(address):
+    """A Daemon's `prepare`: names are asked of that address alone, and patiently. Needs root."""
+
+    file = tempfile.NamedTemporaryFile()  # as long as `prepare` is there
+    file.write(f"nameserver {address}\noptions timeout:30 attempts:5\n".encode())
+    file.flush()
+    os.chmod(file.name, 0o644)
+
+    def prepare():
+        libc = ctypes.CDLL(None, use_errno=True)
+        _check(libc.unshare(CLONE_NEWNS), "unshare")
+        _check(libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None), "mount /")
+        target = os.path.realpath("/etc/resolv.conf").encode()
+        _check(libc.mount(file.name.encode(), target, None, MS_BIND, None), "mount resolv.conf")
+
+    return prepare
 
 
 @contextlib.contextmanager
