@@ -81,6 +81,35 @@ void Sort(TopOrder order, v1::SummaryResponse& response) {
   });
 }
 
+// Until the next picture is due, or a key wants it now: one that means nothing does not hurry it. False: the end.
+bool Obey(MonoTime next, TopOrder& order) {
+  while (MonotonicNow() < next) {
+    const std::optional<char> key = LiveScreen::Key(std::max(next - MonotonicNow(), absl::ZeroDuration()));
+    switch (key.value_or('\0')) {
+      case 'q':
+      case 'Q':
+      case '\x03':
+      case '\x04':
+        return false;
+      case 'c':
+        order = TopOrder::kCpu;
+        return true;
+      case 'm':
+        order = TopOrder::kMemory;
+        return true;
+      case 'r':
+        order = TopOrder::kRestarts;
+        return true;
+      case 'n':
+        order = TopOrder::kName;
+        return true;
+      default:
+        break;
+    }
+  }
+  return true;
+}
+
 ExitCode Live(Client& client, Output& output) {
   constexpr std::string_view kEnter = "\x1b[?1049h\x1b[?25l";
   constexpr std::string_view kLeave = "\x1b[?25h\x1b[?1049l";
@@ -99,25 +128,8 @@ ExitCode Live(Client& client, Output& output) {
     output.Print(kHome);
     output.Print(TopText(response, order, Lines(), output.color()));
     output.Flush();
-    const MonoTime next = MonotonicNow() + kRefresh;
-    std::optional<char> key;
-    // A key that means nothing does not hurry the next picture.
-    while (!(key = LiveScreen::Key(std::max(next - MonotonicNow(), absl::ZeroDuration())))) {
-      if (MonotonicNow() >= next) {
-        break;
-      }
-    }
-    if (key == 'q' || key == 'Q' || key == '\x03' || key == '\x04') {
+    if (!Obey(MonotonicNow() + kRefresh, order)) {
       break;
-    }
-    if (key == 'c') {
-      order = TopOrder::kCpu;
-    } else if (key == 'm') {
-      order = TopOrder::kMemory;
-    } else if (key == 'r') {
-      order = TopOrder::kRestarts;
-    } else if (key == 'n') {
-      order = TopOrder::kName;
     }
   }
   output.Print(kLeave);

@@ -1,0 +1,144 @@
+"""The live screen on a real terminal: it follows, obeys its keys, and gives the terminal back as it was."""
+
+import contextlib
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import termios
+import time
+
+from harness import DONE, SCALE, SUPERVISORCTL, UNREACHABLE, Daemon, Scenario, kill, main, sleeper, wait_until
+
+ENTER, LEAVE, HOME = b"\x1b[?1049h", b"\x1b[?1049l", b"\x1b[H\x1b[2J"
+
+
+class Screen:
+    """supervisorctl top on a terminal of its own."""
+
+    def __init__(self, daemon, rows=24, columns=100):
+        self.shown = b""
+        read, write = os.pipe()
+        self.pid, self.terminal = pty.fork()
+        if self.pid == 0:
+            os.read(read, 1)  # until the terminal has its size
+            try:
+                os.execve(
+                    SUPERVISORCTL, [SUPERVISORCTL, "--socket", str(daemon.socket), "--no-color", "top"], daemon.client_env
+                )
+            finally:
+                os._exit(127)
+        fcntl.ioctl(self.terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        self.before = termios.tcgetattr(self.terminal)
+        os.write(write, b"x")
+        os.close(read)
+        os.close(write)
+
+    def press(self, key):
+        os.write(self.terminal, key.encode())
+
+    def look(self):
+        """What has been shown so far, and is yet to be read within a moment."""
+        with contextlib.suppress(OSError):
+            while select.select([self.terminal], [], [], 0.01)[0]:
+                data = os.read(self.terminal, 1 << 16)
+                if not data:
+                    break
+                self.shown += data
+        return self.shown
+
+    def picture(self):
+        """The newest that is complete: another has begun, or nothing has come for a moment."""
+        return self.look().rpartition(HOME)[2].decode(errors="replace")
+
+    def wait(self, pattern, what, timeout=10.0):
+        return wait_until(lambda: re.search(pattern, self.picture(), re.MULTILINE), what, timeout)
+
+    def end(self):
+        """Its exit code, once it has ended by itself."""
+        deadline = time.monotonic() + 10 * SCALE
+        while True:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.pid = 0
+                return os.waitstatus_to_exitcode(status)
+            if time.monotonic() > deadline:
+                raise AssertionError("top does not end: " + self.picture())
+            self.look()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        if self.pid:
+            kill(self.pid)
+            os.waitpid(self.pid, 0)
+        os.close(self.terminal)
+
+
+class Top(Scenario):
+    def check_given_back(self, screen):
+        self.assertTrue(screen.look().startswith(ENTER))
+        self.assertIn(LEAVE, screen.shown[screen.shown.rindex(HOME) :])
+        self.assertEqual(termios.tcgetattr(screen.terminal), screen.before)
+
+    def order(self, screen):
+        return re.findall(r"^(a|b|c) ", screen.picture(), re.MULTILINE)
+
+    def test_it_follows_and_obeys_its_keys(self):
+        with Daemon({name: sleeper() for name in "abc"}, extra={"monitoring": {"metrics_interval": 0.1}}) as daemon:
+            for name in "abc":
+                daemon.wait_state(name, "running")
+            daemon.ctl("signal", "KILL", "c")
+            daemon.wait_for("c", lambda row: row["state"] == "running" and row["restart_count"] > 0, "c's restart")
+            with Screen(daemon) as screen:
+                screen.wait("3 running", "the first picture")
+                screen.press("n")
+                wait_until(lambda: self.order(screen) == ["a", "b", "c"], "the order of names")
+                screen.press("r")
+                wait_until(lambda: self.order(screen)[:1] == ["c"], "the one that was restarted first")
+                daemon.ctl("stop", "b")
+                screen.wait("2 running, 1 stopped", "what has happened meanwhile")
+                screen.press("q")
+                self.assertEqual(screen.end(), DONE)
+                self.check_given_back(screen)
+
+    def test_a_key_that_means_nothing_changes_nothing(self):
+        with Daemon({"a": sleeper()}) as daemon, Screen(daemon) as screen:
+            screen.wait("1 running", "the first picture")
+            screen.press("x" * 500)
+            screen.press("n")
+            screen.wait("by name", "the order by name")
+            self.assertLess(screen.shown.count(HOME), 10)
+
+    def test_no_longer_than_the_terminal_is_high(self):
+        services = {f"service-{i}": sleeper(enabled=False) for i in range(40)}
+        with Daemon(services) as daemon, Screen(daemon, rows=12) as screen:
+            screen.wait("40 stopped", "the first picture")
+            self.assertLessEqual(screen.picture().count("\n"), 12)
+
+    def test_the_terminal_is_given_back_however_it_ends(self):
+        with Daemon({"a": sleeper()}) as daemon:
+            for end in (
+                lambda screen: screen.press("\x03"),
+                lambda screen: os.kill(screen.pid, signal.SIGTERM),
+                lambda screen: os.kill(screen.pid, signal.SIGHUP),
+            ):
+                with Screen(daemon) as screen:
+                    screen.wait("1 running", "the first picture")
+                    end(screen)
+                    self.assertEqual(screen.end(), DONE)
+                    self.check_given_back(screen)
+            with Screen(daemon) as screen:
+                screen.wait("1 running", "the first picture")
+                daemon.stop()
+                self.assertEqual(screen.end(), UNREACHABLE)
+                self.check_given_back(screen)
+                self.assertIn(b"daemon", screen.shown[screen.shown.rindex(LEAVE) :])
+
+
+if __name__ == "__main__":
+    main()
