@@ -1,5 +1,6 @@
 #include "daemon/store/row_text.h"
 
+#include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <cmath>
@@ -41,49 +42,52 @@ size_t CharacterLength(std::string_view text, size_t at) {
   return 0;
 }
 
-std::optional<int> Digits(std::string_view text, size_t at, size_t count) {
-  if (at + count > text.size()) {
-    return std::nullopt;
+// -1 where they are no digits. A span of metrics is a hundred thousand timestamps: no branch a digit. REQUIRES: so many
+// characters are there.
+template <size_t kCount>
+int Digits(std::string_view text, size_t at) {
+  unsigned value = 0;
+  unsigned worst = 0;
+  for (size_t i = 0; i < kCount; ++i) {
+    const unsigned digit = static_cast<unsigned char>(text[at + i]) - unsigned{'0'};  // wraps around below it
+    worst = std::max(worst, digit);
+    value = value * 10 + digit;
   }
-  int value = 0;
-  for (const char c : text.substr(at, count)) {
-    if (c < '0' || c > '9') {
-      return std::nullopt;
-    }
-    value = value * 10 + (c - '0');
-  }
-  return value;
+  return worst <= 9 ? static_cast<int>(value) : -1;
 }
+
+constexpr size_t kSecondsLength = 19;
 
 // "YYYY-MM-DD?HH:MM:SS", 19 characters.
 std::optional<absl::Time> ParseDateTime(std::string_view text) {
-  const auto year = Digits(text, 0, 4);
-  const auto month = Digits(text, 5, 2);
-  const auto day = Digits(text, 8, 2);
-  const auto hour = Digits(text, 11, 2);
-  const auto minute = Digits(text, 14, 2);
-  const auto second = Digits(text, 17, 2);
-  if (!year || !month || !day || !hour || !minute || !second) {
+  if (text.size() < kSecondsLength || text[4] != '-' || text[7] != '-' || text[13] != ':' || text[16] != ':' ||
+      (text[10] != ' ' && text[10] != 'T')) {
     return std::nullopt;
   }
-  if (text[4] != '-' || text[7] != '-' || text[13] != ':' || text[16] != ':' || (text[10] != ' ' && text[10] != 'T')) {
+  const int year = Digits<4>(text, 0);
+  const int month = Digits<2>(text, 5);
+  const int day = Digits<2>(text, 8);
+  const int hour = Digits<2>(text, 11);
+  const int minute = Digits<2>(text, 14);
+  const int second = Digits<2>(text, 17);
+  if (std::min({year, month, day, hour, minute, second}) < 0) {
     return std::nullopt;
   }
-  if (*month < 1 || *month > 12) {
-    return absl::FromCivil(absl::CivilSecond(*year, *month, *day, *hour, *minute, *second), absl::UTCTimeZone());
+  if (month < 1 || month > 12) {
+    return absl::FromCivil(absl::CivilSecond(year, month, day, hour, minute, second), absl::UTCTimeZone());
   }
-  // As that does, in a fraction of the time: a span of metrics is a hundred thousand of these.
+  // As that does, in a fraction of the time.
   const std::chrono::sys_days month_began =
-      std::chrono::year(*year) / std::chrono::month(static_cast<unsigned>(*month)) / 1;
-  const int64_t days = month_began.time_since_epoch().count() + *day - 1;
-  return absl::FromUnixSeconds(((days * 24 + *hour) * 60 + *minute) * 60 + *second);
+      std::chrono::year(year) / std::chrono::month(static_cast<unsigned>(month)) / 1;
+  const int64_t days = month_began.time_since_epoch().count() + day - 1;
+  return absl::FromUnixSeconds(((days * 24 + hour) * 60 + minute) * 60 + second);
 }
 
 // Of ".123": the milliseconds, rounded.
 int64_t MillisOf(std::string_view fraction) {
   if (fraction.size() == 4) {
-    if (const auto millis = Digits(fraction, 1, 3)) {
-      return *millis;
+    if (const int millis = Digits<3>(fraction, 1); millis >= 0) {
+      return millis;
     }
   }
   double value = 0;
