@@ -9,6 +9,7 @@ import sys
 import tempfile
 
 from .scenario import main
+from .waiting import wait_until
 
 IN_NAMESPACE = "SCENARIO_IN_PID_NAMESPACE"
 CLONE_NEWNS, MS_RDONLY, MS_REMOUNT, MS_REC, MS_PRIVATE, MS_BIND, MNT_DETACH = 0x20000, 1, 0x20, 0x4000, 1 << 18, 0x1000, 2
@@ -60,7 +61,8 @@ class _Disk:
     def remount(self, read_only):
         """Makes it read-only, as the kernel does after an error of the disk, or gives it back."""
         flags = MS_REMOUNT | (MS_RDONLY if read_only else 0)
-        _check(self._libc.mount(b"tmpfs", self._target, b"tmpfs", flags, None), "remount")
+        # EBUSY: a process that was killed is still on its way out of its files.
+        wait_until(lambda: self._libc.mount(b"tmpfs", self._target, b"tmpfs", flags, None) == 0, "the remount")
 
 
 def with_name_server(address):
