@@ -23,8 +23,10 @@ size_t Bytes(const UsageRow& row) { return sizeof(UsageRow) + row.service_id.siz
 size_t Bytes(const AlertRow& row) {
   size_t bytes =
       sizeof(QueuedAlert) + row.service_id.size() + row.rule.size() + row.severity.size() + row.message.size();
-  for (const std::string& id : row.dependents) {
-    bytes += sizeof(std::string) + id.size();
+  for (const std::vector<std::string>* texts : {&row.dependents, &row.owed}) {
+    for (const std::string& text : *texts) {
+      bytes += sizeof(std::string) + text.size();
+    }
   }
   return bytes;
 }
