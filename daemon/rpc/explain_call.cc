@@ -192,19 +192,21 @@ grpc::ServerUnaryReactor* SupervisorService::Explain(grpc::CallbackServerContext
     Store::EventQuery query;
     query.service_ids = {instance.id()};
     query.limit = kEvents;
-    context_.store.QueryEvents(query,
-                               [this, reactor, response, file = instance.log_path(),
-                                secrets = instance.secrets()](const absl::StatusOr<std::vector<EventRow>>& rows) {
-                                 if (rows.ok()) {
-                                   for (const EventRow& row : *rows) {
-                                     wire::FillEvent(row, response->add_events());
-                                   }
-                                 }
-                                 workers_.Next().Post([reactor, response, file, secrets] {
-                                   AddLastLines(file, secrets, response);
-                                   reactor->Finish(grpc::Status::OK);
-                                 });
-                               });
+    context_.store.QueryEvents(
+        query,
+        [this, reactor, response, file = instance.log_path(), secrets = instance.secrets(),
+         environment_file = instance.config().environment_file](const absl::StatusOr<std::vector<EventRow>>& rows) {
+          if (rows.ok()) {
+            for (const EventRow& row : *rows) {
+              wire::FillEvent(row, response->add_events());
+            }
+          }
+          workers_.Next().Post([reactor, response, file, secrets, environment_file]() mutable {
+            secrets.LearnFile(environment_file);
+            AddLastLines(file, secrets, response);
+            reactor->Finish(grpc::Status::OK);
+          });
+        });
   });
   return reactor;
 }

@@ -112,6 +112,19 @@ absl::StatusOr<Environment> ParseEnvironmentFile(const std::string& text) {
   return environment;
 }
 
+absl::StatusOr<Environment> ReadEnvironmentFile(const std::string& path) {
+  const absl::StatusOr<std::string> text = ReadWholeFile(path, kMostEnvironmentFile);
+  if (!text.ok()) {
+    return absl::Status(text.status().code(), fmt::format("environment_file {}", std::string(text.status().message())));
+  }
+  absl::StatusOr<Environment> variables = ParseEnvironmentFile(*text);
+  if (!variables.ok()) {
+    return absl::InvalidArgumentError(
+        fmt::format("environment_file {}: {}", path, std::string(variables.status().message())));
+  }
+  return variables;
+}
+
 absl::StatusOr<ServiceIdentity> ResolveIdentity(const ServiceConfig& config) {
   ServiceIdentity identity{.credentials = {}, .variables = {}};
   if (!config.user.empty() || !config.group.empty()) {
@@ -130,15 +143,9 @@ absl::StatusOr<ServiceIdentity> ResolveIdentity(const ServiceConfig& config) {
     identity.credentials = *std::move(credentials);
   }
   if (!config.environment_file.empty()) {
-    const absl::StatusOr<std::string> text = ReadWholeFile(config.environment_file, kMostEnvironmentFile);
-    if (!text.ok()) {
-      return absl::Status(text.status().code(),
-                          fmt::format("environment_file {}", std::string(text.status().message())));
-    }
-    const absl::StatusOr<Environment> variables = ParseEnvironmentFile(*text);
+    const absl::StatusOr<Environment> variables = ReadEnvironmentFile(config.environment_file);
     if (!variables.ok()) {
-      return absl::InvalidArgumentError(
-          fmt::format("environment_file {}: {}", config.environment_file, std::string(variables.status().message())));
+      return variables.status();
     }
     for (const auto& [name, value] : *variables) {
       SetVariable(identity.variables, name, value);

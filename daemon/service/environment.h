@@ -24,6 +24,9 @@ struct ServiceIdentity {
 // and SHELL of a configured user, the file, the configuration's "environment".
 absl::StatusOr<ServiceIdentity> ResolveIdentity(const ServiceConfig& config);
 
+// Reads and parses one; the error names the file. Blocks on the disk.
+absl::StatusOr<Environment> ReadEnvironmentFile(const std::string& path);
+
 // The daemon's environment as services inherit it.
 Environment InheritedEnvironment();
 

@@ -102,6 +102,15 @@ void SecretMask::Learn(const Environment& environment) {
   }
 }
 
+void SecretMask::LearnFile(const std::string& environment_file) {
+  if (environment_file.empty()) {
+    return;
+  }
+  if (const absl::StatusOr<Environment> environment = ReadEnvironmentFile(environment_file); environment.ok()) {
+    Learn(*environment);
+  }
+}
+
 void SecretMask::Add(std::string_view secret) {
   if (secret.size() >= kShortest) {
     secrets_.emplace(secret);

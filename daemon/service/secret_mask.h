@@ -18,6 +18,9 @@ class SecretMask {
  public:
   // Adds to what is known: what an earlier run was started with may still be in the log.
   void Learn(const Environment& environment);
+  // Likewise from an environment file, which a daemon that has not started the service itself has not read; "" and one
+  // that cannot be read teach nothing. Blocks on the disk.
+  void LearnFile(const std::string& environment_file);
 
   // Also of what a cut at either end, or at "...", has left of one.
   std::string Hide(std::string text) const;

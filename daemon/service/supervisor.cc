@@ -358,7 +358,8 @@ void Supervisor::OnRecord(Instance& instance, const RecordEvent& event) {
         {.event = {.service_id = instance.id(), .event_type = event.type, .timestamp = now, .last_lines = ""},
          .stream = instance.stdout_stream(),
          .log_file = instance.log_path(),
-         .secrets = instance.secrets()});
+         .secrets = instance.secrets(),
+         .environment_file = instance.config().environment_file});
   }
   AddRow(instance,
          {.id = 0,

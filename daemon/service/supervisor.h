@@ -178,6 +178,7 @@ class Supervisor final : private InstanceObserver {
     std::string stream;
     std::string log_file;
     SecretMask secrets;
+    std::string environment_file;
   };
   std::vector<WantsLines> want_lines_;
   // What reads files that are not ours and may be slow: /proc of services, their logs. Also with the log pump, for

@@ -158,6 +158,7 @@ void Supervisor::KeepLastLines() {
     context_.logs.Flush(stream, kFlushWait,
                         [aside = aside_, &files = files_, &store = store_, wants = std::move(wants)]() mutable {
                           aside->Post([&files, &store, wants = std::move(wants)]() mutable {
+                            wants.secrets.LearnFile(wants.environment_file);
                             wants.event.last_lines = LastLinesAsJson(wants.log_file, wants.secrets);
                             --readings;
                             if (wants.event.last_lines.empty()) {

@@ -297,7 +297,8 @@ sys.stdin.read() if len(sys.argv) > 1 else None
                 self.assertNotIn(CANARY, answer, command)
             daemon.kill_daemon()  # what an adopted service says is hidden too
             daemon.start()
-            self.assertIn("token is *** ***", daemon.ctl_json("explain", "sick")["last_lines"])
+            for name in ("sick", "talker"):  # one that runs, and one that this daemon has never started
+                self.assertIn("token is *** ***", daemon.ctl_json("explain", name)["last_lines"])
             for command, answer in self.answers(daemon):
                 self.assertNotIn(CANARY, answer, command)
             self.check_files(daemon)  # also the records of what runs, and the log of the database
