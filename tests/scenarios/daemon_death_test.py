@@ -229,6 +229,12 @@ class Death(Scenario):
                 spoken = f"{'first' if word == 'begin' else 'last'} words of {pid}".encode()
                 self.assertEqual(words[spoken], count, f"{name}: {spoken}")
 
+    @staticmethod
+    def await_moment(rng):
+        """From before a daemon's first instruction to well after it serves: this is the moment, not a wait for one."""
+        until = time.monotonic() + rng.choice([0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4]) * rng.random() * SCALE
+        wait_until(lambda: time.monotonic() >= until, "the moment")
+
     def test_at_random_moments(self):
         rng = random.Random(SEED)
         print(f"seed {SEED}, {KILLS} kills", flush=True)
@@ -240,9 +246,7 @@ class Death(Scenario):
                 for _ in range(rng.randrange(3)):
                     clients.append(self.random_action(world, rng)[2])
                 pid = wait_until(world.daemon_pid, "a daemon", timeout=30)
-                # From before its first instruction to well after it serves: this is the moment, not a wait for one.
-                until = time.monotonic() + rng.choice([0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4]) * rng.random() * SCALE
-                wait_until(lambda: time.monotonic() >= until, "the moment")
+                self.await_moment(rng)
                 kill(pid)
                 wait_until(lambda: world.daemon_pid() not in (None, pid), "the next daemon", timeout=30)
                 clients = [client for client in clients if client.poll() is None]
@@ -257,10 +261,17 @@ class Death(Scenario):
         with World() as world:
             world.start()
             steady = [world.status()[f"steady:{i}"]["pid"] for i in range(3)]
-            for _ in range(max(KILLS // 8, 2)):
-                self.random_action(world, rng)[2].wait(60 * SCALE)
+            clients = []
+            for _ in range(KILLS):
+                for _ in range(rng.randrange(3)):
+                    clients.append(self.random_action(world, rng)[2])
+                self.await_moment(rng)
                 world.kill_daemon()
-                world.start()
+                world.launch()
+                clients = [client for client in clients if client.poll() is None]
+            world.wait_ready()
+            for client in clients:
+                client.wait(60 * SCALE)
             self.settle(world)
             self.assertEqual([world.status()[f"steady:{i}"]["pid"] for i in range(3)], steady, "they never noticed")
             self.check(world, codes_known=False)

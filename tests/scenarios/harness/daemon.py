@@ -231,6 +231,12 @@ class Daemon(Workspace):
             if done.returncode != 0:
                 raise ScenarioError(f"supervisord --daemon: exit {done.returncode}")
             return self
+        self.launch()
+        self.wait_ready()
+        return self
+
+    def launch(self):
+        """Starts it in the foreground, and waits for nothing."""
         with open(self.stderr_file, "ab") as log:
             self.process = subprocess.Popen(
                 [self.program, "-c", self.config_file, *self.arguments],
@@ -240,8 +246,6 @@ class Daemon(Workspace):
                 env=self.env,
                 preexec_fn=self._prepare,
             )
-        self.wait_ready()
-        return self
 
     def wait_ready(self):
         def answers():
@@ -282,6 +286,8 @@ class Daemon(Workspace):
 
     def kill_daemon(self):
         """kill -9 of guardian and daemon, the guardian first, so that nobody starts the daemon again."""
+        if self.process is not None:
+            kill(self.process.pid, signal.SIGSTOP)  # or it would start another behind our back
         supervisors = sorted(self.supervisors(), key=start_ticks)
         if self.process is not None and self.process.pid in supervisors:
             supervisors.remove(self.process.pid)
