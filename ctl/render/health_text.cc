@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <cstdint>
 #include <utility>
 #include <vector>
 
@@ -12,10 +13,16 @@ namespace {
 
 using Align = Table::Align;
 
-std::string PercentileLine(std::string_view span, double p50, double p95) {
-  return p50 <= 0 && p95 <= 0 ? std::string()
-                              : fmt::format("  response time over the last {}: median {}, 95% below {}\n", span,
-                                            MillisecondsText(p50), MillisecondsText(p95));
+std::string SpanLine(std::string_view span, uint32_t checks, double success_rate, double p50, double p95) {
+  if (checks == 0) {
+    return {};
+  }
+  std::string line = fmt::format("  over the last {}: {} of {} check{} succeeded", span, CpuText(success_rate), checks,
+                                 checks == 1 ? "" : "s");
+  if (p50 > 0 || p95 > 0) {
+    line += fmt::format(", response time: median {}, 95% below {}", MillisecondsText(p50), MillisecondsText(p95));
+  }
+  return line + "\n";
 }
 
 std::string Detail(const v1::ServiceHealth& service, bool color) {
@@ -23,8 +30,9 @@ std::string Detail(const v1::ServiceHealth& service, bool color) {
   if (service.check_type().empty()) {
     return out + "  has no health check\n";
   }
-  out += PercentileLine("hour", service.p50_ms_hour(), service.p95_ms_hour());
-  out += PercentileLine("day", service.p50_ms_day(), service.p95_ms_day());
+  out += SpanLine("hour", service.checks_hour(), service.success_rate_hour(), service.p50_ms_hour(),
+                  service.p95_ms_hour());
+  out += SpanLine("day", service.checks_day(), service.success_rate_day(), service.p50_ms_day(), service.p95_ms_day());
   if (service.history().empty()) {
     return out + "  no check has ended yet\n";
   }

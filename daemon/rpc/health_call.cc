@@ -23,42 +23,51 @@ constexpr uint32_t kDefaultHistory = 10;
 constexpr size_t kMostRows = 100'000;  // a day with a check a second
 constexpr absl::Duration kPatience = absl::Seconds(5);
 
-struct Percentiles {
+struct SpanSummary {
+  uint32_t checks = 0;
+  double success_rate = 0;  // percent
   double p50_ms = 0;
   double p95_ms = 0;
 };
 
-// Nearest rank. Of the checks that succeeded: a refused connection is quick, and says nothing of how quick the service
-// is.
-Percentiles PercentilesOf(const std::vector<MetricRow>& rows, absl::Time since) {
+// Percentiles by nearest rank, of the checks that succeeded: a refused connection is quick, and says nothing of how
+// quick the service is.
+SpanSummary Summarize(const std::vector<MetricRow>& rows, absl::Time since) {
+  SpanSummary summary;
   std::vector<double> times;
   for (const MetricRow& row : rows) {
-    if (row.timestamp >= since && row.health_status == HealthName(Health::kHealthy)) {
+    if (row.timestamp < since) {
+      continue;
+    }
+    ++summary.checks;
+    if (row.health_status == HealthName(Health::kHealthy)) {
       times.push_back(row.response_time_ms.value_or(0));
     }
   }
   if (times.empty()) {
-    return {};
+    return summary;
   }
+  summary.success_rate = 100.0 * static_cast<double>(times.size()) / summary.checks;
   std::sort(times.begin(), times.end());
   const auto at = [&](double share) {
     const double rank = std::ceil(share * static_cast<double>(times.size()));
     return times[static_cast<size_t>(std::max(1.0, rank)) - 1];
   };
-  return {.p50_ms = at(0.50), .p95_ms = at(0.95)};
+  summary.p50_ms = at(0.50);
+  summary.p95_ms = at(0.95);
+  return summary;
 }
 
 // What the database says of one service. Made on its thread, since sorting a day's results takes a while.
 struct Found {
-  Percentiles hour;
-  Percentiles day;
+  SpanSummary hour;
+  SpanSummary day;
   std::vector<MetricRow> newest;  // oldest first
 };
 
 Found FoundIn(std::vector<MetricRow> rows, absl::Time now, size_t wanted) {
-  Found found{.hour = PercentilesOf(rows, now - absl::Hours(1)),
-              .day = PercentilesOf(rows, now - absl::Hours(24)),
-              .newest = {}};
+  Found found{
+      .hour = Summarize(rows, now - absl::Hours(1)), .day = Summarize(rows, now - absl::Hours(24)), .newest = {}};
   const auto count = static_cast<std::ptrdiff_t>(std::min(rows.size(), wanted));
   found.newest.assign(std::make_move_iterator(rows.end() - count), std::make_move_iterator(rows.end()));
   return found;
@@ -74,6 +83,10 @@ void Add(const Found& found, size_t wanted, v1::ServiceHealth* out) {
   out->set_p95_ms_hour(found.hour.p95_ms);
   out->set_p50_ms_day(found.day.p50_ms);
   out->set_p95_ms_day(found.day.p95_ms);
+  out->set_checks_hour(found.hour.checks);
+  out->set_success_rate_hour(found.hour.success_rate);
+  out->set_checks_day(found.day.checks);
+  out->set_success_rate_day(found.day.success_rate);
   const std::vector<MetricRow>& rows = found.newest;
   const auto end = out->history().empty() ? rows.end() : std::find_if(rows.begin(), rows.end(), [&](const auto& row) {
     return wire::UnixMillis(row.timestamp) >= out->history(0).timestamp_unix_ms();

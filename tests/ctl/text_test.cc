@@ -202,6 +202,8 @@ TEST(HealthTextTest, ShowsHistoryInDetail) {
   web.set_last_check_unix_ms(1795418895042);
   web.set_response_time_ms(12.34);
   web.set_success_rate(100);
+  web.set_checks_hour(120);
+  web.set_success_rate_hour(97.5);
   web.set_p50_ms_hour(10);
   web.set_p95_ms_hour(1500);
   web.add_history()->set_message("status 200");
@@ -209,7 +211,8 @@ TEST(HealthTextTest, ShowsHistoryInDetail) {
   const std::string text = HealthText(response, true, false);
   EXPECT_THAT(text, HasSubstr("status 200\n"));
   EXPECT_THAT(text, HasSubstr("12.3 ms   100.0%"));
-  EXPECT_THAT(text, HasSubstr("over the last hour: median 10.0 ms, 95% below 1.50 s\n"));
+  EXPECT_THAT(text, HasSubstr("over the last hour: 97.5% of 120 checks succeeded, "
+                              "response time: median 10.0 ms, 95% below 1.50 s\n"));
 }
 
 }  // namespace
