@@ -71,9 +71,10 @@ void Detach() {
   sigfillset(&all);
   pthread_sigmask(SIG_BLOCK, &all, nullptr);
   setsid();
+  static_cast<void>(!chdir("/"));  // which can always be entered
   const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
   for (int fd = 0; fd <= 2; ++fd) {
-    if (dup2(null, fd) < 0 || chdir("/") != 0) {
+    if (dup2(null, fd) < 0) {
       close(fd);
     }
   }

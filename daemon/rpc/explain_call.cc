@@ -153,13 +153,11 @@ void AddLastLines(const std::string& file, const SecretMask& secrets, v1::Explai
   if (!reader.SeekToLastLines(kLines).ok()) {
     return;
   }
-  absl::StatusOr<std::string> text = reader.Read(kMostLineBytes);
-  if (text.ok()) {
-    *text = secrets.Hide(*std::move(text));
-  }
-  for (size_t begin = 0; text.ok() && begin < text->size();) {
-    const size_t end = std::min(text->find('\n', begin), text->size());
-    response->add_last_lines(wire::Utf8(text->substr(begin, end - begin)));
+  absl::StatusOr<std::string> read = reader.Read(kMostLineBytes);
+  const std::string text = read.ok() ? secrets.Hide(*std::move(read)) : std::string();
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    response->add_last_lines(wire::Utf8(text.substr(begin, end - begin)));
     begin = end + 1;
   }
 }

@@ -167,11 +167,12 @@ grpc::ServerUnaryReactor* SupervisorService::RecordMetrics(grpc::CallbackServerC
           fmt::format("{}: names {} instances; a sample is of one", request->service_id(), instances->size()));
     }
     absl::StatusOr<MetricRow> row = SampleOf(request->point(), WallNow());
-    if (row.ok()) {
-      row->service_id = instances->front()->id();
-      context_.store.RecordMetrics(*std::move(row));
+    if (!row.ok()) {
+      return row.status();
     }
-    return row.status();
+    row->service_id = instances->front()->id();
+    context_.store.RecordMetrics(*std::move(row));
+    return absl::OkStatus();
   });
 }
 
