@@ -34,10 +34,11 @@ constexpr char kInsertEvent[] =
     "CASE WHEN NOT json_valid(?5) OR json_type(?5) <> 'object' THEN "
     "  CASE WHEN ?6 IS NULL THEN json_object('text', ?5) ELSE json_object('text', ?5, 'actor', ?6) END "
     "WHEN ?6 IS NULL THEN ?5 ELSE json_set(?5, '$.actor', ?6) END)";
-// By the index of times, never by that of the service, of which there may be millions: hence "+". Two processes of one
-// service may have ended before a daemon that tells both in one millisecond: the pid says which.
+// By the index of times, never by that of the service, of which there may be millions. Two processes of one service may
+// have ended before a daemon that tells both in one millisecond: the pid says which.
 constexpr char kFindEvent[] =
-    "SELECT id FROM supervisor_events WHERE timestamp = ?3 AND +service_id = ?1 AND event_type = ?2 AND message = ?4 "
+    "SELECT id FROM supervisor_events INDEXED BY idx_supervisor_events_timestamp "
+    "WHERE timestamp = ?3 AND service_id = ?1 AND event_type = ?2 AND message = ?4 "
     "AND CASE WHEN json_valid(details) THEN json_extract(details, '$.pid') END "
     "IS CASE WHEN json_valid(?5) THEN json_extract(?5, '$.pid') END";
 constexpr char kInsertMetrics[] =
