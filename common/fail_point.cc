@@ -30,11 +30,12 @@ const char* NameOf(FailPointId id) {
 }
 
 const std::string& Directory() {
-  static const std::string directory = [] {
+  // Never destroyed: a thread that hangs in a system call may come here when main has ended.
+  static const auto* const directory = [] {
     const char* given = std::getenv("SUPERVISOR_FAIL_POINTS");  // NOLINT(concurrency-mt-unsafe): nobody sets any
-    return std::string(given != nullptr ? given : "");
+    return new std::string(given != nullptr ? given : "");
   }();
-  return directory;
+  return *directory;
 }
 
 }  // namespace

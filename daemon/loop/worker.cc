@@ -27,9 +27,20 @@ void Worker::Finish() {
   }
 }
 
+void Worker::Close() {
+  {
+    const std::lock_guard lock(mutex_);
+    closed_ = true;
+  }
+  Finish();
+}
+
 void Worker::Post(std::function<void()> work) {
   {
     const std::lock_guard lock(mutex_);
+    if (closed_) {
+      return;
+    }
     queue_.push_back(std::move(work));
     if (!thread_.joinable() && !stopping_) {
       try {
@@ -38,11 +49,12 @@ void Worker::Post(std::function<void()> work) {
         return;  // no thread to be had now: the next post tries again, and Finish does what is left
       }
     }
-  }
-  if (waking_ == Waking::kAtOnce) {
-    wake_.notify_one();
-  } else {
-    posted_.store(true, std::memory_order_relaxed);
+    // Under the lock: when the work is done and the worker goes, we have let go of it.
+    if (waking_ == Waking::kAtOnce) {
+      wake_.notify_one();
+    } else {
+      posted_.store(true, std::memory_order_relaxed);
+    }
   }
 }
 

@@ -23,6 +23,8 @@ class Worker {
 
   // Does what is queued, then ends the thread; it does not begin again. Done by the destructor otherwise.
   void Finish();
+  // Likewise; and what is posted from now on is dropped, so that who posts late may hold the worker, and its work him.
+  void Close();
 
   // Any thread.
   void Post(std::function<void()> work);
@@ -38,6 +40,7 @@ class Worker {
   std::deque<std::function<void()>> queue_;
   std::thread thread_;
   bool stopping_ = false;
+  bool closed_ = false;
   std::atomic<bool> posted_ = false;  // since the last Wake
 };
 

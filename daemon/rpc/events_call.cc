@@ -13,28 +13,28 @@ constexpr size_t kDefaultLimit = 50;
 
 }  // namespace
 
-EventsCall* EventsCall::Make(Worker& worker, StreamRegistry& registry, EventHub& hub, Store& store,
+EventsCall* EventsCall::Make(std::shared_ptr<Worker> worker, StreamRegistry& registry, EventHub& hub, Store& store,
                              const v1::EventsRequest& request) {
-  std::shared_ptr<EventsCall> stream(new EventsCall(worker, registry, hub, store, request));
+  std::shared_ptr<EventsCall> stream(new EventsCall(std::move(worker), registry, hub, store, request));
   stream->self_ = stream;
   registry.Add(stream.get(), [weak = std::weak_ptr<EventsCall>(stream)] {
     if (const std::shared_ptr<EventsCall> alive = weak.lock()) {
-      alive->worker_.Post([alive] { alive->End({grpc::StatusCode::UNAVAILABLE, "the daemon is ending"}); });
+      alive->worker_->Post([alive] { alive->End({grpc::StatusCode::UNAVAILABLE, "the daemon is ending"}); });
     }
   });
   return stream.get();
 }
 
-EventsCall::EventsCall(Worker& worker, StreamRegistry& registry, EventHub& hub, Store& store,
+EventsCall::EventsCall(std::shared_ptr<Worker> worker, StreamRegistry& registry, EventHub& hub, Store& store,
                        const v1::EventsRequest& request)
-    : worker_(worker), registry_(registry), hub_(hub), store_(store), request_(request) {}
+    : worker_(std::move(worker)), registry_(registry), hub_(hub), store_(store), request_(request) {}
 
 void EventsCall::Refuse(const grpc::Status& status) {
-  worker_.Post([self = shared_from_this(), status] { self->End(status); });
+  worker_->Post([self = shared_from_this(), status] { self->End(status); });
 }
 
 void EventsCall::Begin(std::vector<std::string> ids) {
-  worker_.Post([self = shared_from_this(), ids = std::move(ids)] {
+  worker_->Post([self = shared_from_this(), ids = std::move(ids)] {
     self->ids_ = {ids.begin(), ids.end()};
     self->Open();
   });
@@ -45,7 +45,7 @@ void EventsCall::Open() {
     // First of all: an event that is committed from here on is either in the history or comes live, or both.
     subscription_ = hub_.Subscribe([weak = weak_from_this()](const std::vector<EventRow>& rows) {
       if (const std::shared_ptr<EventsCall> self = weak.lock()) {
-        self->worker_.Post([self, rows] { self->OnLive(rows); });
+        self->worker_->Post([self, rows] { self->OnLive(rows); });
       }
     });
   }
@@ -56,7 +56,7 @@ void EventsCall::Open() {
     query.after_id = request_.after_id();
   }
   store_.QueryEvents(query, [self = shared_from_this()](absl::StatusOr<std::vector<EventRow>> rows) {
-    self->worker_.Post([self, rows = std::move(rows)]() mutable { self->OnHistory(std::move(rows)); });
+    self->worker_->Post([self, rows = std::move(rows)]() mutable { self->OnHistory(std::move(rows)); });
   });
 }
 
@@ -83,7 +83,7 @@ void EventsCall::OnHistory(absl::StatusOr<std::vector<EventRow>> rows) {
     newest.limit = 1;
     store_.QueryEvents(newest, [self = shared_from_this()](const absl::StatusOr<std::vector<EventRow>>& found) {
       const int64_t id = found.ok() && !found->empty() ? found->front().id : 0;
-      self->worker_.Post([self, id] { self->OnNothingLater(id); });
+      self->worker_->Post([self, id] { self->OnNothingLater(id); });
     });
     return;
   }
@@ -147,7 +147,7 @@ void EventsCall::End(const grpc::Status& status) {
 }
 
 void EventsCall::OnWriteDone(bool ok) {
-  worker_.Post([self = shared_from_this(), ok] {
+  worker_->Post([self = shared_from_this(), ok] {
     self->writing_ = false;
     if (!ok) {
       self->End({grpc::StatusCode::CANCELLED, "the reader has gone"});
@@ -158,7 +158,7 @@ void EventsCall::OnWriteDone(bool ok) {
 }
 
 void EventsCall::OnCancel() {
-  worker_.Post([self = shared_from_this()] { self->End({grpc::StatusCode::CANCELLED, "cancelled"}); });
+  worker_->Post([self = shared_from_this()] { self->End({grpc::StatusCode::CANCELLED, "cancelled"}); });
 }
 
 void EventsCall::OnDone() {

@@ -19,7 +19,7 @@ namespace supervisor {
 // told how many it has missed. As LogsCall, it lives on one worker and deletes itself.
 class EventsCall final : public grpc::ServerWriteReactor<v1::Event>, public std::enable_shared_from_this<EventsCall> {
  public:
-  static EventsCall* Make(Worker& worker, StreamRegistry& registry, EventHub& hub, Store& store,
+  static EventsCall* Make(std::shared_ptr<Worker> worker, StreamRegistry& registry, EventHub& hub, Store& store,
                           const v1::EventsRequest& request);
 
   // Any thread; one of them, once. `ids` empty: all.
@@ -31,7 +31,8 @@ class EventsCall final : public grpc::ServerWriteReactor<v1::Event>, public std:
   void OnDone() override;
 
  private:
-  EventsCall(Worker& worker, StreamRegistry& registry, EventHub& hub, Store& store, const v1::EventsRequest& request);
+  EventsCall(std::shared_ptr<Worker> worker, StreamRegistry& registry, EventHub& hub, Store& store,
+             const v1::EventsRequest& request);
 
   void Open();
   void OnHistory(absl::StatusOr<std::vector<EventRow>> rows);
@@ -40,7 +41,7 @@ class EventsCall final : public grpc::ServerWriteReactor<v1::Event>, public std:
   void Pump();
   void End(const grpc::Status& status);
 
-  Worker& worker_;
+  const std::shared_ptr<Worker> worker_;
   StreamRegistry& registry_;
   EventHub& hub_;
   Store& store_;

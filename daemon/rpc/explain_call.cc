@@ -199,7 +199,7 @@ grpc::ServerUnaryReactor* SupervisorService::Explain(grpc::CallbackServerContext
               wire::FillEvent(row, response->add_events());
             }
           }
-          workers_.Next().Post([reactor, response, file, secrets, environment_file]() mutable {
+          workers_.Next()->Post([reactor, response, file, secrets, environment_file]() mutable {
             secrets.LearnFile(environment_file);
             AddLastLines(file, secrets, response);
             reactor->Finish(grpc::Status::OK);

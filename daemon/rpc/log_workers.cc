@@ -18,11 +18,10 @@ constexpr int64_t kLookEveryNs = 10'000'000;
 
 }  // namespace
 
-// All are there until each has finished: what is left in one's queue may post to another.
-LogWorkers::~LogWorkers() {
+void LogWorkers::Close() {
   Stop();
   for (Worker* worker : {&bulk_, &search_, &prompt_}) {
-    worker->Finish();
+    worker->Close();
   }
 }
 

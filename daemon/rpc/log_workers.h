@@ -22,7 +22,7 @@ namespace supervisor {
 class LogWorkers {
  public:
   explicit LogWorkers(LogPump& logs) : logs_(logs) {}
-  ~LogWorkers();
+  ~LogWorkers() = default;
   LogWorkers(const LogWorkers&) = delete;
   LogWorkers& operator=(const LogWorkers&) = delete;
 
@@ -33,6 +33,9 @@ class LogWorkers {
   void Pace(uint64_t bytes);
   // Nobody is paced any more.
   void Stop();
+  // Every thread has ended when this returns, and what is posted later is dropped: a call that has ended and still
+  // waits for the log pump to say so holds us until then. To be called once, before whoever made us lets go.
+  void Close();
 
  private:
   bool Flooded();

@@ -21,8 +21,9 @@ constexpr absl::Duration kFlushWait = absl::Milliseconds(200);
 
 }  // namespace
 
-LogsCall* LogsCall::Make(LogWorkers& workers, StreamRegistry& registry, LogPump& logs, const v1::LogsRequest& request) {
-  std::shared_ptr<LogsCall> stream(new LogsCall(workers, registry, logs, request));
+LogsCall* LogsCall::Make(std::shared_ptr<LogWorkers> workers, StreamRegistry& registry, LogPump& logs,
+                         const v1::LogsRequest& request) {
+  std::shared_ptr<LogsCall> stream(new LogsCall(std::move(workers), registry, logs, request));
   stream->self_ = stream;
   registry.Add(stream.get(), [weak = std::weak_ptr<LogsCall>(stream)] {
     if (const std::shared_ptr<LogsCall> alive = weak.lock()) {
@@ -32,8 +33,9 @@ LogsCall* LogsCall::Make(LogWorkers& workers, StreamRegistry& registry, LogPump&
   return stream.get();
 }
 
-LogsCall::LogsCall(LogWorkers& workers, StreamRegistry& registry, LogPump& logs, const v1::LogsRequest& request)
-    : workers_(workers),
+LogsCall::LogsCall(std::shared_ptr<LogWorkers> workers, StreamRegistry& registry, LogPump& logs,
+                   const v1::LogsRequest& request)
+    : workers_(std::move(workers)),
       registry_(registry),
       logs_(logs),
       request_(request),
@@ -48,7 +50,7 @@ void LogsCall::Note(uint32_t facts) {
 }
 
 void LogsCall::Schedule() {
-  workers_.For(lane_).Post([self = shared_from_this()] { self->Turn(); });
+  workers_->For(lane_).Post([self = shared_from_this()] { self->Turn(); });
 }
 
 void LogsCall::Turn() {
@@ -251,7 +253,7 @@ void LogsCall::Advance() {
     }
     Send(*chosen);
     if (lane == Lane::kBulk) {
-      workers_.Pace(bytes);
+      workers_->Pace(bytes);
     }
   } else if (got == Got::kMoreToSearch || was_merging != merging_) {
     hungry_ = false;

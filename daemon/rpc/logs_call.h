@@ -30,7 +30,8 @@ class LogsCall final : public grpc::ServerWriteReactor<v1::LogChunk>, public std
     std::string stream;  // the pump's name for it
     std::string file;
   };
-  static LogsCall* Make(LogWorkers& workers, StreamRegistry& registry, LogPump& logs, const v1::LogsRequest& request);
+  static LogsCall* Make(std::shared_ptr<LogWorkers> workers, StreamRegistry& registry, LogPump& logs,
+                        const v1::LogsRequest& request);
 
   // Any thread; one of them, once.
   void Begin(std::vector<Source> sources);
@@ -75,7 +76,8 @@ class LogsCall final : public grpc::ServerWriteReactor<v1::LogChunk>, public std
   using Lane = LogWorkers::Lane;
   enum class Got { kPiece, kNothing, kMoreToSearch, kFailed };
 
-  LogsCall(LogWorkers& workers, StreamRegistry& registry, LogPump& logs, const v1::LogsRequest& request);
+  LogsCall(std::shared_ptr<LogWorkers> workers, StreamRegistry& registry, LogPump& logs,
+           const v1::LogsRequest& request);
 
   void Note(uint32_t facts);
   void Schedule();
@@ -97,7 +99,7 @@ class LogsCall final : public grpc::ServerWriteReactor<v1::LogChunk>, public std
   bool Matches(std::string_view line) const;
   void End(const grpc::Status& status);
 
-  LogWorkers& workers_;
+  const std::shared_ptr<LogWorkers> workers_;
   StreamRegistry& registry_;
   LogPump& logs_;
   const v1::LogsRequest request_;

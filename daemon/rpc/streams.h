@@ -4,6 +4,7 @@
 #include <atomic>
 #include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <utility>
 
@@ -15,10 +16,20 @@ namespace supervisor {
 // parts never run at the same time.
 class StreamWorkers {
  public:
-  Worker& Next() { return workers_[next_++ % workers_.size()]; }
+  StreamWorkers() = default;
+  ~StreamWorkers() {
+    for (const std::shared_ptr<Worker>& worker : workers_) {
+      worker->Close();
+    }
+  }
+  StreamWorkers(const StreamWorkers&) = delete;
+  StreamWorkers& operator=(const StreamWorkers&) = delete;
+
+  // Shared with streams that have ended and still wait for somebody's answer; closed with this.
+  std::shared_ptr<Worker> Next() { return workers_[next_++ % workers_.size()]; }
 
  private:
-  std::array<Worker, 2> workers_;
+  std::array<std::shared_ptr<Worker>, 2> workers_{std::make_shared<Worker>(), std::make_shared<Worker>()};
   std::atomic<size_t> next_{0};
 };
 

@@ -30,7 +30,7 @@ absl::Status NeedTargets(const google::protobuf::RepeatedPtrField<std::string>& 
 
 void SupervisorService::EndStreams() {
   streams_.EndAll();
-  log_workers_.Stop();
+  log_workers_->Stop();
 }
 
 absl::StatusOr<Cause> SupervisorService::Authorize(const grpc::CallbackServerContext* call,

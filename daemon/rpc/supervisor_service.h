@@ -16,6 +16,9 @@ namespace supervisor {
 class SupervisorService final : public v1::Supervisor::CallbackService {
  public:
   SupervisorService(const RpcContext& context, const Peers& peers) : context_(context), peers_(peers) {}
+  ~SupervisorService() override { log_workers_->Close(); }
+  SupervisorService(const SupervisorService&) = delete;
+  SupervisorService& operator=(const SupervisorService&) = delete;
 
   // No stream outlives this call for long.
   void EndStreams();
@@ -68,7 +71,7 @@ class SupervisorService final : public v1::Supervisor::CallbackService {
   RpcContext context_;
   const Peers& peers_;
   StreamWorkers workers_;
-  LogWorkers log_workers_{context_.logs};
+  const std::shared_ptr<LogWorkers> log_workers_ = std::make_shared<LogWorkers>(context_.logs);
   StreamRegistry streams_;
 };
 
