@@ -117,6 +117,10 @@ void LogStream::WatchDirectory() {
   const int before = std::exchange(watched_directory_, around_.directories.Add(file.directory()));
   watched_id_ = file.directory_id();
   around_.directories.Remove(before);
+  // What went between the making and the watching of a new directory, that itself perhaps, nobody has told.
+  if (std::exchange(has_watched_, true)) {
+    ArmCheck();
+  }
 }
 
 void LogStream::OnReadable() {

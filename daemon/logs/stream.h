@@ -92,6 +92,7 @@ class LogStream : public std::enable_shared_from_this<LogStream> {
   void EnterDropping();
   void Resume();
   void CheckFile();
+  void ArmCheck();
   void ShowError();
   void TellRemade();
   void WatchFifo();
@@ -134,6 +135,7 @@ class LogStream : public std::enable_shared_from_this<LogStream> {
 
   int watched_directory_ = DirectoryWatch::kNone;
   FileId watched_id_;
+  bool has_watched_ = false;
   bool compressing_ = false;
 };
 

@@ -130,8 +130,11 @@ void LogStream::NameGone(int directory, const std::string& name) {
       watched_id_ = {};
     }
   }
-  if (!check_armed_) {
-    check_armed_ = true;
+  ArmCheck();
+}
+
+void LogStream::ArmCheck() {
+  if (!std::exchange(check_armed_, true)) {
     check_timer_->ArmAfter(kCheckDelay);
   }
 }

@@ -355,15 +355,15 @@ class Health(Scenario):
                 database.executemany(
                     "INSERT INTO supervisor_metrics (service_id, timestamp, health_status, response_time_ms) "
                     "VALUES ('web', ?, ?, ?)",
-                    rows(range(600, 700), 101)
+                    rows(range(600, 700), 801)
                     + rows(range(7200, 7300), 1101)
                     + rows([90000], 99999)
                     + rows(range(500, 520), 77777, "unhealthy"),
                 )
             text = daemon.ctl("health", "web").stdout
             # And the one that was made: the quickest of all.
-            self.assertIn("over the last hour: 83.5% of 121 checks succeeded, response time: median 150.0 ms, 95% below 195.0 ms", text)
-            self.assertIn("over the last day: 91.0% of 221 checks succeeded, response time: median 200.0 ms, 95% below 1.19 s", text)
+            self.assertIn("over the last hour: 83.5% of 121 checks succeeded, response time: median 850.0 ms, 95% below 895.0 ms", text)
+            self.assertIn("over the last day: 91.0% of 221 checks succeeded, response time: median 900.0 ms, 95% below 1.19 s", text)
 
     def test_the_details_of_events_are_json(self):
         with Server() as server, Daemon({"web": self.http(server)}) as daemon:
