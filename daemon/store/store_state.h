@@ -28,7 +28,7 @@ struct StoreTuning {
   absl::Duration metrics_delay = absl::Milliseconds(20);  // samples of one round arrive one after another
   // How long a lock is waited for, before that counts as trouble and after.
   absl::Duration lock_patience = absl::Seconds(1);
-  absl::Duration lock_patience_in_trouble = absl::Milliseconds(200);
+  absl::Duration lock_patience_in_trouble = absl::Milliseconds(500);
   absl::Duration retry_first = absl::Milliseconds(100);
   absl::Duration retry_most = absl::Seconds(2);
   absl::Duration set_aside_interval = absl::Minutes(1);  // a disk that spoils every file shall not fill with them
@@ -103,7 +103,7 @@ inline void WaitForWake(std::condition_variable& wake, std::unique_lock<std::mut
 
 // Between two tries to get a lock. SQLite queues nobody: against a program that commits in a loop only many tries find
 // the moment between two commits. After a while it is rather one long transaction.
-inline absl::Duration LockPause(int tries) { return tries < 100 ? absl::Microseconds(500) : absl::Milliseconds(2); }
+inline absl::Duration LockPause(int tries) { return tries < 2000 ? absl::Microseconds(500) : absl::Milliseconds(2); }
 
 // Calls out to the owner until the owner has gone.
 class CallGate {
