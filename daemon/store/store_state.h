@@ -28,7 +28,7 @@ struct StoreTuning {
   absl::Duration metrics_delay = absl::Milliseconds(20);  // samples of one round arrive one after another
   // How long a lock is waited for, before that counts as trouble and after.
   absl::Duration lock_patience = absl::Seconds(1);
-  absl::Duration lock_patience_in_trouble = absl::Milliseconds(500);
+  absl::Duration lock_patience_in_trouble = absl::Seconds(1);
   absl::Duration retry_first = absl::Milliseconds(100);
   absl::Duration retry_most = absl::Seconds(2);
   absl::Duration set_aside_interval = absl::Minutes(1);  // a disk that spoils every file shall not fill with them
