@@ -2,7 +2,7 @@
 
 import json
 
-from harness import NOT_RUNNING, TIMESTAMP, Daemon, Scenario, main, shell, sleeper
+from harness import NOT_RUNNING, TIMESTAMP, Daemon, Scenario, main, shell, sleeper, wait_until
 
 NUMBER = (int, float)
 STATES = {"stopped", "starting", "running", "stopping", "backoff", "failed", "exited"}
@@ -162,7 +162,10 @@ class Json(Scenario):
             self.assertEqual(ids, sorted(set(ids)))
             self.assertEqual({event["service_id"] for event in daemon.events("web")}, {"web"})
             self.assertEqual(len(daemon.ctl_json("events", "-n", 2)["events"]), 2)
-            self.assertEqual(daemon.ctl_json("events", "-n", 2)["events"][-1]["id"], daemon.events()[-1]["id"])
+            wait_until(  # an event may come between the two calls
+                lambda: daemon.ctl_json("events", "-n", 2)["events"][-1]["id"] == daemon.events()[-1]["id"],
+                "the newest to be the last",
+            )
 
     def test_health(self):
         with Daemon(self.services()) as daemon:
