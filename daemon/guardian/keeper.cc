@@ -37,7 +37,7 @@ struct flock LockOf(short type, off_t start, off_t length) {
   return lock;
 }
 
-void CloseAllBut(std::array<int, 4> fds) {
+void CloseAllBut(std::array<int, 3> fds) {
   std::sort(fds.begin(), fds.end());
   unsigned first = 3;
   for (const int fd : fds) {
@@ -148,7 +148,7 @@ void KeepWhileOfUse(int receive_fd) {
 
 [[noreturn]] void RunKeeper(int fd, int held_send_fd, int held_receive_fd, const char* lock_file) {
   Detach();
-  CloseAllBut({fd, held_send_fd, held_receive_fd, fd});  // the flock(2) of the supervisor with the rest
+  CloseAllBut({fd, held_send_fd, held_receive_fd});  // the flock(2) of the supervisor with the rest
   SetTitle();
   const pid_t pid = getpid();
   const int lock_fd = open(lock_file, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
@@ -170,9 +170,9 @@ void KeepWhileOfUse(int receive_fd) {
 
 UniqueFd OpenPidFd(pid_t pid) { return UniqueFd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0))); }
 
-void WaitForEnd(int fd, short events) {
+void WaitForEnd(int fd) {
   constexpr int kPatienceMs = 1000;
-  pollfd waits{fd, events, 0};
+  pollfd waits{fd, POLLIN, 0};
   poll(&waits, 1, kPatienceMs);
 }
 
@@ -207,7 +207,7 @@ void ReleaseKeeper(int fd) {
   if (fd < 0 || send(fd, &kRelease, 1, MSG_NOSIGNAL) != 1) {
     return;
   }
-  WaitForEnd(fd, POLLIN);  // the end of file that its own end gives
+  WaitForEnd(fd);  // the end of file that its own end gives
 }
 
 std::vector<UniqueFd> FindEarlierKeepers(const std::string& lock_file, pid_t own) {
@@ -238,7 +238,7 @@ void EndKeepers(const std::vector<UniqueFd>& keepers) {
     syscall(SYS_pidfd_send_signal, keeper.get(), SIGKILL, nullptr, 0);
   }
   for (const UniqueFd& keeper : keepers) {
-    WaitForEnd(keeper.get(), POLLIN);
+    WaitForEnd(keeper.get());
   }
 }
 
