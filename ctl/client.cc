@@ -196,10 +196,11 @@ absl::Duration Client::RetryDeadline() { return MonotonicNow() + kReadRetries; }
 
 bool Client::ConnectionLost(const grpc::Status& status) const {
   switch (status.error_code()) {
+    case grpc::StatusCode::CANCELLED:
+      return true;  // not by us: the daemon takes leave, and gRPC begins no call on this connection any more
     case grpc::StatusCode::UNAVAILABLE:
     case grpc::StatusCode::UNKNOWN:
     case grpc::StatusCode::INTERNAL:
-    case grpc::StatusCode::CANCELLED:
       break;  // what gRPC reports of a broken connection, depending on when it breaks
     case grpc::StatusCode::OK:
     case grpc::StatusCode::INVALID_ARGUMENT:

@@ -44,7 +44,8 @@ class LiveScreen {
   // The next key, or nothing when the time is up; 'q' when it is time to end.
   static std::optional<char> Key(absl::Duration wait) {
     pollfd descriptor{.fd = STDIN_FILENO, .events = POLLIN, .revents = 0};
-    const int ready = poll(&descriptor, 1, static_cast<int>(absl::ToInt64Milliseconds(wait)));
+    const absl::Duration whole = absl::Ceil(wait, absl::Milliseconds(1));
+    const int ready = poll(&descriptor, 1, static_cast<int>(absl::ToInt64Milliseconds(whole)));
     if (g_ended != 0) {
       return 'q';
     }

@@ -6,13 +6,12 @@
 namespace supervisor {
 namespace {
 
-constexpr absl::Duration kPatience = absl::Milliseconds(25);
 constexpr absl::Duration kShortestPause = absl::Milliseconds(3);
 constexpr absl::Duration kLongestPause = absl::Milliseconds(20);
 
 }  // namespace
 
-StartGate::StartGate(Loop& loop) {
+StartGate::StartGate(Loop& loop, absl::Duration patience) : patience_(patience) {
   for (Place& place : places_) {
     place.vacate = loop.NewTimer([this, &place] { Vacate(place); });
   }
@@ -53,7 +52,7 @@ void StartGate::Admit() {
       place->taken = true;
       place->visit = ++visits_;
       place->since = MonotonicNow();
-      place->vacate->ArmAfter(kPatience);
+      place->vacate->ArmAfter(patience_);
       next.go(place->visit);
     }
   }

@@ -23,7 +23,8 @@ class StartGate {
  public:
   static constexpr size_t kPlaces = 2;
 
-  explicit StartGate(Loop& loop);
+  // `patience`: how long one may stay.
+  explicit StartGate(Loop& loop, absl::Duration patience = absl::Milliseconds(25));
   ~StartGate();
   StartGate(const StartGate&) = delete;
   StartGate& operator=(const StartGate&) = delete;
@@ -48,6 +49,7 @@ class StartGate {
   void Vacate(Place& place);
   void Admit();
 
+  absl::Duration patience_;
   std::array<Place, kPlaces> places_;
   std::deque<Waiting> waiting_;
   uint64_t visits_ = 0;

@@ -2,7 +2,9 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/sockios.h>
 #include <pwd.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 
@@ -44,6 +46,13 @@ std::vector<gid_t> GroupsOf(int fd) {
   return groups;
 }
 
+// 0: no socket.
+uint64_t CookieOf(int fd) {
+  uint64_t cookie = 0;
+  socklen_t size = sizeof(cookie);
+  return getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &size) == 0 ? cookie : 0;
+}
+
 // Numbers above those that everything else here gets, as far as the limit allows.
 int HighestNumber() {
   rlimit limit{};
@@ -77,7 +86,7 @@ absl::StatusOr<UniqueFd> Peers::Register(UniqueFd connection) {
     return ErrnoToStatus(errno, "a descriptor for a connection");
   }
   next_ = moved.get() + 1;
-  peers_[moved.get()] = std::move(peer);
+  connections_[moved.get()] = {.peer = std::move(peer), .cookie = CookieOf(moved.get())};
   return moved;
 }
 
@@ -89,8 +98,21 @@ std::optional<Peer> Peers::Find(const std::string& peer) const {
   int number = -1;
   std::from_chars(peer.data() + kPrefix.size(), peer.data() + peer.size(), number);
   const std::lock_guard lock(mutex_);
-  const auto found = peers_.find(number);
-  return found == peers_.end() ? std::nullopt : std::optional<Peer>(found->second);
+  const auto found = connections_.find(number);
+  return found == connections_.end() ? std::nullopt : std::optional<Peer>(found->second.peer);
+}
+
+void Peers::HangUp(Whom whom) {
+  const std::lock_guard lock(mutex_);
+  for (const auto& [fd, connection] : connections_) {
+    if (const uint64_t cookie = CookieOf(fd); cookie == 0 || cookie != connection.cookie) {
+      continue;
+    }
+    int unread = 0;
+    if (whom == Whom::kAll || (ioctl(fd, SIOCOUTQ, &unread) == 0 && unread > 0)) {
+      shutdown(fd, SHUT_RDWR);
+    }
+  }
 }
 
 absl::Status MayAct(const Peer& peer, std::optional<gid_t> group, const std::string& group_name) {

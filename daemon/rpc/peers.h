@@ -2,6 +2,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -33,9 +34,18 @@ class Peers {
   // `peer` is what gRPC's ServerContext::peer() says.
   std::optional<Peer> Find(const std::string& peer) const;
 
+  enum class Whom { kWhoDoesNotRead, kAll };
+  // Ends connections that gRPC still has open, as if the other end had. Who does not read has bytes waiting in his
+  // socket at this moment (SIOCOUTQ: unix(7)).
+  void HangUp(Whom whom);
+
  private:
+  struct Connection {
+    Peer peer;
+    uint64_t cookie = 0;  // SO_COOKIE, socket(7): whether the number is still this connection's
+  };
   mutable std::mutex mutex_;
-  std::map<int, Peer> peers_;
+  std::map<int, Connection> connections_;
   int next_ = 0;
 };
 

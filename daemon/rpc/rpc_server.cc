@@ -8,7 +8,7 @@
 #include <grpcpp/server_builder.h>
 #include <grpcpp/server_posix.h>
 
-#include <chrono>
+#include <thread>
 #include <utility>
 
 #include "common/diag_log.h"
@@ -20,13 +20,21 @@ namespace supervisor {
 namespace {
 
 constexpr int kMostRequestBytes = 1 << 20;
-constexpr std::chrono::milliseconds kLastAnswers(1000);
+constexpr absl::Duration kLastAnswers = absl::Seconds(1);
+constexpr absl::Duration kLastReads = absl::Milliseconds(250);
 
 class RpcServerImpl final : public RpcServer {
  public:
-  explicit RpcServerImpl(const RpcContext& context) : service_(context, peers_) {}
+  explicit RpcServerImpl(const RpcContext& context) : loop_(context.loop), service_(context, peers_) {}
+  ~RpcServerImpl() override {
+    if (closer_.joinable()) {
+      closer_.join();
+    }
+  }
+  RpcServerImpl(const RpcServerImpl&) = delete;
+  RpcServerImpl& operator=(const RpcServerImpl&) = delete;
 
-  absl::Status Start(Loop& loop, const Listener::Options& options) {
+  absl::Status Start(const Listener::Options& options) {
     grpc::EnableDefaultHealthCheckService(true);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     grpc::ServerBuilder builder;
@@ -43,7 +51,7 @@ class RpcServerImpl final : public RpcServer {
     }
     server_->GetHealthCheckService()->SetServingStatus("supervisor.v1.Supervisor", true);
     absl::StatusOr<std::unique_ptr<Listener>> listener =
-        Listener::Open(loop, options, [this](UniqueFd connection) { OnConnection(std::move(connection)); });
+        Listener::Open(loop_, options, [this](UniqueFd connection) { OnConnection(std::move(connection)); });
     if (!listener.ok()) {
       return listener.status();
     }
@@ -53,11 +61,19 @@ class RpcServerImpl final : public RpcServer {
 
   UniqueFd PrepareShutdown() override { return listener_->StopLookingAfter(); }
 
-  void Shutdown() override {
+  // gRPC takes leave of each connection with a ping and gives the other end 20 s to answer it. A client that is asleep
+  // (stopped, at a pager, between two questions) does not, and none of its answers is under way then: we hang up on it.
+  void Shutdown(std::function<void()> closed) override {
     listener_.reset();
     service_.EndStreams();
-    // style-ok(wall-clock): gRPC takes its deadlines so
-    server_->Shutdown(std::chrono::system_clock::now() + kLastAnswers);
+    last_reads_ = loop_.NewTimer([this] { peers_.HangUp(Peers::Whom::kWhoDoesNotRead); });
+    last_reads_->ArmAfter(kLastReads);
+    last_answers_ = loop_.NewTimer([this] { peers_.HangUp(Peers::Whom::kAll); });
+    last_answers_->ArmAfter(kLastAnswers);
+    closer_ = std::thread([this, closed = std::move(closed)]() mutable {
+      server_->Shutdown();
+      loop_.Post(std::move(closed));
+    });
   }
 
  private:
@@ -70,10 +86,14 @@ class RpcServerImpl final : public RpcServer {
     grpc::AddInsecureChannelFromFd(server_.get(), registered->Release());
   }
 
+  Loop& loop_;
   Peers peers_;
   SupervisorService service_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<Listener> listener_;
+  std::unique_ptr<Loop::Timer> last_reads_;
+  std::unique_ptr<Loop::Timer> last_answers_;
+  std::thread closer_;
 };
 
 }  // namespace
@@ -81,11 +101,10 @@ class RpcServerImpl final : public RpcServer {
 absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const RpcContext& context, const std::string& socket,
                                                             mode_t mode, const std::string& private_directory) {
   auto server = std::make_unique<RpcServerImpl>(context);
-  const absl::Status status =
-      server->Start(context.loop, {.path = socket,
-                                   .private_directory = private_directory,
-                                   .mode = mode,
-                                   .group = context.socket_group.value_or(static_cast<gid_t>(-1))});
+  const absl::Status status = server->Start({.path = socket,
+                                             .private_directory = private_directory,
+                                             .mode = mode,
+                                             .group = context.socket_group.value_or(static_cast<gid_t>(-1))});
   if (!status.ok()) {
     return status;
   }

@@ -41,8 +41,10 @@ class RpcServer {
   virtual ~RpcServer() = default;
   // Loop thread. The end is near: see Listener::StopLookingAfter.
   virtual UniqueFd PrepareShutdown() = 0;
-  // Loop thread. Streams are ended, answers under way are sent, for at most a second; then it is closed.
-  virtual void Shutdown() = 0;
+  // Loop thread, once. Streams are ended, and answers under way are sent for at most a second; who does not read is not
+  // waited for. `closed` comes on a later turn, when every call has been answered: until then the loop has to run. This
+  // may be destroyed then.
+  virtual void Shutdown(std::function<void()> closed) = 0;
 
   // Loop thread. `private_directory` is where the socket is made before it is put in its place.
   static absl::StatusOr<std::unique_ptr<RpcServer>> Start(const RpcContext& context, const std::string& socket,

@@ -419,6 +419,8 @@ void DaemonProcess::BeginShutdown(const Cause& cause, int exit_code, ActionsDone
     return;
   }
   exit_code_ = exit_code;
+  trial_->Cancel();
+  leave_timer_->Disarm();
   config_reader_.Post([last = std::make_shared<UniqueFd>(rpc_->PrepareShutdown())] { last->Reset(); });
   LogInfo("stopping all services", {{"actor", cause.actor}, {"reason", cause.reason}});
   supervisor_->Shutdown(cause, [this, cause, done = std::move(done)](std::vector<ActionOutcome> outcomes) {
@@ -445,11 +447,10 @@ void DaemonProcess::KeepAppliedConfig(std::vector<ConfigText> texts, std::functi
 // The same path as a crash, taken on purpose: the guardian execs the new program, and its daemon adopts what runs.
 // Without a guardian this process itself becomes the new program.
 void DaemonProcess::BeginUpgrade(const Cause& cause, std::function<void(absl::Status)> done) {
-  if (ending_) {
-    done(absl::UnavailableError("the daemon is stopping all services and will end"));
-    return;
-  }
-  trial_->Run([this, cause, done = std::move(done)](const absl::Status& status) {
+  auto tried = [this, cause, done = std::move(done)](absl::Status status) {
+    if (ending_) {
+      status = absl::FailedPreconditionError("the daemon is stopping all services and will end");
+    }
     if (!status.ok()) {
       LogError("not upgraded", {{"error", std::string(status.message())}, {"actor", cause.actor}});
       done(status);
@@ -463,7 +464,12 @@ void DaemonProcess::BeginUpgrade(const Cause& cause, std::function<void(absl::St
     done(absl::OkStatus());
     constexpr absl::Duration kAnswerIsThrough = absl::Milliseconds(5);
     leave_timer_->ArmAfter(kAnswerIsThrough);
-  });
+  };
+  if (ending_) {
+    tried(absl::OkStatus());
+  } else {
+    trial_->Run(std::move(tried));
+  }
 }
 
 // Everything that a new daemon needs is on disk once the queues are written. Nothing is taken down: no destructor may
@@ -486,14 +492,15 @@ void DaemonProcess::MakeRoom() {
 
 int DaemonProcess::Run() {
   loop_.Run();
-  // The log pump and the files worker tidy up while gRPC's threads end.
+  // The log pump and the files worker tidy up while the control interface closes. Calls are answered until it has.
   supervisor_->ForgetAll();
   files_.Post([file = paths_.applied_config, births = paths_.births] {
     unlink(file.c_str());
     unlink(births.c_str());
   });
   files_.Wake();
-  rpc_->Shutdown();
+  rpc_->Shutdown([this] { loop_.Stop(); });
+  loop_.Run();
   rpc_.reset();
   config_reader_.Finish();  // a reload may be under way
   reloader_.reset();

@@ -48,6 +48,12 @@ void UpgradeTrial::Run(std::function<void(absl::Status)> done) {
       });
 }
 
+void UpgradeTrial::Cancel() {
+  if (trial_ != nullptr) {
+    trial_->Cancel();
+  }
+}
+
 void BecomeNewProgram(const DaemonOptions& options, const std::string& socket, const rlimit& limit) {
   DaemonOptions next = options;
   next.socket = socket;

@@ -26,6 +26,8 @@ class UpgradeTrial {
 
   // OK: it may take over. Else FailedPrecondition with what it said. Aborted where another trial is under way.
   void Run(std::function<void(absl::Status)> done);
+  // Whoever waits is told so, later.
+  void Cancel();
 
  private:
   Loop& loop_;

@@ -233,6 +233,22 @@ class DaemonLife(Scenario):
             for pid in daemon.supervisors():
                 self.assertNotEqual(os.readlink(f"/proc/{pid}/cwd"), os.getcwd())
 
+    def test_no_client_holds_up_the_end(self):
+        services = {
+            "flood": shell("while :; do echo a line that nobody reads any more; done"),
+            "waits": sleeper(enabled=False, readiness={"type": "notify", "timeout": 1000}),
+        }
+        with Daemon(services) as daemon:
+            asleep = [daemon.stream(*command) for command in (("logs", "flood", "-f"), ("events", "-f"))]
+            for client in asleep:
+                client.next()
+            asleep.append(daemon.stream("start", "waits"))
+            daemon.wait_state("waits", "starting")
+            for client in asleep:
+                os.kill(client.pid, signal.SIGSTOP)
+            daemon.supervisord("--stop", expect=0, timeout=10)
+            daemon.check_gone()
+
     def test_sigterm_twice_is_still_orderly(self):
         slow = shell("trap 'sleep 0.5; echo last words; exit 0' TERM; echo set; while :; do sleep 0.05; done")
         with Daemon({"slow": slow}) as daemon:

@@ -115,6 +115,17 @@ class Upgrade(Scenario):
             daemon.put(b"#!/bin/sh\necho \"$*\" >&2\necho 'services.web: no longer known' >&2\nexit 2\n")
             self.refused(daemon, "services.web: no longer known")
 
+    def test_a_stop_does_not_wait_for_a_program_that_is_being_tried(self):
+        with Upgradable({"web": sleeper()}) as daemon:
+            tried = daemon.dir / "tried"
+            daemon.put(f"#!/bin/sh\n: > {tried}\nexec sleep 1000\n".encode())
+            upgrade = daemon.stream("upgrade")
+            wait_until(tried.exists, "the trial")
+            daemon.process.terminate()
+            self.assertEqual(upgrade.wait(), FAILED)
+            self.assertIn("stopping all services", " ".join(upgrade.errors()))
+            daemon.check_gone()
+
     def test_a_program_of_before_upgrades_is_refused(self):
         with Upgradable({"web": sleeper()}) as daemon:
             daemon.put(b'#!/bin/sh\ncase "$*" in *--internal-protocol*) echo "unknown option" >&2; exit 2;; esac\nexit 0\n')

@@ -42,6 +42,8 @@ class StartGateTest : public testing::Test {
     return order;
   }
 
+  void BePatient() { gate_ = std::make_unique<StartGate>(loop_, absl::Hours(1)); }
+
   Loop loop_;
   std::unique_ptr<StartGate> gate_ = std::make_unique<StartGate>(loop_);
   std::shared_ptr<int> here_ = std::make_shared<int>();
@@ -50,6 +52,7 @@ class StartGateTest : public testing::Test {
 };
 
 TEST_F(StartGateTest, TwoAtATimeInTheOrderTheyCame) {
+  BePatient();
   for (int who = 0; who < 10; ++who) {
     Enter(who);
   }
@@ -87,6 +90,7 @@ TEST_F(StartGateTest, WhoIsNotWantedAnyMoreIsPassedOver) {
 }
 
 TEST_F(StartGateTest, LeavingTwiceOrWithoutAVisitIsNoHarm) {
+  BePatient();
   Enter(0);
   Enter(1);
   Enter(2);

@@ -1,7 +1,9 @@
 #include "daemon/rpc/peers.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -40,6 +42,45 @@ TEST(Peers, ANumberIsNotUsedAgainSoon) {
     ASSERT_TRUE(fd.ok());
     EXPECT_TRUE(seen.insert(fd->get()).second) << fd->get() << " a second time, though it was closed";
   }
+}
+
+bool HasHungUp(const UniqueFd& fd) {
+  pollfd watched{.fd = fd.get(), .events = POLLRDHUP, .revents = 0};
+  return poll(&watched, 1, 0) == 1;
+}
+
+TEST(Peers, HangsUpOnWhoDoesNotReadAndThenOnAll) {
+  Peers peers;
+  std::array<int, 2> ends{};
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()), 0);
+  const absl::StatusOr<UniqueFd> reads = peers.Register(UniqueFd(ends[0]));
+  const UniqueFd reader(ends[1]);
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()), 0);
+  const absl::StatusOr<UniqueFd> sleeps = peers.Register(UniqueFd(ends[0]));
+  const UniqueFd sleeper(ends[1]);
+  ASSERT_TRUE(reads.ok() && sleeps.ok());
+  ASSERT_EQ(write(sleeps->get(), "bye", 3), 3);
+
+  peers.HangUp(Peers::Whom::kWhoDoesNotRead);
+  EXPECT_FALSE(HasHungUp(reader));
+  EXPECT_TRUE(HasHungUp(sleeper));
+  char kept[3];
+  EXPECT_EQ(read(sleeper.get(), kept, sizeof(kept)), 3) << "what was written before can still be read";
+  peers.HangUp(Peers::Whom::kAll);
+  EXPECT_TRUE(HasHungUp(reader));
+}
+
+TEST(Peers, ANumberThatIsSomebodyElsesByNowIsLeftAlone) {
+  Peers peers;
+  absl::StatusOr<UniqueFd> registered = peers.Register(Connection());
+  ASSERT_TRUE(registered.ok());
+  std::array<int, 2> ends{};
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()), 0);
+  const UniqueFd theirs(ends[0]);
+  const UniqueFd other_end(ends[1]);
+  ASSERT_EQ(dup3(theirs.get(), registered->get(), O_CLOEXEC), registered->get());
+  peers.HangUp(Peers::Whom::kAll);
+  EXPECT_FALSE(HasHungUp(other_end));
 }
 
 TEST(Peers, WhatIsNoPeerIsNotFound) {
