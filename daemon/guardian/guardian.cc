@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstdint>
@@ -29,14 +30,16 @@ sigset_t WatchedSignals() {
   return set;
 }
 
-bool IsStop(int signal) { return signal == SIGTERM || signal == SIGINT || signal == SIGQUIT; }
+constexpr std::array<int, 3> kStops = {SIGTERM, SIGINT, SIGQUIT};
+
+bool IsStop(int signal) { return std::find(kStops.begin(), kStops.end(), signal) != kStops.end(); }
 
 bool IsForwarded(int signal) { return IsStop(signal) || signal == SIGHUP || signal == SIGUSR1 || signal == SIGUSR2; }
 
 sigset_t StopSignals() {
   sigset_t set;
   sigemptyset(&set);
-  for (const int signal : {SIGTERM, SIGINT, SIGQUIT}) {
+  for (const int signal : kStops) {
     sigaddset(&set, signal);
   }
   return set;

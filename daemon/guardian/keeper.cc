@@ -20,6 +20,8 @@
 #include <cstring>
 #include <utility>
 
+#include "common/passed_fd.h"
+
 namespace supervisor {
 namespace {
 
@@ -83,29 +85,6 @@ void Detach() {
   }
 }
 
-// The next descriptor out of the queue; -1: there is none any more.
-int TakeHeld(int receive_fd) {
-  for (;;) {
-    char name[1];  // which does not matter here
-    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
-    iovec part{name, sizeof(name)};
-    msghdr header{};
-    header.msg_iov = &part;
-    header.msg_iovlen = 1;
-    header.msg_control = control;
-    header.msg_controllen = sizeof(control);
-    if (recvmsg(receive_fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) <= 0) {
-      return -1;
-    }
-    const cmsghdr* rights = CMSG_FIRSTHDR(&header);
-    if (rights != nullptr && rights->cmsg_level == SOL_SOCKET && rights->cmsg_type == SCM_RIGHTS) {
-      int fd = -1;
-      std::memcpy(&fd, CMSG_DATA(rights), sizeof(fd));
-      return fd;
-    }
-  }
-}
-
 // A FIFO that still has its name; the others lie in the queue because nobody has tidied it.
 bool IsWorthKeeping(int fd) {
   struct stat info {};
@@ -121,13 +100,14 @@ void KeepWhileOfUse(int receive_fd) {
   setrlimit(RLIMIT_NOFILE, &descriptors);
   const int events_fd = epoll_create1(EPOLL_CLOEXEC);
   int kept = 0;
-  for (int fd = -1; (fd = TakeHeld(receive_fd)) >= 0;) {
+  char name[1];  // which does not matter here
+  UniqueFd fifo;
+  while (ReceiveWithFd(receive_fd, MSG_DONTWAIT, name, sizeof(name), &fifo) > 0) {
     epoll_event hang_up{};  // EPOLLHUP is always told (epoll_ctl(2)), of a FIFO when its last writer has gone
-    hang_up.data.fd = fd;
-    if (IsWorthKeeping(fd) && epoll_ctl(events_fd, EPOLL_CTL_ADD, fd, &hang_up) == 0) {
+    hang_up.data.fd = fifo.get();
+    if (IsWorthKeeping(fifo.get()) && epoll_ctl(events_fd, EPOLL_CTL_ADD, fifo.get(), &hang_up) == 0) {
+      fifo.Release();
       ++kept;
-    } else {
-      close(fd);
     }
   }
   while (kept > 0) {

@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "common/errno_status.h"
+#include "common/passed_fd.h"
 
 namespace supervisor {
 namespace {
@@ -41,25 +42,11 @@ HeldDescriptors::FileKey HeldDescriptors::KeyOf(int fd) {
 
 bool HeldDescriptors::Receive(int flags, Message& message) const {
   char name[kMostName];
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
-  iovec part{name, sizeof(name)};
-  msghdr header{};
-  header.msg_iov = &part;
-  header.msg_iovlen = 1;
-  header.msg_control = control;
-  header.msg_controllen = sizeof(control);
-  const ssize_t got = recvmsg(receive_fd_, &header, flags | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  const ssize_t got = ReceiveWithFd(receive_fd_, flags | MSG_DONTWAIT, name, sizeof(name), &message.fd);
   if (got <= 0) {
     return false;
   }
   message.name.assign(name, static_cast<size_t>(got));
-  message.fd.Reset();
-  const cmsghdr* rights = CMSG_FIRSTHDR(&header);
-  if (rights != nullptr && rights->cmsg_level == SOL_SOCKET && rights->cmsg_type == SCM_RIGHTS) {
-    int fd = -1;
-    std::memcpy(&fd, CMSG_DATA(rights), sizeof(fd));
-    message.fd.Reset(fd);
-  }
   return true;
 }
 

@@ -183,14 +183,7 @@ grpc::ServerUnaryReactor* SupervisorService::Alerts(grpc::CallbackServerContext*
   context_.loop.Post([this, reactor, request, response] {
     std::vector<AlertRow> open;
     for (const Alert& alert : context_.supervisor.alerts().open()) {
-      open.push_back({.id = 0,
-                      .service_id = alert.service_id,
-                      .rule = alert.rule,
-                      .severity = std::string(SeverityName(alert.severity)),
-                      .message = alert.message,
-                      .dependents = alert.dependents,
-                      .raised = alert.raised,
-                      .resolved = std::nullopt});
+      open.push_back(context_.supervisor.alerts().RowOf(alert));
     }
     const size_t limit = request->limit() > 0 ? request->limit() : kDefaultAlerts;
     context_.store.QueryAlerts(

@@ -50,6 +50,8 @@ class AlertKeeper {
   void Settle();
 
   std::vector<Alert> open() const;
+  // As the database has it, but for the id.
+  AlertRow RowOf(const Alert& alert) const;
 
  private:
   void Load();
@@ -59,7 +61,6 @@ class AlertKeeper {
   void Owe(const Alert& alert, const std::vector<std::string>& labels);
   void TakeUpOwed(const std::vector<AlertRow>& rows);
   std::vector<std::string> ChannelsFor(const Alert& alert) const;
-  AlertRow RowOf(const Alert& alert) const;
   void RetryLoad(const std::string& why);
   void SettleSoon();
   void Tell(const AlertBook::Change& change);

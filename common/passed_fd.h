@@ -1,0 +1,34 @@
+#pragma once
+
+#include <sys/socket.h>
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstring>
+
+#include "common/unique_fd.h"
+
+namespace supervisor {
+
+// Receives one message and the descriptor that came with it (SCM_RIGHTS: unix(7)), if one did. What recvmsg(2) returns;
+// of a longer message the first `size` bytes. Allocates nothing.
+inline ssize_t ReceiveWithFd(int socket, int flags, char* text, size_t size, UniqueFd* fd) {
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+  iovec part{text, size};
+  msghdr header{};
+  header.msg_iov = &part;
+  header.msg_iovlen = 1;
+  header.msg_control = control;
+  header.msg_controllen = sizeof(control);
+  const ssize_t got = recvmsg(socket, &header, flags | MSG_CMSG_CLOEXEC);
+  fd->Reset();
+  const cmsghdr* rights = got > 0 ? CMSG_FIRSTHDR(&header) : nullptr;
+  if (rights != nullptr && rights->cmsg_level == SOL_SOCKET && rights->cmsg_type == SCM_RIGHTS) {
+    int passed = -1;
+    std::memcpy(&passed, CMSG_DATA(rights), sizeof(passed));
+    fd->Reset(passed);
+  }
+  return got;
+}
+
+}  // namespace supervisor
