@@ -13,12 +13,16 @@
 namespace supervisor {
 namespace {
 
+// A timer that comes later than this was held up together with all else.
+constexpr uint64_t kHeldUpMs = 50;
+
 // libuv closes handles asynchronously, so each lives in a heap block of its own that outlasts our RAII object.
 template <typename Handle>
 struct Block {
   Handle handle{};
   std::function<void(Loop::Ready)> on_ready;
   std::function<void()> on_fire;
+  uint64_t due = 0;  // of a timer, in milliseconds of libuv's clock
   bool alive = true;
 
   void Close() {
@@ -114,22 +118,31 @@ class UvTimer final : public Loop::Timer {
     uv_update_time(loop_);
     const double millis = delay > absl::ZeroDuration() ? std::ceil(absl::ToDoubleMilliseconds(delay)) + 1 : 0;
     constexpr double kLongest = 1e15;
-    uv_timer_start(
-        &block_->handle,
-        [](uv_timer_t* handle) {
-          auto* block = static_cast<Block<uv_timer_t>*>(handle->data);
-          if (!block->alive) {
-            return;
-          }
-          const auto callback = block->on_fire;
-          callback();
-        },
-        static_cast<uint64_t>(std::min(millis, kLongest)), 0);
+    const auto whole = static_cast<uint64_t>(std::min(millis, kLongest));
+    block_->due = uv_now(loop_) + whole;
+    uv_timer_start(&block_->handle, OnFire, whole, 0);
   }
 
   void Disarm() override { uv_timer_stop(&block_->handle); }
 
  private:
+  // libuv runs what is due before it looks at descriptors. After the whole process was held up (stopped, swapped out,
+  // its machine paused) everything is overdue, also where what was waited for has long come: so that is looked at
+  // first.
+  static void OnFire(uv_timer_t* handle) {
+    auto* block = static_cast<Block<uv_timer_t>*>(handle->data);
+    if (!block->alive) {
+      return;
+    }
+    if (uv_now(handle->loop) > block->due + kHeldUpMs) {
+      block->due = UINT64_MAX - kHeldUpMs;
+      uv_timer_start(handle, OnFire, 1, 0);
+      return;
+    }
+    const auto callback = block->on_fire;
+    callback();
+  }
+
   uv_loop_t* loop_;
   Block<uv_timer_t>* block_;
 };

@@ -49,7 +49,8 @@ class Loop {
   };
   std::unique_ptr<Watch> WatchFd(int fd, Interest interest, std::function<void(Ready)> callback);
 
-  // A timer that can be armed again and again. Fires once an arming, never early.
+  // A timer that can be armed again and again. Fires once an arming, never early. When the loop was held up beyond its
+  // time, what descriptors and other threads have brought meanwhile goes before it.
   class Timer {
    public:
     virtual ~Timer() = default;

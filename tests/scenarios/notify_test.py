@@ -126,6 +126,16 @@ class Says(Scenario):
 
 
 class Watchdog(Scenario):
+    PINGER = (
+        "import os, socket, threading\n"
+        "s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n"
+        "s.sendto(b'READY=1', os.environ['NOTIFY_SOCKET'])\n"
+        "while True:\n"
+        "    s.sendto(b'WATCHDOG=1', os.environ['NOTIFY_SOCKET'])\n"
+        "    print('alive', flush=True)\n"
+        "    threading.Event().wait(0.1)\n"
+    )
+
     def test_a_service_that_stops_answering_is_aborted_and_restarted(self):
         service = talker("now READY=1", environment={"WATCHDOG_USEC": "300000"})
         with Daemon({"web": service}) as daemon:
@@ -137,23 +147,31 @@ class Watchdog(Scenario):
             self.assertIn("watchdog", started["message"])
 
     def test_a_service_that_answers_is_left_alone(self):
-        pinger = (
-            "import os, socket, threading\n"
-            "s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n"
-            "s.sendto(b'READY=1', os.environ['NOTIFY_SOCKET'])\n"
-            "while True:\n"
-            "    threading.Event().wait(0.1)\n"
-            "    s.sendto(b'WATCHDOG=1', os.environ['NOTIFY_SOCKET'])\n"
-            "    print('alive', flush=True)\n"
-        )
         interval = 2 * SCALE
-        service = python(pinger, environment={"WATCHDOG_USEC": str(int(interval * 1e6))}, readiness=NOTIFY)
+        service = python(self.PINGER, environment={"WATCHDOG_USEC": str(int(interval * 1e6))}, readiness=NOTIFY)
         with Daemon({"web": service}) as daemon:
             daemon.wait_state("web", "running")
             over = time.monotonic() + 1.2 * interval
             wait_until(lambda: time.monotonic() > over, "more than one interval", timeout=20)
             row = daemon.status("web")
             self.assertEqual((row["state"], row["restart_count"]), ("running", 0))
+
+    def test_a_daemon_that_was_held_up_itself_does_not_blame_the_service(self):
+        interval = 2 * SCALE
+        service = python(self.PINGER, environment={"WATCHDOG_USEC": str(int(interval * 1e6))}, readiness=NOTIFY)
+        with Daemon({"web": service}) as daemon:
+            daemon.wait_log("web", "alive")
+            daemon.wait_state("web", "running")
+            pid = daemon.version()["pid"]
+            os.kill(pid, signal.SIGSTOP)
+            over = time.monotonic() + 1.5 * interval
+            wait_until(lambda: time.monotonic() > over, "more than one interval", timeout=20)
+            os.kill(pid, signal.SIGCONT)
+            over = time.monotonic() + 0.5 * interval
+            wait_until(lambda: time.monotonic() > over, "what it makes of that", timeout=20)
+            row = daemon.status("web")
+            self.assertEqual((row["state"], row["restart_count"]), ("running", 0))
+            self.assertNotIn("unhealthy", daemon.event_types("web"))
 
     def test_the_service_can_set_it_and_ask_to_be_restarted(self):
         service = talker("now READY=1\nWATCHDOG_USEC=60000000", "WATCHDOG=trigger")

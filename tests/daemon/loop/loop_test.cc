@@ -1,11 +1,13 @@
 #include "daemon/loop/loop.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
 #include <array>
 #include <future>
 #include <memory>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -64,6 +66,35 @@ TEST(Loop, ATimerIsNeverEarly) {
   timer->ArmAt(begin + absl::Microseconds(20'300));
   loop.Run();
   EXPECT_GE(fired - begin, absl::Microseconds(20'300));
+}
+
+TEST(Loop, AfterItWasHeldUpWhatHasComeGoesBeforeWhatIsOverdue) {
+  Loop loop;
+  std::array<int, 2> pipe_ends{};
+  ASSERT_EQ(pipe(pipe_ends.data()), 0);
+  std::vector<std::string> seen;
+  const std::unique_ptr<Loop::Timer> timer = loop.NewTimer([&] {
+    seen.emplace_back("timer");
+    loop.Stop();
+  });
+  const std::unique_ptr<Loop::Watch> watch = loop.WatchFd(pipe_ends[0], Loop::Interest::kRead, [&](Loop::Ready) {
+    char byte = 0;
+    EXPECT_EQ(read(pipe_ends[0], &byte, 1), 1);
+    seen.emplace_back("descriptor");
+  });
+  loop.Post([&] {
+    const MonoTime due = MonotonicNow() + absl::Milliseconds(5);
+    timer->ArmAt(due);
+    while (MonotonicNow() < due + absl::Milliseconds(100)) {
+    }
+    EXPECT_EQ(write(pipe_ends[1], "x", 1), 1);
+    loop.Post([&] { seen.emplace_back("post"); });
+  });
+  loop.Run();
+  EXPECT_THAT(seen, testing::UnorderedElementsAre("descriptor", "post", "timer"));
+  EXPECT_EQ(seen.back(), "timer");
+  close(pipe_ends[0]);
+  close(pipe_ends[1]);
 }
 
 TEST(Loop, ACallbackMayDestroyItsOwnWatchAndTimer) {
