@@ -112,8 +112,9 @@ bool Obey(MonoTime next, TopOrder& order) {
 }
 
 ExitCode Live(Client& client, Output& output) {
-  constexpr std::string_view kEnter = "\x1b[?1049h\x1b[?25l";
-  constexpr std::string_view kLeave = "\x1b[?25h\x1b[?1049l";
+  // No cursor, and what is too long is cut: a line that wraps would push the busiest services off the top.
+  constexpr std::string_view kEnter = "\x1b[?1049h\x1b[?25l\x1b[?7l";
+  constexpr std::string_view kLeave = "\x1b[?7h\x1b[?25h\x1b[?1049l";
   constexpr std::string_view kHome = "\x1b[H\x1b[2J";
   const LiveScreen screen;
   TopOrder order = TopOrder::kCpu;

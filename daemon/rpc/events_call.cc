@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "daemon/rpc/from_store.h"
 #include "daemon/rpc/wire.h"
 
 namespace supervisor {
@@ -13,21 +14,25 @@ constexpr size_t kDefaultLimit = 50;
 
 }  // namespace
 
-EventsCall* EventsCall::Make(std::shared_ptr<Worker> worker, StreamRegistry& registry, EventHub& hub, Store& store,
-                             const v1::EventsRequest& request) {
-  std::shared_ptr<EventsCall> stream(new EventsCall(std::move(worker), registry, hub, store, request));
+EventsCall* EventsCall::Make(std::shared_ptr<Worker> worker, StreamRegistry& registry, Loop& loop, EventHub& hub,
+                             Store& store, const v1::EventsRequest& request) {
+  std::shared_ptr<EventsCall> stream(new EventsCall(std::move(worker), registry, loop, hub, store, request));
   stream->self_ = stream;
-  registry.Add(stream.get(), [weak = std::weak_ptr<EventsCall>(stream)] {
+  const grpc::Status ending(grpc::StatusCode::UNAVAILABLE, "the daemon is ending");
+  const bool added = registry.Add(stream.get(), [weak = std::weak_ptr<EventsCall>(stream), ending] {
     if (const std::shared_ptr<EventsCall> alive = weak.lock()) {
-      alive->worker_->Post([alive] { alive->End({grpc::StatusCode::UNAVAILABLE, "the daemon is ending"}); });
+      alive->Refuse(ending);
     }
   });
+  if (!added) {
+    stream->Refuse(ending);
+  }
   return stream.get();
 }
 
-EventsCall::EventsCall(std::shared_ptr<Worker> worker, StreamRegistry& registry, EventHub& hub, Store& store,
-                       const v1::EventsRequest& request)
-    : worker_(std::move(worker)), registry_(registry), hub_(hub), store_(store), request_(request) {}
+EventsCall::EventsCall(std::shared_ptr<Worker> worker, StreamRegistry& registry, Loop& loop, EventHub& hub,
+                       Store& store, const v1::EventsRequest& request)
+    : worker_(std::move(worker)), registry_(registry), loop_(loop), hub_(hub), store_(store), request_(request) {}
 
 void EventsCall::Refuse(const grpc::Status& status) {
   worker_->Post([self = shared_from_this(), status] { self->End(status); });
@@ -35,8 +40,10 @@ void EventsCall::Refuse(const grpc::Status& status) {
 
 void EventsCall::Begin(std::vector<std::string> ids) {
   worker_->Post([self = shared_from_this(), ids = std::move(ids)] {
-    self->ids_ = {ids.begin(), ids.end()};
-    self->Open();
+    if (!self->finished_) {
+      self->ids_ = {ids.begin(), ids.end()};
+      self->Open();
+    }
   });
 }
 
@@ -55,19 +62,26 @@ void EventsCall::Open() {
   if (request_.after_id() > 0) {
     query.after_id = request_.after_id();
   }
-  store_.QueryEvents(query, [self = shared_from_this()](absl::StatusOr<std::vector<EventRow>> rows) {
-    self->worker_->Post([self, rows = std::move(rows)]() mutable { self->OnHistory(std::move(rows)); });
-  });
+  Ask(query, &EventsCall::OnHistory);
 }
 
-void EventsCall::OnHistory(absl::StatusOr<std::vector<EventRow>> rows) {
+void EventsCall::Ask(const Store::EventQuery& query, void (EventsCall::*then)(Rows)) {
+  const auto take = [self = shared_from_this(), then](Rows rows) {
+    self->worker_->Post([self, then, rows = std::move(rows)]() mutable { (self.get()->*then)(std::move(rows)); });
+  };
+  store_.QueryEvents(query, FromStore<std::vector<EventRow>>(loop_, take));
+}
+
+void EventsCall::OnHistory(Rows rows) {
   if (finished_) {
     return;
   }
   if (!rows.ok()) {
     // Who goes on where it was must not go on with a gap: it asks again.
-    if (!request_.follow() || request_.after_id() > 0) {
-      End({grpc::StatusCode::UNAVAILABLE, std::string(rows.status().message())});
+    const bool again = request_.follow() && request_.after_id() > 0;
+    if (again || !request_.follow()) {
+      End(again ? grpc::Status(grpc::StatusCode::UNAVAILABLE, std::string(rows.status().message()))
+                : StoreTrouble(rows.status()));
       return;
     }
   } else {
@@ -75,16 +89,14 @@ void EventsCall::OnHistory(absl::StatusOr<std::vector<EventRow>> rows) {
       last_id_ = std::max(last_id_, row.id);
       if (!request_.no_history()) {
         queue_.push_back(std::move(row));
+        ++history_left_;
       }
     }
   }
   if (rows.ok() && rows->empty() && request_.after_id() > 0) {
     Store::EventQuery newest;
     newest.limit = 1;
-    store_.QueryEvents(newest, [self = shared_from_this()](const absl::StatusOr<std::vector<EventRow>>& found) {
-      const int64_t id = found.ok() && !found->empty() ? found->front().id : 0;
-      self->worker_->Post([self, id] { self->OnNothingLater(id); });
-    });
+    Ask(newest, &EventsCall::OnNothingLater);
     return;
   }
   history_read_ = true;
@@ -93,8 +105,8 @@ void EventsCall::OnHistory(absl::StatusOr<std::vector<EventRow>> rows) {
 
 // Nothing has happened since the reader's last event. Unless that is of another database, in whose place a new one is:
 // then ids begin anew.
-void EventsCall::OnNothingLater(int64_t newest_id) {
-  last_id_ = std::min(request_.after_id(), newest_id);
+void EventsCall::OnNothingLater(Rows newest) {
+  last_id_ = std::min(request_.after_id(), newest.ok() && !newest->empty() ? newest->front().id : 0);
   history_read_ = true;
   OnLive(std::exchange(early_, {}));
 }
@@ -111,7 +123,7 @@ void EventsCall::OnLive(std::vector<EventRow> rows) {
       early_.push_back(std::move(row));
     } else if (row.id != 0 && row.id <= last_id_) {
       continue;  // the history had it; or a daemon tells again what the one before it may not have told
-    } else if (queue_.size() >= kMostQueued) {
+    } else if (queue_.size() - history_left_ >= kMostQueued) {
       ++missed_;
     } else {
       last_id_ = std::max(last_id_, row.id);
@@ -134,6 +146,7 @@ void EventsCall::Pump() {
   event_.Clear();
   wire::FillEvent(queue_.front(), &event_);
   queue_.pop_front();
+  history_left_ -= std::min<size_t>(history_left_, 1);
   event_.set_missed(std::exchange(missed_, 0));
   writing_ = true;
   StartWrite(&event_);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "daemon/loop/loop.h"
 #include "daemon/rpc/streams.h"
 #include "daemon/service/event_hub.h"
 #include "supervisor/v1/supervisor.pb.h"
@@ -19,8 +20,8 @@ namespace supervisor {
 // told how many it has missed. As LogsCall, it lives on one worker and deletes itself.
 class EventsCall final : public grpc::ServerWriteReactor<v1::Event>, public std::enable_shared_from_this<EventsCall> {
  public:
-  static EventsCall* Make(std::shared_ptr<Worker> worker, StreamRegistry& registry, EventHub& hub, Store& store,
-                          const v1::EventsRequest& request);
+  static EventsCall* Make(std::shared_ptr<Worker> worker, StreamRegistry& registry, Loop& loop, EventHub& hub,
+                          Store& store, const v1::EventsRequest& request);
 
   // Any thread; one of them, once. `ids` empty: all.
   void Begin(std::vector<std::string> ids);
@@ -31,24 +32,28 @@ class EventsCall final : public grpc::ServerWriteReactor<v1::Event>, public std:
   void OnDone() override;
 
  private:
-  EventsCall(std::shared_ptr<Worker> worker, StreamRegistry& registry, EventHub& hub, Store& store,
+  EventsCall(std::shared_ptr<Worker> worker, StreamRegistry& registry, Loop& loop, EventHub& hub, Store& store,
              const v1::EventsRequest& request);
 
   void Open();
-  void OnHistory(absl::StatusOr<std::vector<EventRow>> rows);
-  void OnNothingLater(int64_t newest_id);
+  using Rows = absl::StatusOr<std::vector<EventRow>>;
+  void Ask(const Store::EventQuery& query, void (EventsCall::*then)(Rows));
+  void OnHistory(Rows rows);
+  void OnNothingLater(Rows newest);
   void OnLive(std::vector<EventRow> rows);
   void Pump();
   void End(const grpc::Status& status);
 
   const std::shared_ptr<Worker> worker_;
   StreamRegistry& registry_;
+  Loop& loop_;
   EventHub& hub_;
   Store& store_;
   const v1::EventsRequest request_;
   std::set<std::string> ids_;
   std::unique_ptr<EventHub::Subscription> subscription_;
   std::deque<EventRow> queue_;
+  size_t history_left_ = 0;  // in the queue, before what is live: what the reader has asked for is not held against it
   std::vector<EventRow> early_;  // live ones that came before the history was read
   int64_t last_id_ = 0;
   uint64_t missed_ = 0;

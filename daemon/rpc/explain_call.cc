@@ -2,7 +2,6 @@
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
-#include <cmath>
 #include <deque>
 #include <set>
 #include <string>
@@ -12,6 +11,7 @@
 #include "common/time_format.h"
 #include "daemon/rpc/supervisor_service.h"
 #include "daemon/rpc/wire.h"
+#include "daemon/service/restart_policy.h"
 
 // `explain`: one page that answers why a service is in its state and what happens next.
 
@@ -41,8 +41,7 @@ std::string PolicyText(const RestartPolicyConfig& policy, int attempts) {
                        policy.max_attempts);
   }
   return fmt::format(
-      "{}, it is restarted in about {}{}", when,
-      FormatSpan(std::min(policy.max_delay, policy.delay * std::pow(policy.backoff_multiplier, attempts))),
+      "{}, it is restarted in about {}{}", when, FormatSpan(BackoffDelay(policy, attempts)),
       policy.max_attempts > 0 ? fmt::format(" ({} of {} restarts are used)", attempts, policy.max_attempts) : "");
 }
 
@@ -190,21 +189,26 @@ grpc::ServerUnaryReactor* SupervisorService::Explain(grpc::CallbackServerContext
     Store::EventQuery query;
     query.service_ids = {instance.id()};
     query.limit = kEvents;
-    context_.store.QueryEvents(
-        query,
-        [this, reactor, response, file = instance.log_path(), secrets = instance.secrets(),
-         environment_file = instance.config().environment_file](const absl::StatusOr<std::vector<EventRow>>& rows) {
-          if (rows.ok()) {
-            for (const EventRow& row : *rows) {
-              wire::FillEvent(row, response->add_events());
-            }
-          }
-          workers_.Next()->Post([reactor, response, file, secrets, environment_file]() mutable {
-            secrets.LearnFile(environment_file);
-            AddLastLines(file, secrets, response);
-            reactor->Finish(grpc::Status::OK);
-          });
-        });
+    const auto finish = [this, reactor, response, files = instance.log_files(), secrets = instance.secrets(),
+                         environment_file =
+                             instance.config().environment_file](const absl::StatusOr<std::vector<EventRow>>& rows) {
+      if (rows.ok()) {
+        for (const EventRow& row : *rows) {
+          wire::FillEvent(row, response->add_events());
+        }
+      } else {
+        response->set_notice(
+            fmt::format("its history is missing: {}", wire::Utf8(std::string(rows.status().message()))));
+      }
+      workers_.Next()->Post([reactor, response, files, secrets, environment_file]() mutable {
+        secrets.LearnFile(environment_file);
+        for (const std::string& file : files) {
+          AddLastLines(file, secrets, response);
+        }
+        reactor->Finish(grpc::Status::OK);
+      });
+    };
+    context_.store.QueryEvents(query, FromStore<std::vector<EventRow>>(context_.loop, finish));
   });
   return reactor;
 }

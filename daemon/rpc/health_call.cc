@@ -21,7 +21,6 @@ namespace {
 
 constexpr uint32_t kDefaultHistory = 10;
 constexpr size_t kMostRows = 100'000;  // a day with a check a second
-constexpr absl::Duration kPatience = absl::Seconds(5);
 
 struct SpanSummary {
   uint32_t checks = 0;
@@ -66,6 +65,10 @@ struct Found {
 };
 
 Found FoundIn(std::vector<MetricRow> rows, absl::Time now, size_t wanted) {
+  // A response time from outside that says nothing of how it came out is no result.
+  std::erase_if(rows, [](const MetricRow& row) {
+    return row.health_status != HealthName(Health::kHealthy) && row.health_status != HealthName(Health::kUnhealthy);
+  });
   Found found{
       .hour = Summarize(rows, now - absl::Hours(1)), .day = Summarize(rows, now - absl::Hours(24)), .newest = {}};
   const auto count = static_cast<std::ptrdiff_t>(std::min(rows.size(), wanted));
@@ -116,8 +119,6 @@ class HealthCall : public std::enable_shared_from_this<HealthCall> {
   // Once, when the verdicts are in the response.
   void Begin(Store& store, const std::vector<size_t>& known) {
     const absl::Time now = WallNow();
-    deadline_ = loop_.NewTimer([self = shared_from_this()] { self->GiveUp(); });
-    deadline_->ArmAfter(kPatience);
     for (int i = 0; i < response_->services_size(); ++i) {
       const v1::ServiceHealth& service = response_->services(i);
       if (service.check_type().empty()) {
@@ -128,10 +129,10 @@ class HealthCall : public std::enable_shared_from_this<HealthCall> {
       if (known[static_cast<size_t>(i)] >= wanted_) {
         query.since = now - absl::Hours(24);
       }
-      store.QueryMetrics(query, [self = shared_from_this(), i, now](absl::StatusOr<std::vector<MetricRow>> rows) {
-        absl::StatusOr<Found> found =
-            rows.ok() ? FoundIn(*std::move(rows), now, self->wanted_) : absl::StatusOr<Found>(rows.status());
-        self->loop_.Post([self, i, found = std::move(found)] { self->Take(i, found); });
+      const auto take = [self = shared_from_this(), i](const absl::StatusOr<Found>& found) { self->Take(i, found); };
+      store.QueryMetrics(query, [answer = FromStore<Found>(loop_, take), now,
+                                 wanted = wanted_](absl::StatusOr<std::vector<MetricRow>> rows) {
+        answer(rows.ok() ? FoundIn(*std::move(rows), now, wanted) : absl::StatusOr<Found>(rows.status()));
       });
     }
     FinishWhenDone();
@@ -139,9 +140,6 @@ class HealthCall : public std::enable_shared_from_this<HealthCall> {
 
  private:
   void Take(int service, const absl::StatusOr<Found>& found) {
-    if (finished_) {
-      return;  // the response is gRPC's no more
-    }
     --waits_for_;
     if (found.ok()) {
       Add(*found, wanted_, response_->mutable_services(service));
@@ -152,16 +150,8 @@ class HealthCall : public std::enable_shared_from_this<HealthCall> {
     FinishWhenDone();
   }
 
-  void GiveUp() {
-    response_->set_notice("the database did not answer in time: history and response times may be missing");
-    waits_for_ = 0;
-    FinishWhenDone();
-  }
-
   void FinishWhenDone() {
-    if (waits_for_ == 0 && !finished_) {
-      finished_ = true;
-      loop_.DestroyLater(std::move(deadline_));
+    if (waits_for_ == 0) {
       reactor_->Finish(grpc::Status::OK);
     }
   }
@@ -170,9 +160,7 @@ class HealthCall : public std::enable_shared_from_this<HealthCall> {
   grpc::ServerUnaryReactor* reactor_;
   v1::HealthResponse* response_;
   const size_t wanted_;
-  std::unique_ptr<Loop::Timer> deadline_;
   int waits_for_ = 0;
-  bool finished_ = false;
 };
 
 }  // namespace

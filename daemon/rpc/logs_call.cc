@@ -25,11 +25,14 @@ LogsCall* LogsCall::Make(std::shared_ptr<LogWorkers> workers, StreamRegistry& re
                          const v1::LogsRequest& request) {
   std::shared_ptr<LogsCall> stream(new LogsCall(std::move(workers), registry, logs, request));
   stream->self_ = stream;
-  registry.Add(stream.get(), [weak = std::weak_ptr<LogsCall>(stream)] {
+  const bool added = registry.Add(stream.get(), [weak = std::weak_ptr<LogsCall>(stream)] {
     if (const std::shared_ptr<LogsCall> alive = weak.lock()) {
       alive->Note(kDaemonEnds);
     }
   });
+  if (!added) {
+    stream->Note(kDaemonEnds);
+  }
   return stream.get();
 }
 

@@ -136,13 +136,22 @@ grpc::ServerUnaryReactor* SupervisorService::Metrics(grpc::CallbackServerContext
       query.until = absl::FromUnixMillis(request->until_unix_ms());
     }
     response->set_id(query.service_id);
-    context_.store.QueryMetricSpan(query, [reactor, response](const absl::StatusOr<MetricSpan>& span) {
+    const auto finish = [reactor, response](absl::StatusOr<v1::MetricsResponse> found) {
+      if (found.ok()) {
+        response->MergeFrom(*found);
+      }
+      reactor->Finish(found.ok() ? grpc::Status::OK : StoreTrouble(found.status()));
+    };
+    // A hundred thousand points are written into the answer on the database's thread.
+    context_.store.QueryMetricSpan(query, [answer = FromStore<v1::MetricsResponse>(context_.loop, finish)](
+                                              const absl::StatusOr<MetricSpan>& span) {
       if (!span.ok()) {
-        reactor->Finish(wire::ToGrpc(span.status()));
+        answer(span.status());
         return;
       }
-      FillSpan(*span, response);
-      reactor->Finish(grpc::Status::OK);
+      v1::MetricsResponse filled;
+      FillSpan(*span, &filled);
+      answer(std::move(filled));
     });
   });
   return reactor;
@@ -186,31 +195,32 @@ grpc::ServerUnaryReactor* SupervisorService::Alerts(grpc::CallbackServerContext*
       open.push_back(context_.supervisor.alerts().RowOf(alert));
     }
     const size_t limit = request->limit() > 0 ? request->limit() : kDefaultAlerts;
-    context_.store.QueryAlerts(
-        {.include_resolved = request->include_resolved(), .limit = limit},
-        [reactor, response, limit, open = std::move(open)](const absl::StatusOr<std::vector<AlertRow>>& kept) mutable {
-          std::vector<AlertRow> rows;
-          if (kept.ok()) {
-            rows = *kept;
+    const auto finish = [reactor, response, limit,
+                         open = std::move(open)](const absl::StatusOr<std::vector<AlertRow>>& kept) mutable {
+      std::vector<AlertRow> rows;
+      if (kept.ok()) {
+        rows = *kept;
+      }
+      std::erase_if(rows, [&](const AlertRow& row) {
+        if (row.resolved) {
+          return false;
+        }
+        for (AlertRow& known : open) {
+          if (known.service_id == row.service_id && known.rule == row.rule) {
+            known.id = row.id;
           }
-          std::erase_if(rows, [&](const AlertRow& row) {
-            if (row.resolved) {
-              return false;
-            }
-            for (AlertRow& known : open) {
-              if (known.service_id == row.service_id && known.rule == row.rule) {
-                known.id = row.id;
-              }
-            }
-            return true;  // told from memory, or over since
-          });
-          rows.insert(rows.end(), open.begin(), open.end());
-          std::ranges::stable_sort(rows, {}, &AlertRow::raised);
-          for (size_t i = rows.size() - std::min(limit, rows.size()); i < rows.size(); ++i) {
-            FillAlert(rows[i], response->add_alerts());
-          }
-          reactor->Finish(grpc::Status::OK);
-        });
+        }
+        return true;  // told from memory, or over since
+      });
+      rows.insert(rows.end(), open.begin(), open.end());
+      std::ranges::stable_sort(rows, {}, &AlertRow::raised);
+      for (size_t i = rows.size() - std::min(limit, rows.size()); i < rows.size(); ++i) {
+        FillAlert(rows[i], response->add_alerts());
+      }
+      reactor->Finish(grpc::Status::OK);
+    };
+    context_.store.QueryAlerts({.include_resolved = request->include_resolved(), .limit = limit},
+                               FromStore<std::vector<AlertRow>>(context_.loop, finish));
   });
   return reactor;
 }

@@ -1,6 +1,7 @@
 #include "daemon/rpc/rpc_server.h"
 
 #include <fmt/format.h>
+#include <grpc/grpc.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/resource_quota.h>
@@ -35,6 +36,9 @@ class RpcServerImpl final : public RpcServer {
   RpcServerImpl& operator=(const RpcServerImpl&) = delete;
 
   absl::Status Start(const Listener::Options& options) {
+    // Held until the process ends. To take the library down with the last server waits for a thread of its own that
+    // sleeps in a poll of 10 s, whenever an answer was still to be written to somebody who did not read.
+    grpc_init();
     grpc::EnableDefaultHealthCheckService(true);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     grpc::ServerBuilder builder;

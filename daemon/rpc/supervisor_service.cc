@@ -155,8 +155,9 @@ grpc::ServerWriteReactor<v1::LogChunk>* SupervisorService::Logs(grpc::CallbackSe
     stream->Refuse(wire::ToGrpc(targets));
     return stream;
   }
-  // The reactor lives until it is finished, and nobody finishes it before this.
-  context_.loop.Post([this, stream, targets = Strings(request->targets()), is_stderr = request->stderr()] {
+  // Held: its reader may be gone, and it finished, before the loop's turn has come.
+  context_.loop.Post([this, stream = stream->shared_from_this(), targets = Strings(request->targets()),
+                      is_stderr = request->stderr()] {
     const auto instances = context_.supervisor.Resolve(targets);
     if (!instances.ok()) {
       stream->Refuse(wire::ToGrpc(instances.status()));
@@ -176,8 +177,9 @@ grpc::ServerWriteReactor<v1::LogChunk>* SupervisorService::Logs(grpc::CallbackSe
 grpc::ServerWriteReactor<v1::Event>* SupervisorService::Events(grpc::CallbackServerContext* call,
                                                                const v1::EventsRequest* request) {
   static_cast<void>(call);
-  EventsCall* stream = EventsCall::Make(workers_.Next(), streams_, context_.events, context_.store, *request);
-  context_.loop.Post([this, stream, targets = Strings(request->targets())] {
+  EventsCall* stream =
+      EventsCall::Make(workers_.Next(), streams_, context_.loop, context_.events, context_.store, *request);
+  context_.loop.Post([this, stream = stream->shared_from_this(), targets = Strings(request->targets())] {
     std::vector<std::string> ids;
     std::vector<std::string> services;
     for (const std::string& target : targets) {
@@ -249,14 +251,17 @@ grpc::ServerUnaryReactor* SupervisorService::Summary(grpc::CallbackServerContext
     }
     Store::EventQuery query;
     query.limit = kRecentEvents;
-    context_.store.QueryEvents(query, [reactor, response](const absl::StatusOr<std::vector<EventRow>>& rows) {
+    const auto finish = [reactor, response](const absl::StatusOr<std::vector<EventRow>>& rows) {
       if (rows.ok()) {
         for (const EventRow& row : *rows) {
           wire::FillEvent(row, response->add_recent_events());
         }
+      } else {
+        response->add_remarks(fmt::format("no recent events: {}", wire::Utf8(std::string(rows.status().message()))));
       }
       reactor->Finish(grpc::Status::OK);
-    });
+    };
+    context_.store.QueryEvents(query, FromStore<std::vector<EventRow>>(context_.loop, finish));
   });
   return reactor;
 }
@@ -270,7 +275,12 @@ grpc::ServerUnaryReactor* SupervisorService::Reload(grpc::CallbackServerContext*
     return reactor;
   }
   context_.loop.Post([this, reactor, request, response, cause = *cause] {
-    context_.reloader.Reload(request->dry_run(), cause, [reactor, response](const ReloadResult& result) {
+    context_.reloader.Reload(request->dry_run(), cause, [this, reactor, response](const ReloadResult& result) {
+      // Not as an error of the configuration, which it is not.
+      if (const absl::Status refused = context_.supervisor.RefuseWhileStopping(); !refused.ok() && !result.applied) {
+        reactor->Finish(wire::ToGrpc(refused));
+        return;
+      }
       wire::FillReload(result, response);
       reactor->Finish(grpc::Status::OK);
     });

@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "daemon/rpc/events_call.h"
+#include "daemon/rpc/from_store.h"
 #include "daemon/rpc/logs_call.h"
 #include "daemon/rpc/peers.h"
 #include "daemon/rpc/rpc_server.h"

@@ -1,6 +1,7 @@
 #include "daemon/service/capsule.h"
 
 #include <algorithm>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -12,12 +13,14 @@ namespace {
 constexpr uint64_t kLines = 50;
 constexpr size_t kMostBytes = 16 << 10;
 constexpr size_t kMostRead = 256 << 10;
-}  // namespace
 
-std::string LastLinesAsJson(const std::string& log_file, const SecretMask& secrets) {
+// The last `most` lines, oldest first.
+std::vector<std::string> EndOf(const std::string& log_file, const SecretMask& secrets, uint64_t most,
+                               size_t most_bytes) {
+  std::vector<std::string> lines;
   LogReader reader(log_file, LogChain::kSmallGap);
-  if (!reader.SeekToLastLines(kLines).ok()) {
-    return "";
+  if (most == 0 || !reader.SeekToLastLines(most).ok()) {
+    return lines;
   }
   std::string text;
   while (text.size() < kMostRead) {
@@ -28,16 +31,32 @@ std::string LastLinesAsJson(const std::string& log_file, const SecretMask& secre
     text += *piece;
   }
   text = secrets.Hide(std::move(text));
-  if (text.size() > kMostBytes) {
-    text.erase(0, text.size() - kMostBytes);  // the end says more than the beginning
+  if (text.size() > most_bytes) {
+    text.erase(0, text.size() - most_bytes);  // the end says more than the beginning
   }
-  nlohmann::json lines = nlohmann::json::array();
   for (size_t begin = 0; begin < text.size();) {
     const size_t end = std::min(text.find('\n', begin), text.size());
     lines.push_back(text.substr(begin, end - begin));
     begin = end + 1;
   }
-  return lines.empty() ? "" : lines.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  return lines;
+}
+
+}  // namespace
+
+std::string LastLinesAsJson(const std::vector<std::string>& log_files, const SecretMask& secrets) {
+  std::vector<std::string> lines;
+  size_t bytes = 0;
+  for (auto file = log_files.rbegin(); file != log_files.rend(); ++file) {
+    std::vector<std::string> above =
+        EndOf(*file, secrets, kLines - std::min<size_t>(lines.size(), kLines), kMostBytes - bytes);
+    for (const std::string& line : above) {
+      bytes = std::min(kMostBytes, bytes + line.size() + 1);
+    }
+    above.insert(above.end(), std::make_move_iterator(lines.begin()), std::make_move_iterator(lines.end()));
+    lines = std::move(above);
+  }
+  return lines.empty() ? "" : nlohmann::json(lines).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 }  // namespace supervisor

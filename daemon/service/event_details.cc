@@ -6,7 +6,7 @@
 
 namespace supervisor {
 
-std::string EventDetails(const RecordEvent& event, int pid, const RunEnd* end) {
+std::string EventDetails(const RecordEvent& event, int pid, const EndedRun* end) {
   nlohmann::ordered_json details = nlohmann::ordered_json::object();
   if (pid != 0) {
     details["pid"] = pid;

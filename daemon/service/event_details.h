@@ -11,6 +11,6 @@ namespace supervisor {
 // only where it applies: pid, exit_code, exit_signal, signal (its name), core_dumped, attempt, delay_seconds, reason;
 // with `end`, of a run that ended abnormally, out_of_memory, uptime_seconds and last_metrics (cpu_percent, memory_mb,
 // processes, descriptors). last_lines is added to such an event when they have been read.
-std::string EventDetails(const RecordEvent& event, int pid, const RunEnd* end = nullptr);
+std::string EventDetails(const RecordEvent& event, int pid, const EndedRun* end = nullptr);
 
 }  // namespace supervisor

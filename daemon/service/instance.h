@@ -115,7 +115,7 @@ class Instance {
   void Told(uint64_t ticket);
   // Of the process whose end is being told.
   pid_t ended_pid() const { return ended_pid_; }
-  const RunEnd& run_end() const { return run_end_; }  // of the last run
+  const EndedRun& run_end() const { return run_end_; }  // of the last run
   const SecretMask& secrets() const { return secrets_; }
   // The guardian has reaped the adopted process.
   void ReportExit(pid_t pid, WaitStatus status);
@@ -140,11 +140,16 @@ class Instance {
   std::string RecordPath() const;
   // Where the next daemon follows at once: what changes with each check, and is else written along, is written now.
   void WriteExactRecord() { WriteRecord(true); }
+  // The record is about to go, and must not come back.
+  void WriteNoMore() { may_write_ = false; }
   // Now and then: takes from the record what the database has by now.
   void TidyRecord();
 
   std::string log_path() const;
   std::string stderr_log_path() const;
+  // What it writes to: standard output (and error), and standard error where that is apart.
+  std::vector<std::string> log_files() const;
+  std::vector<std::string> streams() const;
   std::string stdout_stream() const { return id_; }
   std::string stderr_stream() const { return id_ + ".err"; }
 
@@ -252,7 +257,8 @@ class Instance {
   std::optional<std::string> exec_failure_;  // told when the child is reaped
   std::shared_ptr<UsageSampler> sampler_ = std::make_shared<UsageSampler>();
   Usage usage_;
-  RunEnd run_end_;
+  bool may_write_ = true;
+  EndedRun run_end_;
   LimitKeeper limits_;
   std::string status_text_;
   absl::Time started_ = absl::InfinitePast();

@@ -77,7 +77,7 @@ std::string Instance::RecordPath() const { return fmt::format("{}/{}.record", co
 void Instance::WriteRecord(bool exactly) {
   // Its process has gone, and the machine has not been told yet: then the record and the zombie say what is so, and a
   // new record would forget the end.
-  if (child_ == nullptr && machine_.process_alive && !spawning_) {
+  if (!may_write_ || (child_ == nullptr && machine_.process_alive && !spawning_)) {
     return;
   }
   InstanceRecord record{
@@ -203,12 +203,23 @@ absl::Status Instance::SendSignal(int signal, const Cause& cause) {
 }
 
 void Instance::Forget() {
+  WriteNoMore();
   context_.logs.Close(stdout_stream());
   context_.logs.Close(stderr_stream());
   context_.files.Post([path = RecordPath()] { unlink(path.c_str()); });
 }
 
 std::string Instance::log_path() const { return fmt::format("{}/{}.log", context_.log_directory, id_); }
+
+std::vector<std::string> Instance::log_files() const {
+  return config_.logs.stderr_mode == StderrMode::kSeparate ? std::vector{log_path(), stderr_log_path()}
+                                                           : std::vector{log_path()};
+}
+
+std::vector<std::string> Instance::streams() const {
+  return config_.logs.stderr_mode == StderrMode::kSeparate ? std::vector{stdout_stream(), stderr_stream()}
+                                                           : std::vector{stdout_stream()};
+}
 
 std::string Instance::stderr_log_path() const { return fmt::format("{}/{}.err.log", context_.log_directory, id_); }
 

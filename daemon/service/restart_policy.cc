@@ -6,7 +6,6 @@
 #include <cmath>
 
 namespace supervisor {
-namespace {
 
 absl::Duration BackoffDelay(const RestartPolicyConfig& policy, int attempts, double random) {
   // The exponent is capped where every configured delay has long reached a year.
@@ -17,8 +16,6 @@ absl::Duration BackoffDelay(const RestartPolicyConfig& policy, int attempts, dou
   }
   return delay * (1.0 + policy.jitter * (2.0 * random - 1.0));
 }
-
-}  // namespace
 
 RestartDecision DecideRestart(const RestartPolicyConfig& policy, RunEnd end, int attempts, double random) {
   using Kind = RestartDecision::Kind;

@@ -26,6 +26,9 @@ struct RestartDecision {
 // a number in [0, 1) for the jitter. The delay grows as delay * multiplier^attempts up to max_delay. Pure.
 RestartDecision DecideRestart(const RestartPolicyConfig& policy, RunEnd end, int attempts, double random);
 
+// How long a restart after so many waits; `random` as above, the default being the middle. Pure.
+absl::Duration BackoffDelay(const RestartPolicyConfig& policy, int attempts, double random = 0.5);
+
 // A token bucket: `burst` restarts at once, then one each `spacing`.
 struct TokenBucket {
   int burst;

@@ -352,12 +352,12 @@ void Supervisor::OnRecord(Instance& instance, const RecordEvent& event) {
   LogInfo(event.message, {{"service", instance.id()}, {"event", event.type}, {"actor", event.cause.actor}});
   const bool ends_run = event.exit && (event.type == "exited" || event.type == "stopped");
   const absl::Time now = WallNow();
-  const RunEnd* abnormal = AbnormalEnd(instance, event);
+  const EndedRun* abnormal = AbnormalEnd(instance, event);
   if (abnormal != nullptr) {
     want_lines_.push_back(
         {.event = {.service_id = instance.id(), .event_type = event.type, .timestamp = now, .last_lines = ""},
-         .stream = instance.stdout_stream(),
-         .log_file = instance.log_path(),
+         .streams = instance.streams(),
+         .log_files = instance.log_files(),
          .secrets = instance.secrets(),
          .environment_file = instance.config().environment_file});
   }

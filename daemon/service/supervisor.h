@@ -77,6 +77,8 @@ class Supervisor final : private InstanceObserver {
   // After a shutdown: nothing of the services stays behind, no FIFO and no record.
   void ForgetAll();
   bool shutting_down() const { return shutting_down_; }
+  // FailedPrecondition while it does.
+  absl::Status RefuseWhileStopping() const;
 
   // Applies a configuration that was loaded without errors.
   ReloadPlan Plan(const Config& wanted) const;
@@ -128,7 +130,7 @@ class Supervisor final : private InstanceObserver {
     Usage usage;
   };
   // How the last run ended, where it was not as it should be.
-  static const RunEnd* AbnormalEnd(const Instance& instance, const RecordEvent& event);
+  static const EndedRun* AbnormalEnd(const Instance& instance, const RecordEvent& event);
   void KeepLastLines();
   void TakeSamples(std::shared_ptr<std::vector<Sample>> samples, size_t from);
   void WaitForUp(std::vector<Operations::Item> items, const ActionOptions& options, ActionsDone done);
@@ -138,7 +140,6 @@ class Supervisor final : private InstanceObserver {
   std::optional<ActionOutcome> DownOutcome(const std::string& id) const;
   std::vector<Instance*> WithDependencies(const std::vector<Instance*>& named) const;
   std::vector<Instance*> WithDependents(const std::vector<Instance*>& named) const;
-  absl::Status RefuseWhileStopping() const;
   ServiceRow RowOf(const Instance& instance) const;
   std::vector<AlertSubject> AlertSubjects() const;
   ActionsDone AfterFiles(ActionsDone done);
@@ -175,8 +176,8 @@ class Supervisor final : private InstanceObserver {
   // Events of this turn that want the last lines of their service's log.
   struct WantsLines {
     EventAmendment event;
-    std::string stream;
-    std::string log_file;
+    std::vector<std::string> streams;
+    std::vector<std::string> log_files;
     SecretMask secrets;
     std::string environment_file;
   };

@@ -128,6 +128,7 @@ void Supervisor::TakeSamples(std::shared_ptr<std::vector<Sample>> samples, size_
                         .read_bytes_per_second = usage.read_bytes_per_second,
                         .written_bytes_per_second = usage.written_bytes_per_second});
     alerts_.OnSample(sample.id, usage.cpu_percent, usage.memory_mb);
+    store_.UpdateService(RowOf(*instance));  // whoever reads the table sees its uptime grow
   }
   if (to < samples->size()) {
     loop_.Post([this, samples = std::move(samples), to]() mutable { TakeSamples(std::move(samples), to); });
@@ -136,7 +137,7 @@ void Supervisor::TakeSamples(std::shared_ptr<std::vector<Sample>> samples, size_
 
 // ------------------------------------------------------------------------------------------------ how runs ended
 
-const RunEnd* Supervisor::AbnormalEnd(const Instance& instance, const RecordEvent& event) {
+const EndedRun* Supervisor::AbnormalEnd(const Instance& instance, const RecordEvent& event) {
   if (!event.exit || event.type != "exited") {
     return nullptr;
   }
@@ -154,20 +155,27 @@ void Supervisor::KeepLastLines() {
       return;
     }
     ++readings;
-    const std::string stream = wants.stream;
-    context_.logs.Flush(stream, kFlushWait,
-                        [aside = aside_, &files = files_, &store = store_, wants = std::move(wants)]() mutable {
-                          aside->Post([&files, &store, wants = std::move(wants)]() mutable {
-                            wants.secrets.LearnFile(wants.environment_file);
-                            wants.event.last_lines = LastLinesAsJson(wants.log_file, wants.secrets);
-                            --readings;
-                            if (wants.event.last_lines.empty()) {
-                              return;
-                            }
-                            files.Post([&store, event = std::move(wants.event)] { store.AmendEvent(event); });
-                            files.Wake();
-                          });
-                        });
+    const std::vector<std::string> streams = wants.streams;
+    const std::function<void()> read = [aside = aside_, &files = files_, &store = store_, wants = std::move(wants)] {
+      aside->Post([&files, &store, wants]() mutable {
+        wants.secrets.LearnFile(wants.environment_file);
+        wants.event.last_lines = LastLinesAsJson(wants.log_files, wants.secrets);
+        --readings;
+        if (wants.event.last_lines.empty()) {
+          return;
+        }
+        files.Post([&store, event = std::move(wants.event)] { store.AmendEvent(event); });
+        files.Wake();
+      });
+    };
+    const auto left = std::make_shared<std::atomic<size_t>>(streams.size());
+    for (const std::string& stream : streams) {
+      context_.logs.Flush(stream, kFlushWait, [left, read] {
+        if (--*left == 0) {
+          read();
+        }
+      });
+    }
   }
 }
 

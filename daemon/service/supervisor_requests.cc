@@ -74,7 +74,8 @@ absl::StatusOr<std::vector<Instance*>> Supervisor::ResolveAmong(const std::vecto
 }
 
 absl::Status Supervisor::RefuseWhileStopping() const {
-  return shutting_down_ ? absl::UnavailableError("the daemon is stopping all services and will end") : absl::OkStatus();
+  return shutting_down_ ? absl::FailedPreconditionError("the daemon is stopping all services and will end")
+                        : absl::OkStatus();
 }
 
 std::vector<Instance*> Supervisor::WithDependencies(const std::vector<Instance*>& named) const {
@@ -292,8 +293,11 @@ void Supervisor::Shutdown(const Cause& cause, ActionsDone done) {
 
 void Supervisor::ForgetAll() {
   HandRowsOn();
+  usage_timer_->Disarm();
+  first_usage_timer_->Disarm();
   std::vector<std::string> records;
   for (const auto& [id, instance] : instances_) {
+    instance->WriteNoMore();
     records.push_back(instance->RecordPath());
   }
   context_.logs.CloseAll();
