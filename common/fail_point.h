@@ -32,6 +32,7 @@ namespace supervisor {
   X(kEventsHanded, "events.handed")     /* the store's queue has the events */                            \
   X(kStoreWritten, "store.written")     /* a batch is written and not committed */                        \
   X(kStoreCommitted, "store.committed") /* it is committed, and nobody has been told */                   \
+  X(kStoreAsked, "store.asked")         /* a query is about to be read from the file */                   \
   X(kLogRotating, "log.rotating")       /* rotation: before the first rename */                           \
   X(kLogShifted, "log.shifted")         /* the older ones have moved on, the present one has not */       \
   X(kLogRenamed, "log.renamed")         /* the present one has its new name, and no successor */          \

@@ -1,5 +1,6 @@
 #include "daemon/store/sqlite_store.h"
 
+#include <fmt/format.h>
 #include <pthread.h>
 
 #include <csignal>
@@ -15,6 +16,8 @@ namespace {
 
 // Beyond the time to write, for SQLite to close: then a thread counts as hanging.
 constexpr absl::Duration kTimeToClose = absl::Milliseconds(500);
+// Behind a disk that hangs; `health` alone asks one a service.
+constexpr size_t kMostQueries = 10'000;
 
 // Signals are the loop's; a thread that starts now takes none.
 class AllSignalsBlocked {
@@ -211,7 +214,14 @@ StoreStats SqliteStore::Stats() const {
 }
 
 void SqliteStore::Enqueue(QueryWork work) {
-  const std::lock_guard lock(state_->mutex);
+  std::unique_lock lock(state_->mutex);
+  if (state_->queries.size() >= kMostQueries) {
+    lock.unlock();
+    const absl::Status refused = absl::ResourceExhaustedError(
+        fmt::format("database {}: {} queries wait for it already", state_->path, kMostQueries));
+    work(refused).deliver();
+    return;
+  }
   state_->queries.push_back(
       {state_->queue.last_sequence(), MonotonicNow() + state_->tuning.query_patience, std::move(work)});
   state_->reader_wake.notify_one();

@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "common/fail_point.h"
 #include "daemon/store/db_file.h"
 
 namespace supervisor {
@@ -51,6 +52,7 @@ QueryAnswer StoreReader::Read(const WaitingQuery& query) {
           ->stopping) {  // looked at under connection_mutex_: no connection is made after the writer's last Disconnect
     return query.work(absl::CancelledError(fmt::format("database {}: the daemon stops", state_->path)));
   }
+  FailPoint(FailPointId::kStoreAsked);
   const absl::Status connected = Connect();
   QueryAnswer answer = connected.ok() ? query.work(&connection_->rows) : query.work(connected);
   if (answer.status.ok() || absl::IsUnavailable(answer.status)) {

@@ -1,5 +1,6 @@
 """The daemon's own life: foreground and background, status and stop, a second one, what a killed one left."""
 
+import contextlib
 import fcntl
 import os
 import re
@@ -27,6 +28,15 @@ from harness import (
     wait_until,
     SCALE,
 )
+
+
+def waits_for_an_answer(pid):
+    """Whether a client sleeps, and has its connection."""
+    links = []
+    for entry in os.scandir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(OSError):
+            links.append(os.readlink(entry.path))
+    return process_stat(pid)[:1] == ["S"] and any(link.startswith("socket:") for link in links)
 
 
 class DaemonLife(Scenario):
@@ -232,6 +242,34 @@ class DaemonLife(Scenario):
         with Daemon(background=True) as daemon:
             for pid in daemon.supervisors():
                 self.assertNotEqual(os.readlink(f"/proc/{pid}/cwd"), os.getcwd())
+
+    def test_after_a_full_stop_enabled_decides_again_whatever_was_going_on_at_the_end(self):
+        often = {"monitoring": {"metrics_interval": 0.01}}
+        with Daemon({name: sleeper() for name in "abc"}, extra=often) as daemon:
+            for _ in range(3):
+                for name in "abc":
+                    daemon.wait_for(name, lambda row: row["state"] == "running" and row["memory_mb"] > 0, "a sample")
+                daemon.ctl("shutdown")
+                daemon.check_gone()
+                self.assertEqual([path.name for path in daemon.dir.glob("**/*.record")], [])
+                daemon.start()
+
+    def test_clients_that_are_gone_before_their_turn(self):
+        with Daemon({"web": shell("while :; do echo line; sleep 0.01; done")}) as daemon:
+            daemon.wait_state("web", "running")
+            pid = daemon.version()["pid"]
+            for _ in range(5):
+                os.kill(pid, signal.SIGSTOP)
+                commands = [("logs", "web", "-f"), ("events", "-f"), ("logs", "web"), ("status",)] * 3
+                clients = [daemon.stream(*command) for command in commands]
+                for client in clients:
+                    wait_until(lambda pid=client.pid: waits_for_an_answer(pid), "its question")
+                for client in clients:
+                    kill(client.pid)
+                    client.wait()
+                os.kill(pid, signal.SIGCONT)
+                self.assertEqual(daemon.version()["pid"], pid)
+            self.assertEqual(daemon.version()["pid"], pid)
 
     def test_no_client_holds_up_the_end(self):
         services = {

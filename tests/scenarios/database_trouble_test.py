@@ -8,7 +8,7 @@ import time
 import unittest
 
 from database_test import SCHEMA
-from harness import Daemon, Scenario, kill, main, needs_root, sleeper, small_disk, wait_until
+from harness import DONE, FAILED, Daemon, Scenario, kill, main, needs_root, sleeper, small_disk, wait_until
 
 
 class Trouble(Scenario):
@@ -21,6 +21,18 @@ class Trouble(Scenario):
 
     def in_trouble(self, daemon):
         return "database" in [alert["rule"] for alert in daemon.ctl_json("alerts")["alerts"]]
+
+    def start_with_fail_point(self, daemon, name):
+        """Whoever comes there next hangs for good, which is when the file that is returned goes."""
+        if not daemon.supervisord("--internal-fail-points").stdout:
+            raise unittest.SkipTest("this build has no fail points (the asan, tsan and debug presets have)")
+        armory = daemon.dir / "fail"
+        armory.mkdir()
+        daemon.env["SUPERVISOR_FAIL_POINTS"] = str(armory)
+        daemon.start()
+        self.wait_written(daemon)
+        (armory / name).write_text("delay 3600000")
+        return armory / name
 
     def wait_written(self, daemon):
         """An event that happens now reaches the file."""
@@ -198,16 +210,9 @@ class Trouble(Scenario):
     def test_the_writer_hangs_in_the_disk_and_nobody_waits_for_it(self):
         """The writer never comes back from its transaction: whatever a caller asks for is done all the same."""
         with Daemon({"web": sleeper(), "api": sleeper(enabled=False)}, started=False) as daemon:
-            if not daemon.supervisord("--internal-fail-points").stdout:
-                raise unittest.SkipTest("this build has no fail points (the asan, tsan and debug presets have)")
-            armory = daemon.dir / "fail"
-            armory.mkdir()
-            daemon.env["SUPERVISOR_FAIL_POINTS"] = str(armory)
-            daemon.start()
-            self.wait_written(daemon)
-            (armory / "store.written").write_text("delay 3600000")
+            point = self.start_with_fail_point(daemon, "store.written")
             daemon.ctl("start", "api")
-            wait_until(lambda: not (armory / "store.written").exists(), "the writer to hang")
+            wait_until(lambda: not point.exists(), "the writer to hang")
             before = daemon.sql("SELECT max(id) FROM supervisor_events")
             self.restarts(daemon)
             daemon.ctl("stop", "api")
@@ -219,6 +224,24 @@ class Trouble(Scenario):
                 daemon.ctl(*command, expect=None, timeout=10)
             # It hangs to this moment: nothing of all that is in the file. Nor does the end of the daemon wait for it.
             self.assertEqual(daemon.sql("SELECT max(id) FROM supervisor_events"), before)
+            daemon.stop()
+
+    def test_the_reader_hangs_in_the_disk_and_everybody_is_answered(self):
+        """From memory where that has it, with a word about the rest; and the end of the daemon does not wait either."""
+        with Daemon({"web": sleeper()}, started=False) as daemon:
+            point = self.start_with_fail_point(daemon, "store.asked")
+            follows = daemon.stream("events", "-f")
+            asked = [daemon.stream(*command) for command in (["summary"], ["alerts"], ["explain", "web"], ["health", "web"])]
+            for client in asked:
+                self.assertEqual(client.wait(), DONE)
+            self.assertFalse(point.exists())
+            self.assertIn("did not answer in time", " ".join(asked[2].errors() + asked[3].errors()))
+            refused = [daemon.stream(*command) for command in (["metrics", "web"], ["events"])]
+            for client in refused:
+                self.assertEqual(client.wait(), FAILED)
+                self.assertIn("the database did not answer in time", " ".join(client.errors()))
+            self.restarts(daemon)
+            follows.wait_for("restarting")
             daemon.stop()
 
     def test_locked_for_good_nobody_waits_for_it(self):

@@ -55,6 +55,14 @@ class Capsule(Scenario):
             self.assertEqual(details["last_metrics"]["processes"], 1)
             self.assertGreater(details["uptime_seconds"], 0)
 
+    def test_a_standard_error_of_its_own_is_among_the_lines(self):
+        script = "for i in 1 2 3; do echo out $i; done; echo Traceback >&2; echo KeyError >&2; exit 7"
+        service = shell(script, restart_policy={"mode": "never"}, logs={"stderr": "separate"})
+        with Daemon({"web": service}) as daemon:
+            lines = ["out 1", "out 2", "out 3", "Traceback", "KeyError"]
+            self.assertEqual(self.capsule(daemon, "web", exit_code=7)["last_lines"], lines)
+            self.assertEqual(daemon.ctl_json("explain", "web")["last_lines"], lines)
+
     def test_an_orderly_end_has_none(self):
         with Daemon({"once": shell("echo done", restart_policy={"mode": "on-failure"})}) as daemon:
             event = daemon.wait_event("once", "exited")

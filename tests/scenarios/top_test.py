@@ -14,6 +14,7 @@ import time
 from harness import DONE, SCALE, SUPERVISORCTL, UNREACHABLE, Daemon, Scenario, kill, main, sleeper, wait_until
 
 ENTER, LEAVE, HOME = b"\x1b[?1049h", b"\x1b[?1049l", b"\x1b[H\x1b[2J"
+NO_WRAP, WRAP = b"\x1b[?7l", b"\x1b[?7h"
 
 
 class Screen:
@@ -82,7 +83,10 @@ class Screen:
 class Top(Scenario):
     def check_given_back(self, screen):
         self.assertTrue(screen.look().startswith(ENTER))
-        self.assertIn(LEAVE, screen.shown[screen.shown.rindex(HOME) :])
+        last = screen.shown[screen.shown.rindex(HOME) :]
+        self.assertIn(LEAVE, last)
+        self.assertIn(NO_WRAP, screen.shown)
+        self.assertIn(WRAP, last)
         self.assertEqual(termios.tcgetattr(screen.terminal), screen.before)
 
     def order(self, screen):
