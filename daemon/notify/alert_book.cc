@@ -92,20 +92,20 @@ void AlertBook::ExceededLimit(const std::string& id, const std::string& message,
   tracked_[id].limit = Occurrence{now, message};
 }
 
-void AlertBook::NoteLevel(Level& level, double value, double bound, MonoTime now) const {
+void AlertBook::NoteLevel(Level& level, uint64_t run, double value, double bound, MonoTime now) {
   const bool over = bound > 0 && value > bound;
-  if (!level.known || over != level.over) {
+  if (level.run != run || over != level.over) {
     level.since = now;
   }
-  level.known = true;
+  level.run = run;
   level.over = over;
   level.last = value;
 }
 
-void AlertBook::Sampled(const std::string& id, double cpu_percent, double memory_mb, MonoTime now) {
+void AlertBook::Sampled(const std::string& id, uint64_t run, double cpu_percent, double memory_mb, MonoTime now) {
   Tracked& tracked = tracked_[id];
-  NoteLevel(tracked.cpu, cpu_percent, rules_.cpu_percent, now);
-  NoteLevel(tracked.memory, memory_mb, rules_.memory_mb, now);
+  NoteLevel(tracked.cpu, run, cpu_percent, rules_.cpu_percent, now);
+  NoteLevel(tracked.memory, run, memory_mb, rules_.memory_mb, now);
 }
 
 void AlertBook::SetOwn(const std::string& rule, Severity severity, const std::string& message) {
@@ -235,7 +235,8 @@ AlertBook::Finding AlertBook::Above(const AlertSubject& subject, const Level& le
   if (bound <= 0) {
     return {.holds = Holds::kNo, .resolution = "the rule is switched off"};
   }
-  if (!level.known) {
+  // What an earlier run used says nothing of one that has not been measured, still less of no process.
+  if (!subject.run || level.run != subject.run) {
     return {};
   }
   const MonoTime decided_at = level.since + rules_.sustained;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <map>
@@ -32,8 +33,9 @@ struct AlertSubject {
   bool wanted = false;  // to be up
   Standing standing = Standing::kDown;
   Verdict verdict = Verdict::kNoCheck;
-  bool exceeds_limit = false;  // a watched one, at the last look
-  std::string reason;          // why it is in its state
+  std::optional<uint64_t> run;  // which of its runs it is in; none: it has no process
+  bool exceeds_limit = false;   // a watched one, at the last look
+  std::string reason;           // why it is in its state
 };
 
 // The same moment on both clocks: deadlines go by the one, records by the other.
@@ -50,7 +52,7 @@ struct AlertTime {
 //   flapping        `restarts` restarts within `restarts_window`    there are fewer in the window, it is stopped
 //   oom             the kernel killed some of it                    it has run for `restarts_window` since, it is
 //   stopped limit_exceeded  it was over one of resource_limits              it has not been for `for`, it is stopped
-//   cpu, memory     above the bound for `for`                       not above it for `for`, it is stopped
+//   cpu, memory     above the bound for `for`, in one run           not above it for `for`, in one run, it is stopped
 //
 // Where nothing can be said yet (after a restart of the daemon no check has run) an open alert stays open and a new one
 // is not raised. Who depends, over however many others, on an instance that has one of the first three does not raise
@@ -83,7 +85,7 @@ class AlertBook {
   void BecameUnhealthy(const std::string& id, const std::string& message);
   void RanOutOfMemory(const std::string& id, const std::string& message, MonoTime now);
   void ExceededLimit(const std::string& id, const std::string& message, MonoTime now);
-  void Sampled(const std::string& id, double cpu_percent, double memory_mb, MonoTime now);
+  void Sampled(const std::string& id, uint64_t run, double cpu_percent, double memory_mb, MonoTime now);
   // Of the daemon itself, by rule: is so until `message` is empty.
   void SetOwn(const std::string& rule, Severity severity, const std::string& message);
   // Rules of the daemon itself that hold no more, whatever was known of them.
@@ -99,7 +101,7 @@ class AlertBook {
  private:
   enum class Holds { kYes, kNo, kUndecided };
   struct Level {
-    bool known = false;
+    std::optional<uint64_t> run;  // that it was measured in; none: it was not yet
     bool over = false;
     MonoTime since;
     double last = 0;
@@ -133,7 +135,7 @@ class AlertBook {
   Finding LimitExceeded(const AlertSubject& subject, Tracked& tracked, MonoTime now);
   Finding Above(const AlertSubject& subject, const Level& level, std::string_view what, MonoTime now);
   Finding Judge(const AlertSubject& subject, std::string_view rule, Tracked& tracked, MonoTime now);
-  void NoteLevel(Level& level, double value, double bound, MonoTime now) const;
+  static void NoteLevel(Level& level, uint64_t run, double value, double bound, MonoTime now);
   void LookAgain(MonoTime when);
   void SettleOwn(AlertTime now, std::vector<Change>& changes);
   void ResolveGone(const std::set<std::string>& ids, AlertTime now, std::vector<Change>& changes);

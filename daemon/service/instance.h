@@ -91,6 +91,8 @@ class Instance {
   const Usage& usage() const { return usage_; }
   // Which way its resource limits are in force, running or not.
   const LimitWays& limit_ways() const { return limits_.ways(); }
+  // Which run it is in; none: it has no process.
+  std::optional<uint64_t> run() const { return child_ != nullptr ? std::optional(launches_) : std::nullopt; }
   bool exceeds_limit() const { return child_ != nullptr && limits_.exceeded(); }
   const std::string& status_text() const { return status_text_; }
   // Another state than when last asked.

@@ -66,6 +66,7 @@ std::vector<AlertSubject> Supervisor::AlertSubjects() const {
                         .wanted = machine.desired_up,
                         .standing = standing(machine.phase),
                         .verdict = verdict(*instance),
+                        .run = instance->run(),
                         .exceeds_limit = instance->exceeds_limit(),
                         .reason = machine.reason});
   }
@@ -127,7 +128,7 @@ void Supervisor::TakeSamples(std::shared_ptr<std::vector<Sample>> samples, size_
                         .descriptors = usage.descriptors,
                         .read_bytes_per_second = usage.read_bytes_per_second,
                         .written_bytes_per_second = usage.written_bytes_per_second});
-    alerts_.OnSample(sample.id, usage.cpu_percent, usage.memory_mb);
+    alerts_.OnSample(sample.id, *instance->run(), usage.cpu_percent, usage.memory_mb);
     store_.UpdateService(RowOf(*instance));  // whoever reads the table sees its uptime grow
   }
   if (to < samples->size()) {

@@ -144,6 +144,21 @@ class Alerts(Scenario):
             daemon.ctl("stop", "busy")
             self.wait_none(daemon)
 
+    def test_what_a_run_used_that_is_over_raises_nothing(self):
+        rules = {"monitoring": {"metrics_interval": 0.1, "alerts": {"cpu_percent": 2, "for": 4}}}
+        spin = "import sys, time\nend = time.monotonic() + {}\nwhile time.monotonic() < end: pass\nsys.exit(3)"
+        services = {
+            "short": python(spin.format(1), restart_policy={"mode": "always", "delay": 10000, "max_delay": 10000}),
+            "long": python(spin.format(1e6), enabled=False),
+        }
+        with Daemon(services, extra=rules) as daemon:
+            daemon.wait_state("short", "backoff")
+            above = "SELECT 1 FROM supervisor_metrics WHERE service_id = 'short' AND cpu_percent > 2"
+            wait_until(lambda: daemon.sql(above), "a measurement above the bound")
+            daemon.ctl("start", "long")
+            self.wait_open(daemon, ("long", "cpu"))  # as late as the other's would come
+            self.assertEqual(self.told(daemon, "short"), [])
+
     def test_a_limit_that_is_only_watched(self):
         limits = {"resource_limits": {"max_memory_mb": 20, "on_exceed": "alert"}}
         extra = {"monitoring": {"metrics_interval": 0.1, "alerts": {"for": 0.2}}}

@@ -33,6 +33,7 @@ class AlertBookTest : public ::testing::Test {
                          .wanted = true,
                          .standing = Standing::kUp,
                          .verdict = Verdict::kHealthy,
+                         .run = 1,
                          .exceeds_limit = false,
                          .reason = ""});
     return subjects_.back();
@@ -98,7 +99,7 @@ TEST_F(AlertBookTest, OfACriticalServiceItIsCritical) {
   web.critical = true;
   web.standing = Standing::kFailed;
   Begin();
-  book_.Sampled("web", 99, 0, now_ - absl::Minutes(2));
+  book_.Sampled("web", 1, 99, 0, now_ - absl::Minutes(2));
   Settle();
   EXPECT_EQ(book_.open().at({"web", "failed"}).severity, Severity::kCritical);
 }
@@ -191,28 +192,77 @@ TEST_F(AlertBookTest, NoBoundNoFlapping) {
 TEST_F(AlertBookTest, CpuMustBeHighForAWhile) {
   Add("web");
   Begin();
-  book_.Sampled("web", 95, 10, now_);
+  book_.Sampled("web", 1, 95, 10, now_);
   EXPECT_THAT(Settle(), IsEmpty());
   EXPECT_EQ(book_.NextLook(), now_ + absl::Seconds(60));
   Pass(absl::Seconds(50));
-  book_.Sampled("web", 80, 10, now_);  // a dip begins anew
+  book_.Sampled("web", 1, 80, 10, now_);  // a dip begins anew
   EXPECT_THAT(Settle(), IsEmpty());
   Pass(absl::Seconds(10));
-  book_.Sampled("web", 99, 10, now_);
+  book_.Sampled("web", 1, 99, 10, now_);
   Pass(absl::Seconds(60));
-  book_.Sampled("web", 97, 10, now_);
+  book_.Sampled("web", 1, 97, 10, now_);
   EXPECT_THAT(Settle(), ElementsAre("+web cpu"));
   EXPECT_THAT(last_[0].alert.message, HasSubstr("CPU 97%, above 90% for 1m 0s"));
-  book_.Sampled("web", 20, 10, now_);
+  book_.Sampled("web", 1, 20, 10, now_);
   EXPECT_THAT(Settle(), IsEmpty());
   Pass(absl::Seconds(60));
+  EXPECT_THAT(Settle(), ElementsAre("-web cpu"));
+}
+
+TEST_F(AlertBookTest, WhatAnEarlierRunUsedIsNothingAgainstTheNext) {
+  AlertSubject& web = Add("web");
+  Begin();
+  book_.Sampled("web", 1, 99, 200, now_);
+  EXPECT_THAT(Settle(), IsEmpty());
+  Pass(absl::Seconds(30));
+  web.standing = Standing::kComingUp;  // it ended, and waits to be restarted
+  web.run.reset();
+  EXPECT_THAT(Settle(), IsEmpty());
+  EXPECT_EQ(book_.NextLook(), kNoDeadline);
+  Pass(absl::Seconds(60));
+  EXPECT_THAT(Settle(), IsEmpty());
+  web.standing = Standing::kUp;
+  web.run = 2;
+  EXPECT_THAT(Settle(), IsEmpty());  // not measured yet
+  book_.Sampled("web", 2, 99, 200, now_);
+  EXPECT_THAT(Settle(), IsEmpty());
+  EXPECT_EQ(book_.NextLook(), now_ + absl::Seconds(60));
+  Pass(absl::Seconds(60));
+  EXPECT_THAT(Settle(), ElementsAre("+web cpu", "+web memory"));
+}
+
+TEST_F(AlertBookTest, TheEndOfARunDoesNotResolveCpu) {
+  AlertSubject& web = Add("web");
+  Begin();
+  book_.Sampled("web", 1, 99, 10, now_);
+  Pass(absl::Seconds(60));
+  EXPECT_THAT(Settle(), ElementsAre("+web cpu"));
+  book_.Sampled("web", 1, 5, 10, now_);
+  web.standing = Standing::kComingUp;
+  web.run.reset();
+  Pass(absl::Seconds(60));
+  EXPECT_THAT(Settle(), IsEmpty());
+  web.standing = Standing::kUp;
+  web.run = 2;
+  book_.Sampled("web", 2, 5, 10, now_);
+  Pass(absl::Seconds(59));
+  EXPECT_THAT(Settle(), IsEmpty());
+  Pass(absl::Seconds(1));
+  EXPECT_THAT(Settle(), ElementsAre("-web cpu"));
+  // A stop on request ends it at once.
+  book_.Sampled("web", 2, 99, 10, now_);
+  Pass(absl::Seconds(60));
+  EXPECT_THAT(Settle(), ElementsAre("+web cpu"));
+  web.standing = Standing::kDown;
+  web.run.reset();
   EXPECT_THAT(Settle(), ElementsAre("-web cpu"));
 }
 
 TEST_F(AlertBookTest, MemoryLikewiseAndABoundOfZeroIsNone) {
   Add("web");
   Begin();
-  book_.Sampled("web", 0, 200, now_);
+  book_.Sampled("web", 1, 0, 200, now_);
   Pass(absl::Seconds(60));
   EXPECT_THAT(Settle(), ElementsAre("+web memory"));
   rules_.memory_mb = 0;
