@@ -212,7 +212,13 @@ AlertBook::Finding AlertBook::LimitExceeded(const AlertSubject& subject, Tracked
   if (!tracked.limit) {
     return {.holds = Holds::kNo};
   }
-  if (subject.exceeds_limit) {
+  // It was over it when the daemon before this one looked: how long it has not been counts from the first look on.
+  if (!subject.exceeds_limit) {
+    tracked.limit->at = kNoDeadline;
+    return {};
+  }
+  tracked.limit->at = std::min(tracked.limit->at, now);
+  if (*subject.exceeds_limit) {
     tracked.limit->at = now;
     return {.holds = Holds::kYes, .message = tracked.limit->message, .actor = "limit"};
   }

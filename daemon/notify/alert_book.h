@@ -33,9 +33,9 @@ struct AlertSubject {
   bool wanted = false;  // to be up
   Standing standing = Standing::kDown;
   Verdict verdict = Verdict::kNoCheck;
-  std::optional<uint64_t> run;  // which of its runs it is in; none: it has no process
-  bool exceeds_limit = false;   // a watched one, at the last look
-  std::string reason;           // why it is in its state
+  std::optional<uint64_t> run;                // which of its runs it is in; none: it has no process
+  std::optional<bool> exceeds_limit = false;  // a watched one, at the last look; none: nobody has looked yet
+  std::string reason;                         // why it is in its state
 };
 
 // The same moment on both clocks: deadlines go by the one, records by the other.

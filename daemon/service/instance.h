@@ -93,7 +93,8 @@ class Instance {
   const LimitWays& limit_ways() const { return limits_.ways(); }
   // Which run it is in; none: it has no process.
   std::optional<uint64_t> run() const { return child_ != nullptr ? std::optional(launches_) : std::nullopt; }
-  bool exceeds_limit() const { return child_ != nullptr && limits_.exceeded(); }
+  // None: it was taken over, and not looked at since.
+  std::optional<bool> exceeds_limit() const { return child_ != nullptr ? limits_.exceeded() : false; }
   const std::string& status_text() const { return status_text_; }
   // Another state than when last asked.
   bool TakeChanged();

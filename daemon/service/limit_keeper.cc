@@ -55,6 +55,7 @@ void LimitKeeper::BeginRun(const Cgroup* cgroup) {
     seen_ = {.memory = ParseMemoryEvents(cgroup->Read("memory.events")), .refused_forks = RefusedForks(*cgroup)};
   }
   ResumeRun(seen_);
+  unseen_ = false;  // it has used nothing yet
 }
 
 void LimitKeeper::ResumeRun(const Counters& counters) {
@@ -62,11 +63,13 @@ void LimitKeeper::ResumeRun(const Counters& counters) {
   at_start_ = counters.memory;
   oom_kill_ = kNoDeadline;
   told_ = {};
+  unseen_ = true;
 }
 
 std::vector<LimitKeeper::Finding> LimitKeeper::Look(const Cgroup* cgroup, const ResourceLimitsConfig& limits,
                                                     const Usage& usage, size_t processes, MonoTime now) {
   std::vector<Finding> findings;
+  unseen_ = false;
   TakeOomKills(cgroup, limits, now, findings);
   TakeRefusedForks(cgroup, limits, findings);
   Watch(cgroup, limits, usage, processes, findings);

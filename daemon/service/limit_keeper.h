@@ -44,8 +44,11 @@ class LimitKeeper {
   // A process was taken over, whose run began with an earlier daemon.
   void ResumeRun(const Counters& counters);
   const Counters& counters() const { return seen_; }
-  // At the last look it was over a watched limit, or was refused a process.
-  bool exceeded() const { return told_.memory || told_.cpu || told_.processes || told_.refused_forks; }
+  // At the last look it was over a watched limit, or was refused a process. None: of a run that was taken over there
+  // was no look yet.
+  std::optional<bool> exceeded() const {
+    return unseen_ ? std::nullopt : std::optional(told_.memory || told_.cpu || told_.processes || told_.refused_forks);
+  }
 
   // While it runs: `processes` and `usage` are its whole tree's.
   std::vector<Finding> Look(const Cgroup* cgroup, const ResourceLimitsConfig& limits, const Usage& usage,
@@ -77,6 +80,7 @@ class LimitKeeper {
     bool refused_forks = false;
   };
   Told told_;
+  bool unseen_ = false;  // taken over, and not looked at since
 };
 
 }  // namespace supervisor

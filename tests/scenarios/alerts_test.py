@@ -171,19 +171,23 @@ class Alerts(Scenario):
             self.wait_none(daemon)
 
     def test_over_the_death_of_the_daemon(self):
-        with Daemon(started=False) as daemon:
+        with Daemon(extra={"monitoring": {"metrics_interval": 0.3, "alerts": {"for": 0.1}}}, started=False) as daemon:
             flags = {name: daemon.dir / name for name in ("stays", "mends")}
             for flag in flags.values():
                 flag.write_text("")
+            limits = {"resource_limits": {"max_processes": 1, "on_exceed": "alert"}}
+            many = shell("sleep 1000000 & sleep 1000000 & wait", **limits)
             daemon.write_config(
-                {"broken": failing(), **{name: sleeper(**by_file(flag)) for name, flag in flags.items()}}
+                {"broken": failing(), "many": many, **{name: sleeper(**by_file(flag)) for name, flag in flags.items()}}
             )
             daemon.start()
             for name, flag in flags.items():
                 daemon.wait_event(name, "healthy")
                 flag.unlink()
-            wanted = {("broken", "failed"), ("stays", "unhealthy"), ("mends", "unhealthy")}
-            before = wait_until(lambda: set(self.open(daemon)) == wanted and self.alerts(daemon), "three alerts")
+            wanted = {
+                ("broken", "failed"), ("many", "limit_exceeded"), ("stays", "unhealthy"), ("mends", "unhealthy")
+            }
+            before = wait_until(lambda: set(self.open(daemon)) == wanted and self.alerts(daemon), "four alerts")
             wait_until(lambda: all(alert["id"] for alert in self.alerts(daemon)), "the alerts on disk")
             first = daemon.version()["pid"]
             daemon.kill_daemon()
@@ -197,7 +201,7 @@ class Alerts(Scenario):
             raised = {alert["service_id"]: (alert["id"], alert["raised_at"]) for alert in before}
             for alert in self.alerts(daemon):
                 self.assertEqual((alert["id"], alert["raised_at"]), raised[alert["service_id"]])
-            for name in ("broken", "stays"):
+            for name in ("broken", "many", "stays"):
                 self.assertEqual(len(self.told(daemon, name)), 1)
             self.assertEqual(
                 self.told(daemon, "mends"), [("alert_raised", "unhealthy"), ("alert_resolved", "unhealthy")]

@@ -300,6 +300,43 @@ TEST_F(AlertBookTest, ALimitIsOverWhenItIsKept) {
   EXPECT_THAT(Settle(), ElementsAre("-web limit_exceeded"));
 }
 
+TEST_F(AlertBookTest, ALimitThatAnEarlierDaemonSawExceededIsUndecidedUntilTheFirstLook) {
+  AlertSubject& web = Add("web");
+  Alert open;
+  open.service_id = "web";
+  open.rule = "limit_exceeded";
+  open.raised = Now().wall - absl::Hours(1);
+  web.exceeds_limit.reset();
+  book_.Load({open}, {}, Now());
+  EXPECT_THAT(Settle(), IsEmpty());
+  Pass(absl::Minutes(5));  // `for` many times over
+  EXPECT_THAT(Settle(), IsEmpty());
+  web.exceeds_limit = true;
+  book_.ExceededLimit("web", "memory 70 MB of 64 MB", now_);
+  EXPECT_THAT(Settle(), IsEmpty());
+  EXPECT_EQ(book_.open().at({"web", "limit_exceeded"}).raised, open.raised);
+  web.exceeds_limit = false;
+  Pass(absl::Seconds(60));
+  EXPECT_THAT(Settle(), ElementsAre("-web limit_exceeded"));
+}
+
+TEST_F(AlertBookTest, ALimitThatIsKeptAtTheFirstLookMustBeKeptForAWhile) {
+  AlertSubject& web = Add("web");
+  Alert open;
+  open.service_id = "web";
+  open.rule = "limit_exceeded";
+  open.raised = Now().wall - absl::Hours(1);
+  web.exceeds_limit.reset();
+  book_.Load({open}, {}, Now());
+  EXPECT_THAT(Settle(), IsEmpty());
+  Pass(absl::Minutes(5));
+  web.exceeds_limit = false;
+  EXPECT_THAT(Settle(), IsEmpty());
+  EXPECT_EQ(book_.NextLook(), now_ + absl::Seconds(60));
+  Pass(absl::Seconds(60));
+  EXPECT_THAT(Settle(), ElementsAre("-web limit_exceeded"));
+}
+
 TEST_F(AlertBookTest, DependentsAreListedUnderTheFailedOne) {
   AlertSubject& db = Add("db");
   Add("cache");

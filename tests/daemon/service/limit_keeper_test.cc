@@ -168,6 +168,21 @@ TEST_F(LimitKeeperTest, WhatHappenedBetweenTwoDaemonsIsTold) {
   EXPECT_EQ(end.why, "out of memory (limit 64 MB)");
 }
 
+TEST_F(LimitKeeperTest, WhetherARunThatWasTakenOverExceedsIsNotKnownBeforeALook) {
+  EXPECT_THAT(keeper_.Apply(nullptr, limits_), IsEmpty());
+  keeper_.BeginRun(nullptr);
+  EXPECT_EQ(keeper_.exceeded(), false);
+  LimitKeeper next;
+  EXPECT_THAT(next.Apply(nullptr, limits_), IsEmpty());
+  next.ResumeRun(keeper_.counters());
+  EXPECT_EQ(next.exceeded(), std::nullopt);
+  EXPECT_THAT(next.Look(nullptr, limits_, {.cpu_percent = 0, .memory_mb = 70}, 1, now_), SizeIs(1));
+  EXPECT_EQ(next.exceeded(), true);
+  next.ResumeRun(keeper_.counters());
+  EXPECT_THAT(next.Look(nullptr, limits_, {.cpu_percent = 0, .memory_mb = 1}, 1, now_), IsEmpty());
+  EXPECT_EQ(next.exceeded(), false);
+}
+
 TEST_F(LimitKeeperTest, ARefusedForkIsToldOnceAnEpisode) {
   Say("pids.events", "max 7\n");
   BeginRun();
