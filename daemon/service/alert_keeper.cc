@@ -150,6 +150,11 @@ void AlertKeeper::Finish(const std::vector<AlertRow>& open, const std::vector<Re
     }
   }
   book_.Load(alerts, earlier, Now());
+  // An answer comes when what was queued before is on disk, or when there is trouble that says so itself. A daemon that
+  // died between the end of the trouble and that of its alert has left this one open.
+  if (store_.Stats().error.empty()) {
+    book_.SetOwn(std::string(alert_rule::kDatabase), Severity::kWarning, "");
+  }
   LoadOwed();
 }
 
@@ -202,6 +207,8 @@ void AlertKeeper::Owe(const Alert& alert, const std::vector<std::string>& labels
 }
 
 void AlertKeeper::OnTold(const std::string& label, const std::vector<Alert>& alerts) {
+  // Whoever knew it for dead: an earlier daemon, or a channel of this label that was configured otherwise.
+  OnChannel(label, "");
   for (const Alert& alert : alerts) {
     const auto owed = owed_.find(KeyOf(alert));
     // One that is over meanwhile is still to be told that.
@@ -248,6 +255,9 @@ void AlertKeeper::OnDatabase(const std::string& trouble) {
 }
 
 void AlertKeeper::OnChannel(const std::string& label, const std::string& trouble) {
+  if (std::ranges::count(channels_, label) == 0) {
+    return;  // it was taken from the configuration meanwhile
+  }
   const std::string text =
       trouble.empty() ? "" : fmt::format("notifications by {} do not get through: {}", label, trouble);
   book_.SetOwn(std::string(alert_rule::kChannelPrefix) + label, Severity::kWarning, text);

@@ -234,6 +234,21 @@ class Alerts(Scenario):
             daemon.ctl("reload")
             self.wait_none(daemon)
 
+    def test_trouble_with_the_database_that_was_over_when_the_daemon_died_is_over(self):
+        with Daemon({"web": sleeper()}) as daemon:
+            daemon.wait_state("web", "running")
+            daemon.stop()
+            with contextlib.closing(sqlite3.connect(daemon.database, timeout=30, isolation_level=None)) as other:
+                other.execute(
+                    "INSERT INTO supervisor_alerts (service_id, rule, severity, message, raised_at) "
+                    "VALUES ('supervisor', 'database', 'warning', 'disk full', '2024-01-02T03:04:05.678Z')"
+                )
+            daemon.start()
+            wait_until(
+                lambda: daemon.sql("SELECT 1 FROM supervisor_alerts WHERE resolved_at IS NOT NULL"), "its end on disk"
+            )
+            self.assertEqual(self.open(daemon), [])
+
     def test_trouble_with_the_database_is_an_alert_though_it_cannot_be_written(self):
         with Daemon({"web": sleeper()}) as daemon:
             daemon.wait_state("web", "running")

@@ -215,6 +215,19 @@ class Notifications(Scenario):
     def owed(self, daemon):
         return daemon.sql("SELECT service_id, rule, owed FROM supervisor_alerts WHERE owed IS NOT NULL")
 
+    def test_a_channel_that_works_after_the_death_of_the_daemon_has_no_alert(self):
+        with HttpReceiver(status=503) as receiver:
+            with Daemon({"web": failing()}, extra=notifications(webhook(receiver))) as daemon:
+                rule = f"channel webhook 127.0.0.1:{receiver.port}"
+                on_disk = f"SELECT 1 FROM supervisor_alerts WHERE rule = '{rule}'"
+                wait_until(lambda: daemon.sql(on_disk), "the dead channel's alert", timeout=40)
+                daemon.kill_daemon()
+                receiver.posts.clear()
+                receiver.status = 200
+                daemon.start()
+                receiver.wait_alert("raised", "web", "failed")
+                wait_until(lambda: daemon.sql(f"{on_disk} AND resolved_at IS NOT NULL"), "its end")
+
     def test_what_a_killed_daemon_has_not_told_is_told_by_the_next(self):
         with HttpReceiver(status=503) as late, HttpReceiver() as prompt:
             extra = notifications(webhook(late), webhook(prompt))
