@@ -47,10 +47,25 @@ ChannelQueue::Turn ChannelQueue::Delivered(MonoTime now) {
   return std::exchange(dead_, false) ? Turn::kRecovered : Turn::kNone;
 }
 
-ChannelQueue::Turn ChannelQueue::Failed(MonoTime now) {
+// What waited for another try is due; an interval after a message that came through goes on.
+void ChannelQueue::BeginAnew() {
+  Recall();
+  if (failures_ > 0) {
+    not_before_ = -absl::InfiniteDuration();
+  }
+  failures_ = 0;
+  backoff_ = absl::ZeroDuration();
+  dead_ = false;
+}
+
+void ChannelQueue::Recall() {
   waiting_.insert(waiting_.begin(), std::make_move_iterator(taken_.begin()), std::make_move_iterator(taken_.end()));
   taken_.clear();
   DropOverflow();
+}
+
+ChannelQueue::Turn ChannelQueue::Failed(MonoTime now) {
+  Recall();
   backoff_ = std::clamp(backoff_ * 2, tuning_.retry_first, tuning_.retry_most);
   not_before_ = now + backoff_;
   const bool dies = ++failures_ >= tuning_.dead_after;

@@ -36,6 +36,8 @@ class ChannelQueue {
   void Add(Alert alert, MonoTime now);
   // When Take is to be called; kNoDeadline: nothing waits, or an attempt is under way.
   MonoTime Due() const;
+  // The channel is configured otherwise: what an attempt under way was to tell waits again, as if nothing had failed.
+  void BeginAnew();
   // The end is near: what waits is due now, whatever it waits for.
   void Hurry() { first_waits_ = not_before_ = -absl::InfiniteDuration(); }
   // Begins an attempt with all that waits, oldest first. REQUIRES: something waits, and no attempt is under way.
@@ -56,6 +58,7 @@ class ChannelQueue {
 
  private:
   void DropOverflow();
+  void Recall();  // what is being told waits again
 
   ChannelTuning tuning_;
   absl::Duration min_interval_;

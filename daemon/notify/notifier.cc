@@ -16,6 +16,7 @@
 #include "daemon/health/helper_pool.h"
 #include "daemon/loop/loop.h"
 #include "daemon/loop/quiet_thread.h"
+#include "daemon/notify/channel_succession.h"
 #include "daemon/notify/delivery.h"
 #include "daemon/notify/message.h"
 
@@ -70,6 +71,7 @@ class Engine {
   };
 
   std::shared_ptr<Channel> NewChannel(const ChannelConfig& config, const std::string& label);
+  void Succeed(Channel& channel, Channel& before) const;
   void Begin(const std::shared_ptr<Channel>& channel);
   void End(const std::shared_ptr<Channel>& channel, uint64_t attempt, const absl::Status& status);
   void Account(const Channel& channel, std::string_view why) const;
@@ -80,7 +82,7 @@ class Engine {
   Loop loop_;
   std::shared_ptr<LoopMailbox> mailbox_;
   std::optional<Tools> tools_;
-  NotificationsConfig config_;
+  std::vector<ChannelConfig> channel_configs_;  // of channels_, in this order
   std::vector<std::shared_ptr<Channel>> channels_;
   uint64_t message_ = 0;
   std::function<void()> drained_;
@@ -90,7 +92,7 @@ class Engine {
 std::shared_ptr<Engine::Channel> Engine::NewChannel(const ChannelConfig& config, const std::string& label) {
   auto channel = std::make_shared<Channel>(Channel{.config = config,
                                                    .label = label,
-                                                   .queue = ChannelQueue(options_.tuning, config_.min_interval),
+                                                   .queue = ChannelQueue(options_.tuning, absl::ZeroDuration()),
                                                    .due = nullptr,
                                                    .limit = nullptr,
                                                    .delivery = nullptr});
@@ -110,24 +112,42 @@ std::shared_ptr<Engine::Channel> Engine::NewChannel(const ChannelConfig& config,
 }
 
 void Engine::Configure(const NotificationsConfig& config) {
-  config_ = config;
-  std::vector<std::shared_ptr<Channel>> before = std::move(channels_);
+  const std::vector<std::shared_ptr<Channel>> before = std::move(channels_);
   channels_.clear();
-  const std::vector<std::string> labels = ChannelLabels(config.channels);
-  for (size_t i = 0; config.enabled && i < config.channels.size(); ++i) {
-    const auto known = std::find_if(before.begin(), before.end(), [&](const std::shared_ptr<Channel>& channel) {
-      return channel != nullptr && channel->config == config.channels[i];
-    });
-    channels_.push_back(known != before.end() ? std::exchange(*known, nullptr)
-                                              : NewChannel(config.channels[i], labels[i]));
-    channels_.back()->label = labels[i];
-    channels_.back()->queue.SetInterval(config.min_interval);
-  }
-  for (const std::shared_ptr<Channel>& channel : before) {
-    if (channel != nullptr) {
-      Account(*channel, "its channel was taken from the configuration");
+  const std::vector<ChannelConfig> after = config.enabled ? config.channels : std::vector<ChannelConfig>();
+  const std::vector<std::string> labels = ChannelLabels(after);
+  const std::vector<std::optional<size_t>> successors = ChannelSuccessors(channel_configs_, after);
+  channels_.resize(after.size());
+  for (size_t i = 0; i < before.size(); ++i) {
+    if (!successors[i]) {
+      Account(*before[i], "its channel was taken from the configuration");
+      continue;
     }
+    std::shared_ptr<Channel>& channel = channels_[*successors[i]];
+    if (before[i]->config == after[*successors[i]] && before[i]->label == labels[*successors[i]]) {
+      channel = before[i];  // and what is under way in it goes on
+      continue;
+    }
+    channel = NewChannel(after[*successors[i]], labels[*successors[i]]);
+    Succeed(*channel, *before[i]);
   }
+  for (size_t i = 0; i < channels_.size(); ++i) {
+    if (channels_[i] == nullptr) {
+      channels_[i] = NewChannel(after[i], labels[i]);
+    }
+    channels_[i]->queue.SetInterval(config.min_interval);
+  }
+  channel_configs_ = after;
+}
+
+void Engine::Succeed(Channel& channel, Channel& before) const {
+  if (!before.queue.idle()) {
+    LogInfo("a channel is configured anew: what waits in it is told now",
+            {{"channel", channel.label}, {"before", before.label}, {"count", std::to_string(before.queue.size())}});
+  }
+  channel.queue = std::move(before.queue);
+  channel.queue.BeginAnew();
+  channel.due->ArmAt(channel.queue.Due());
 }
 
 void Engine::Account(const Channel& channel, std::string_view why) const {

@@ -42,7 +42,8 @@ class Notifier {
   Notifier& operator=(const Notifier&) = delete;
 
   // Any thread; return at once.
-  // Channels that are as before keep what waits in them.
+  // What waits in a channel goes to its successor (see ChannelSuccessors), which is as if it had never failed; where
+  // there is none it is counted in the daemon's log.
   void Configure(NotificationsConfig config);
   // Raised, or resolved: to the channels of these labels.
   void Notify(const Alert& alert, const std::vector<std::string>& labels);

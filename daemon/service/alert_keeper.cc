@@ -11,6 +11,7 @@
 #include "common/clock.h"
 #include "common/diag_log.h"
 #include "common/time_format.h"
+#include "daemon/notify/channel_succession.h"
 #include "daemon/notify/message.h"
 
 namespace supervisor {
@@ -65,9 +66,35 @@ AlertKeeper::AlertKeeper(Loop& loop, Store& store, Outlets outlets)
 void AlertKeeper::Configure(const AlertRulesConfig& rules, const NotificationsConfig& notifications) {
   rules_ = rules;
   book_.SetRules(rules);
-  channels_ = notifications.enabled ? ChannelLabels(notifications.channels) : std::vector<std::string>();
+  PassOn(notifications.enabled ? notifications.channels : std::vector<ChannelConfig>());
   min_severity_ = notifications.min_severity;
   SettleSoon();
+}
+
+// What was owed to a channel is owed to the one that goes on with what waits in it; to nobody where there is none,
+// which the notifier says in the log.
+void AlertKeeper::PassOn(const std::vector<ChannelConfig>& channels) {
+  const std::map<std::string, std::string> successors = SuccessorLabels(channel_configs_, channels);
+  for (auto entry = owed_.begin(); entry != owed_.end();) {
+    std::vector<std::string> labels;
+    for (const std::string& label : entry->second.labels) {
+      const auto successor = successors.find(label);
+      if (successor != successors.end() && !successor->second.empty()) {
+        labels.push_back(successor->second);
+      }
+    }
+    if (std::exchange(entry->second.labels, labels) != labels) {
+      const auto& [service_id, rule, raised] = entry->first;
+      Alert alert;
+      alert.service_id = service_id;
+      alert.rule = rule;
+      alert.raised = raised;
+      store_.AlertTold(RowOf(alert));
+    }
+    entry = labels.empty() ? owed_.erase(entry) : std::next(entry);
+  }
+  channel_configs_ = channels;
+  channels_ = ChannelLabels(channels);
 }
 
 AlertRow AlertKeeper::RowOf(const Alert& alert) const {
@@ -175,6 +202,7 @@ void AlertKeeper::LoadOwed() {
 }
 
 void AlertKeeper::TakeUpOwed(const std::vector<AlertRow>& rows) {
+  std::map<std::string, int> lost;  // by label
   for (const AlertRow& row : rows) {
     Alert alert = AlertOf(row);
     if (alert.resolved.value_or(alert.raised) >= began_ || owed_.contains(KeyOf(alert))) {
@@ -185,6 +213,9 @@ void AlertKeeper::TakeUpOwed(const std::vector<AlertRow>& rows) {
     }
     std::vector<std::string> labels = ChannelsFor(alert);
     std::erase_if(labels, [&](const std::string& label) { return std::ranges::count(row.owed, label) == 0; });
+    for (const std::string& label : row.owed) {
+      lost[label] += std::ranges::count(channels_, label) == 0 ? 1 : 0;
+    }
     if (labels.empty()) {
       store_.AlertTold(RowOf(alert));  // nobody is left whom it could be told
       continue;
@@ -193,6 +224,13 @@ void AlertKeeper::TakeUpOwed(const std::vector<AlertRow>& rows) {
     LogInfo("a channel is told what the daemon before had not told it",
             {{"service", alert.service_id}, {"rule", alert.rule}});
     outlets_.notify(alert, labels);
+  }
+  for (const auto& [label, count] : lost) {
+    if (count > 0) {
+      LogWarning("notifications were not delivered", {{"channel", label},
+                                                      {"count", std::to_string(count)},
+                                                      {"why", "its channel is not in the configuration any more"}});
+    }
   }
 }
 

@@ -58,6 +58,7 @@ class AlertKeeper {
   void LoadRestarts(std::vector<AlertRow> open);
   void LoadOwed();
   void Finish(const std::vector<AlertRow>& open, const std::vector<RestartRow>& restarts);
+  void PassOn(const std::vector<ChannelConfig>& channels);
   void Owe(const Alert& alert, const std::vector<std::string>& labels);
   void TakeUpOwed(const std::vector<AlertRow>& rows);
   std::vector<std::string> ChannelsFor(const Alert& alert) const;
@@ -70,7 +71,8 @@ class AlertKeeper {
   Outlets outlets_;
   AlertBook book_;
   AlertRulesConfig rules_;
-  std::vector<std::string> channels_;  // labels
+  std::vector<ChannelConfig> channel_configs_;
+  std::vector<std::string> channels_;  // their labels
   Severity min_severity_ = Severity::kInfo;
   // What some channel has not been told yet, as it is now.
   struct Owed {

@@ -215,6 +215,43 @@ class Notifications(Scenario):
     def owed(self, daemon):
         return daemon.sql("SELECT service_id, rule, owed FROM supervisor_alerts WHERE owed IS NOT NULL")
 
+    def reload(self, daemon, *channels):
+        daemon.config.update(notifications(*channels))
+        daemon.write_config()
+        daemon.ctl("reload")
+
+    def open_rules(self, daemon):
+        return [alert["rule"] for alert in daemon.ctl_json("alerts")["alerts"]]
+
+    def test_a_reload_that_mends_a_channel_tells_what_waited_in_it(self):
+        with HttpReceiver(status=401) as receiver:
+            with Daemon({"web": failing()}, extra=notifications(webhook(receiver))) as daemon:
+                rule = f"channel webhook 127.0.0.1:{receiver.port}"
+                wait_until(lambda: rule in self.open_rules(daemon), "the dead channel's alert", timeout=40)
+                receiver.posts.clear()
+                receiver.status = 200
+                self.reload(daemon, webhook(receiver, headers={"X-Token": "right"}))
+                receiver.wait_alert("raised", "web", "failed")
+                self.assertEqual(receiver.posts[-1][1]["X-Token"], "right")
+                wait_until(lambda: self.open_rules(daemon) == ["failed"], "the end of the channel's alert")
+                wait_until(lambda: not self.owed(daemon), "nothing to be owed")
+
+    def test_what_waited_in_a_channel_goes_to_the_one_in_its_place(self):
+        with HttpReceiver(status=503) as first, HttpReceiver() as second:
+            with Daemon({"web": failing()}, extra=notifications(webhook(first))) as daemon:
+                wait_until(lambda: first.posts and self.owed(daemon), "a try that fails")
+                self.reload(daemon, webhook(second))
+                second.wait_alert("raised", "web", "failed")
+                wait_until(lambda: not self.owed(daemon), "nothing to be owed")
+
+    def test_what_waited_in_a_channel_that_has_no_successor_is_owed_to_nobody(self):
+        with HttpReceiver(status=503) as first, HttpReceiver() as second:
+            with Daemon({"web": failing()}, extra=notifications(webhook(first))) as daemon:
+                wait_until(lambda: first.posts and self.owed(daemon), "a try that fails")
+                self.reload(daemon, {"type": "slack", "url": second.url()})
+                wait_until(lambda: not self.owed(daemon), "nothing to be owed")
+                wait_until(lambda: "were not delivered" in self.log(daemon), "what was dropped in the log")
+
     def test_a_channel_that_works_after_the_death_of_the_daemon_has_no_alert(self):
         with HttpReceiver(status=503) as receiver:
             with Daemon({"web": failing()}, extra=notifications(webhook(receiver))) as daemon:

@@ -92,6 +92,35 @@ TEST_F(ChannelQueueTest, ItIsBoundedAndCountsWhatGoes) {
   EXPECT_EQ(queue_.dropped(), 2u);
 }
 
+TEST_F(ChannelQueueTest, ConfiguredAnewItIsTriedSoonAndAsIfNothingHadFailed) {
+  Add("a");
+  for (int i = 0; i < 20; ++i) {
+    Take();
+    queue_.Failed(now_);
+  }
+  Take();
+  Add("b");
+  EXPECT_EQ(queue_.Due(), kNoDeadline);  // the attempt of the old one
+  queue_.BeginAnew();
+  EXPECT_LE(queue_.Due(), now_ + absl::Milliseconds(50));
+  EXPECT_THAT(Take(), ElementsAre("a", "b"));
+  EXPECT_EQ(queue_.Failed(now_), Turn::kNone);
+  EXPECT_EQ(queue_.Due(), now_ + absl::Seconds(1));
+  Take();
+  EXPECT_EQ(queue_.Failed(now_), Turn::kNone);
+  Take();
+  EXPECT_EQ(queue_.Failed(now_), Turn::kDied);  // which is said again: it may have another label
+}
+
+TEST_F(ChannelQueueTest, ConfiguredAnewItKeepsTheInterval) {
+  Add("a");
+  Take();
+  queue_.Delivered(now_);
+  Add("b");
+  queue_.BeginAnew();
+  EXPECT_EQ(queue_.Due(), now_ + absl::Seconds(60));
+}
+
 TEST_F(ChannelQueueTest, TheEndHurries) {
   Add("a");
   Take();
