@@ -51,6 +51,11 @@ class Alerts(Scenario):
             if event["event_type"].startswith("alert_")
         ]
 
+    def wait_looks(self, daemon, service, count):
+        """Until so many daemons have found it over its limit: each says so once."""
+        sql = f"SELECT count(*) FROM supervisor_events WHERE service_id = '{service}' AND event_type = 'limit_exceeded'"
+        wait_until(lambda: daemon.sql(sql) == [(count,)], f"{count} looks")
+
     def test_a_failure_is_raised_once_resolved_once_and_kept(self):
         with Daemon({"web": failing(critical=True)}) as daemon:
             (alert,) = self.wait_open(daemon, ("web", "failed"))
@@ -198,6 +203,7 @@ class Alerts(Scenario):
                 lambda: set(self.open(daemon)) == wanted - {("mends", "unhealthy")}, "the one whose cause went to go"
             )
             daemon.wait_event("stays", "unhealthy", lambda event: True)
+            self.wait_looks(daemon, "many", 2)
             raised = {alert["service_id"]: (alert["id"], alert["raised_at"]) for alert in before}
             for alert in self.alerts(daemon):
                 self.assertEqual((alert["id"], alert["raised_at"]), raised[alert["service_id"]])
@@ -206,6 +212,11 @@ class Alerts(Scenario):
             self.assertEqual(
                 self.told(daemon, "mends"), [("alert_raised", "unhealthy"), ("alert_resolved", "unhealthy")]
             )
+            daemon.ctl("upgrade")
+            self.wait_looks(daemon, "many", 3)
+            self.assertEqual(set(self.open(daemon)), wanted - {("mends", "unhealthy")})
+            for name in ("broken", "many", "stays"):
+                self.assertEqual(len(self.told(daemon, name)), 1)
 
     def test_restarts_before_the_death_of_the_daemon_count(self):
         rules = {"monitoring": {"alerts": {"restarts": 3, "restarts_window": 600}}}
