@@ -90,7 +90,7 @@ CheckCycleStep ChangeChecks(const HealthCheckConfig& config, CheckCycleState sta
     return BeginChecks(config, state, false, std::nullopt, now);
   }
   if (!state.under_way) {
-    state.due = now + std::min(config.interval, kFirstCheck);
+    state.due = now + std::min(config.interval, state.awaits_readiness ? kReadinessInterval : kFirstCheck);
   }
   return {.state = state};
 }

@@ -148,8 +148,10 @@ void Instance::SetConfig(ServiceConfig config) {
   } else if (limits_changed) {
     limits_.Foresee(config_.resource_limits, OfferedControllers());
   }
-  if (health_changed && machine_.phase == Phase::kRunning) {
-    health_.Update(config_.health_check);
+  const ServiceState state = StateOf(machine_.phase);
+  const bool is_up = state == ServiceState::kStarting || state == ServiceState::kRunning;
+  if (health_changed && is_up && child_ != nullptr && execed_) {
+    health_.Update(config_.health_check);  // while it becomes ready too: what it waits for may be what was wrong
   }
   if (logs_changed && stdout_fd_) {
     // Sizes and counts hold from now on; where stderr goes is decided at the next start.

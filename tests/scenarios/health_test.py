@@ -283,6 +283,23 @@ class Health(Scenario):
                 self.assertRegex(result.stderr, r"0\.3|300 ?ms")
                 self.assertEqual(daemon.service_processes(), [])
 
+    def test_a_check_that_holds_the_start_can_be_corrected_by_a_reload(self):
+        with Server() as server, contextlib.closing(socket.socket()) as deaf:
+            deaf.bind(("127.0.0.1", 0))  # nobody listens there, and nobody else will
+            wrong = f"http://127.0.0.1:{deaf.getsockname()[1]}/health"
+            service = self.http(server, url=wrong, interval=30)
+            service["readiness"] = {"type": "health_check", "timeout": 600}
+            with Daemon({"web": service}) as daemon:
+                wait_until(lambda: len(self.health_row(daemon, "web")["history"]) >= 2, "some checks")
+                self.assertEqual(daemon.status("web")["state"], "starting")
+                pid = daemon.pid("web")
+                service["health_check"]["url"] = server.url
+                daemon.write_config({"web": service})
+                daemon.ctl("reload")
+                daemon.wait_state("web", "running")
+                self.assertEqual(daemon.pid("web"), pid)  # by the new check, not by a new process
+                self.assertEqual(daemon.status("web")["restart_count"], 0)
+
     def test_a_check_can_be_done_now_by_hand(self):
         with Server() as server, Workspace() as workspace:
             workspace.ctl("check", "http", server.url)

@@ -208,5 +208,17 @@ TEST(CheckCycle, AnotherConfigurationKeepsTheVerdict) {
   EXPECT_EQ(cycle.state.verdict.health, Health::kStarting);
 }
 
+TEST(CheckCycle, AnotherConfigurationIsTriedAtOnceByWhoWaitsForIt) {
+  Cycle cycle(Config());
+  cycle.Begin(true);
+  cycle.Check(false);
+  cycle.config.interval = absl::Hours(1);
+  cycle.Take(ChangeChecks(cycle.config, cycle.state, cycle.now));
+  EXPECT_LE(cycle.state.due, cycle.now + absl::Milliseconds(250));
+  EXPECT_TRUE(cycle.state.awaits_readiness);
+  cycle.Check(false);
+  EXPECT_EQ(cycle.state.verdict.health, Health::kStarting) << "failures still count for nothing";
+}
+
 }  // namespace
 }  // namespace supervisor
