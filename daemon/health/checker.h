@@ -5,12 +5,14 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "daemon/config/config.h"
+#include "daemon/process/spawn.h"
 
 namespace supervisor {
 
@@ -25,11 +27,19 @@ struct CheckResult {
   bool timed_out = false;  // it failed because config.timeout had passed
 };
 
+// As whom a script runs, as its service does.
+struct RunAs {
+  std::optional<SpawnRequest::Credentials> credentials;  // none: the daemon's own
+  mode_t umask = 022;
+  bool no_new_privileges = false;
+};
+
 // What a check needs to know of the running service.
 struct CheckTarget {
   std::string id;  // of the instance; in messages and in the script's environment (SERVICE_ID)
   pid_t pid = 0;   // main process
   std::string working_directory;
+  std::shared_ptr<const RunAs> run_as = nullptr;  // scripts; null: as this process itself, its umask included
 };
 
 // Runs single checks, on one thread of its own that begins with the first of them. HTTP goes through libcurl (loaded

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
-#include <spawn.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -24,98 +23,35 @@
 
 #include "common/errno_status.h"
 #include "daemon/health/pidfd.h"
+#include "daemon/process/launch.h"
 #include "daemon/process/proc_fs.h"
 
 namespace supervisor {
 namespace {
 
-// posix_spawn's two parameter objects, which want to be destroyed.
-class SpawnSettings {
- public:
-  SpawnSettings() {
-    posix_spawn_file_actions_init(&actions_);
-    posix_spawnattr_init(&attributes_);
-  }
-  SpawnSettings(const SpawnSettings&) = delete;
-  SpawnSettings& operator=(const SpawnSettings&) = delete;
-  ~SpawnSettings() {
-    posix_spawn_file_actions_destroy(&actions_);
-    posix_spawnattr_destroy(&attributes_);
-  }
-
-  // The first errno of all of them, 0 when all is well.
-  int Fill(int output_fd, const std::string& directory) {
-    sigset_t none;
-    sigset_t all;
-    sigemptyset(&none);
-    std::memset(&all, 0xff, sizeof all);  // sigfillset leaves out glibc's own two, which the child would then ignore
-    constexpr int kStdinFd = 0;
-    constexpr int kStdoutFd = 1;
-    constexpr int kStderrFd = 2;
-    const int errors[] = {
-        posix_spawnattr_setflags(&attributes_, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF),
-        posix_spawnattr_setsigmask(&attributes_, &none),
-        posix_spawnattr_setsigdefault(&attributes_, &all),
-        posix_spawn_file_actions_addopen(&actions_, kStdinFd, "/dev/null", O_RDONLY, 0),
-        posix_spawn_file_actions_adddup2(&actions_, output_fd, kStdoutFd),
-        posix_spawn_file_actions_adddup2(&actions_, output_fd, kStderrFd),
-        posix_spawn_file_actions_addclosefrom_np(&actions_, kStderrFd + 1),
-        posix_spawn_file_actions_addchdir_np(&actions_, directory.empty() ? "/" : directory.c_str()),
-    };
-    for (const int error : errors) {
-      if (error != 0) {
-        return error;
-      }
-    }
-    return 0;
-  }
-
-  const posix_spawn_file_actions_t* actions() const { return &actions_; }
-  const posix_spawnattr_t* attributes() const { return &attributes_; }
-
- private:
-  posix_spawn_file_actions_t actions_{};
-  posix_spawnattr_t attributes_{};
-};
-
-std::vector<char*> Pointers(std::vector<std::string>& strings) {
-  std::vector<char*> pointers;
-  pointers.reserve(strings.size() + 1);
-  for (std::string& text : strings) {
-    pointers.push_back(text.data());
-  }
-  pointers.push_back(nullptr);
-  return pointers;
-}
-
-// execvp(3)'s search, but in the script's own PATH. The errno of the last candidate that exists, else ENOENT.
+// The one that could not be run, of those that execvp(3) would try: for the message.
 std::string FindCommand(const std::string& command, std::string_view path) {
   if (command.find('/') != std::string::npos) {
     return command;
   }
-  std::string denied;
   while (!path.empty()) {
     const std::string_view directory = path.substr(0, path.find(':'));
     path.remove_prefix(std::min(path.size(), directory.size() + 1));
-    std::string candidate = fmt::format("{}/{}", directory.empty() ? "." : directory, command);
+    std::string candidate = fmt::format("{}/{}", directory, command);
     struct stat status {};
-    if (stat(candidate.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) {
-      continue;
-    }
-    if (access(candidate.c_str(), X_OK) == 0) {
+    if (stat(candidate.c_str(), &status) == 0 && S_ISREG(status.st_mode)) {
       return candidate;
     }
-    denied = candidate;
   }
-  return denied.empty() ? command : denied;
+  return command;
 }
 
-// posix_spawn tells an errno but not of which step.
-absl::Status SpawnError(int error, const std::string& command, const std::string& directory) {
-  struct stat status {};
-  if (!directory.empty() && (stat(directory.c_str(), &status) != 0 || access(directory.c_str(), X_OK) != 0)) {
-    return ErrnoToStatus(errno, fmt::format("cannot run {}: working_directory {}", command, directory));
+absl::Status StartError(const SpawnFailure& failure, const std::string& command) {
+  if (failure.step != SpawnFailure::Step::kExec) {
+    return ErrnoToStatus(failure.error, fmt::format("cannot run {}: {}", command, failure.what));
   }
+  struct stat status {};
+  const int error = failure.error;
   absl::Status plain = ErrnoToStatus(error, fmt::format("cannot run {}", command));
   const char* advice = error == ENOEXEC                                         ? "does it begin with #!?"
                        : error == EACCES                                        ? "is it executable?"
@@ -135,7 +71,7 @@ std::string NewMarker() {
   return fmt::format("{:016x}{:016x}", words[0], words[1]);
 }
 
-// The thread waits in posix_spawn for its newest child's exec. What still is this very program has not come so far: it
+// The thread waits for its newest child's exec. What still is this very program has not come so far: it
 // hangs, as a rule where SIGKILL reaches it.
 void KillUnborn(pid_t thread) {
   std::error_code error;
@@ -250,35 +186,37 @@ absl::StatusOr<StartedScript> ScriptStarter::StartNow(const CommandConfig& run, 
   fcntl(started.output.get(), F_SETFL, O_NONBLOCK);
 
   started.tree.marker = NewMarker();
-  std::vector<std::string> environment = {fmt::format("PATH={}", path_), fmt::format("SERVICE_ID={}", target.id),
-                                          fmt::format("SERVICE_PID={}", target.pid),
-                                          fmt::format("{}={}", kScriptMarker, started.tree.marker)};
-  std::vector<std::string> arguments = run.args;
-  arguments.insert(arguments.begin(), run.command);
-
-  SpawnSettings settings;
-  int error = settings.Fill(writer.get(), target.working_directory);
-  const std::string command = FindCommand(run.command, path_);
-  if (error == 0) {
-    // style-ok(fork): on a helper thread, where exec may hang; ChildProcess belongs to the loop
-    error = posix_spawn(&started.tree.pid, command.c_str(), settings.actions(), settings.attributes(),
-                        Pointers(arguments).data(), Pointers(environment).data());
+  const UniqueFd null(open("/dev/null", O_RDONLY | O_CLOEXEC));
+  if (!null) {
+    return ErrnoToStatus(errno, fmt::format("cannot run {}: /dev/null", run.command));
   }
-  if (error != 0) {
-    return SpawnError(error, command, target.working_directory);
+  SpawnRequest request;
+  request.command = run.command;
+  request.args = run.args;
+  request.environment = {{"PATH", path_},
+                         {"SERVICE_ID", target.id},
+                         {"SERVICE_PID", fmt::format("{}", target.pid)},
+                         {std::string(kScriptMarker), started.tree.marker}};
+  request.working_directory = target.working_directory;
+  if (target.run_as != nullptr) {
+    request.credentials = target.run_as->credentials;
+    request.umask = target.run_as->umask;
+    request.no_new_privileges = target.run_as->no_new_privileges;
+  } else {
+    request.umask = std::nullopt;
   }
+  request.stdin_fd = null.get();
+  request.stdout_fd = writer.get();
+  request.stderr_fd = writer.get();
+  SpawnedChild child = Launch::Run(std::move(request));
+  if (child.failure) {
+    return StartError(*child.failure, FindCommand(run.command, path_));
+  }
+  started.tree.pid = child.pid;
   started.tree.claim = std::make_unique<OwnChild>(started.tree.pid);
-  // Not reaped yet, so the pid is still this child's.
-  started.tree.pidfd = OpenPidfd(started.tree.pid);
-  const int pidfd_error = errno;
+  started.tree.pidfd = std::move(child.pid_fd);
   const std::optional<ProcStat> stat = ReadProcStat(started.tree.pid);
   started.tree.start_ticks = stat.has_value() ? stat->start_ticks : 0;
-  if (!started.tree.pidfd) {
-    kill(-started.tree.pid, SIGKILL);  // style-ok(signal-by-pid): not reaped yet, and there is no pidfd
-    siginfo_t info{};
-    waitid(P_PID, static_cast<id_t>(started.tree.pid), &info, WEXITED);
-    return ErrnoToStatus(pidfd_error, fmt::format("cannot watch {}: pidfd_open", run.command));
-  }
   return started;
 }
 

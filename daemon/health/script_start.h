@@ -23,7 +23,7 @@ struct StartedScript {
 
 // Starts check scripts on helper threads, since exec waits for the file system that the script lies on: in a session of
 // their own, with signals at default and unblocked, nothing inherited but 0 to 2, stdin at /dev/null, and an
-// environment of PATH, SERVICE_ID, SERVICE_PID and the marker alone.
+// environment of PATH, SERVICE_ID, SERVICE_PID and the marker alone; as the user whom the target names.
 //
 // A start that hangs with its file system keeps its thread: see StillHangs.
 //

@@ -8,7 +8,7 @@
 namespace supervisor {
 
 // Stacks for children. A few are kept: to unmap one while other children run on other processors in the same memory
-// makes the kernel interrupt those. One thread.
+// makes the kernel interrupt those. One thread, but for Map and Unmap.
 class ChildStacks {
  public:
   static constexpr size_t kSize = 65536;
@@ -16,6 +16,18 @@ class ChildStacks {
   static ChildStacks& Get() {
     static ChildStacks stacks;
     return stacks;
+  }
+
+  // One that is not kept. Null: no memory. Any thread.
+  static void* Map() {
+    void* stack =
+        mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
+    return stack == MAP_FAILED ? nullptr : stack;
+  }
+  static void Unmap(void* stack) {
+    if (stack != nullptr) {
+      munmap(stack, kSize);
+    }
   }
 
   // Null: no memory.
@@ -26,12 +38,8 @@ class ChildStacks {
       ++out_;
       return stack;
     }
-    void* stack =
-        mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
-    if (stack == MAP_FAILED) {
-      return nullptr;
-    }
-    ++out_;
+    void* stack = Map();
+    out_ += stack != nullptr ? 1 : 0;
     return stack;
   }
   void GiveBack(void* stack) {
@@ -43,7 +51,7 @@ class ChildStacks {
       return;
     }
     for (; free_.size() > kKept; free_.pop_back()) {
-      munmap(free_.back(), kSize);
+      Unmap(free_.back());
     }
   }
 

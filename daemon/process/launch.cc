@@ -24,6 +24,7 @@
 #include "daemon/process/child_stacks.h"
 #include "daemon/process/proc_fs.h"
 #include "daemon/process/raw_calls.h"
+#include "daemon/process/spawn_failure.h"
 
 // glibc's own name for clone(2). The plain one is intercepted by ThreadSanitizer, whose wrapper takes the child for a
 // fork's and does in our shared memory what only a copy of it would survive.
@@ -34,7 +35,6 @@ namespace supervisor {
 namespace {
 
 constexpr int kLastSignal = 64;
-constexpr const char* kDefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 using Step = SpawnFailure::Step;
 
@@ -92,21 +92,12 @@ const Doorway& TheDoorway() {
   return door;
 }
 
-std::string PathOf(const SpawnRequest& request) {
-  for (const auto& [name, value] : request.environment) {
-    if (name == "PATH" && !value.empty()) {
-      return value;
-    }
-  }
-  return kDefaultPath;
-}
-
 std::vector<std::string> ExecCandidates(const SpawnRequest& request) {
   if (request.command.find('/') != std::string::npos) {
     return {request.command};
   }
   std::vector<std::string> candidates;
-  const std::string path = PathOf(request);
+  const std::string path = SearchPathOf(request);
   for (size_t begin = 0; begin <= path.size();) {
     const size_t end = std::min(path.find(':', begin), path.size());
     // An empty element would be the working directory: nobody means that.
@@ -121,7 +112,8 @@ std::vector<std::string> ExecCandidates(const SpawnRequest& request) {
 }  // namespace
 
 struct Launch::Plan {
-  explicit Plan(SpawnRequest wanted) : request(std::move(wanted)), candidates(ExecCandidates(request)) {
+  Plan(SpawnRequest wanted, bool waits_for_exec)
+      : request(std::move(wanted)), candidates(ExecCandidates(request)), waits(waits_for_exec) {
     argv.reserve(request.args.size() + 2);
     argv.push_back(request.command.data());
     for (std::string& argument : request.args) {
@@ -135,11 +127,17 @@ struct Launch::Plan {
     working_directory = request.working_directory.empty() ? "/" : request.working_directory.c_str();
     // Without the privilege setgroups(2) fails even where it would change nothing.
     set_groups = request.credentials && geteuid() == 0;
-    stack = ChildStacks::Get().Take();
+    stack = waits ? ChildStacks::Map() : ChildStacks::Get().Take();
   }
   Plan(const Plan&) = delete;
   Plan& operator=(const Plan&) = delete;
-  ~Plan() { ChildStacks::Get().GiveBack(stack); }
+  ~Plan() {
+    if (waits) {
+      ChildStacks::Unmap(stack);
+    } else {
+      ChildStacks::Get().GiveBack(stack);
+    }
+  }
 
   // One block for all of it: a daemon's environment times a thousand services is not little.
   void FlattenEnvironment() {
@@ -165,6 +163,7 @@ struct Launch::Plan {
   std::string cgroup_procs;
   const char* working_directory = nullptr;
   bool set_groups = false;
+  const bool waits;  // the thread that clones sleeps until execve(2), and is not that of the other children
   void* stack = nullptr;
   std::optional<Report> report;  // of a failure
 
@@ -179,6 +178,7 @@ struct Launch::Plan {
     const SpawnRequest::Limit* limits;
     size_t limit_count;
     int nice;
+    bool has_umask;
     mode_t umask;
     bool has_credentials;
     bool set_groups;
@@ -194,24 +194,22 @@ struct Launch::Plan {
     char* const* envp;
   } raw{};
 
-  void Freeze(const Doorway& door);
+  void Freeze(const int (&descriptors)[3]);
   void MoveToCgroup();
-  // The pid, or a negated error number.
-  long Clone(const Doorway& door, int* pid_fd);
+  // The pid, or a negated error number. `how`: more flags of clone(2).
+  long Clone(int how, int* pid_fd);
   static int Child(void* argument);
 };
 
-void Launch::Plan::Freeze(const Doorway& door) {
+void Launch::Plan::Freeze(const int (&descriptors)[3]) {
   raw.reset_signals = ~uint64_t{0};
-  raw.unshare_from = door.shared_table ? door.end : 0;
-  raw.descriptors[0] = door.in;
-  raw.descriptors[1] = door.out;
-  raw.descriptors[2] = door.err;
-  raw.failure = {.report_fd = door.report, .birth = request.birth};
+  std::copy(std::begin(descriptors), std::end(descriptors), raw.descriptors);
+  raw.failure = {.report_fd = -1, .birth = request.birth};
   raw.limits = request.limits.data();
   raw.limit_count = request.limits.size();
   raw.nice = request.nice;
-  raw.umask = request.umask;
+  raw.has_umask = request.umask.has_value();
+  raw.umask = request.umask.value_or(0);
   raw.has_credentials = request.credentials.has_value();
   raw.set_groups = set_groups;
   if (request.credentials) {
@@ -246,10 +244,26 @@ uint64_t IgnoredSignals() {
   return ignored;
 }
 
+// All of them, over the clone, so that no handler of ours runs in the child.
+class BlockedSignals {
+ public:
+  BlockedSignals() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  ~BlockedSignals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  BlockedSignals(const BlockedSignals&) = delete;
+  BlockedSignals& operator=(const BlockedSignals&) = delete;
+
+ private:
+  sigset_t before_{};
+};
+
 }  // namespace
 
-long Launch::Plan::Clone(const Doorway& door, int* pid_fd) {
-  const int flags = CLONE_VM | CLONE_PIDFD | (door.shared_table ? CLONE_FILES : 0);
+long Launch::Plan::Clone(int how, int* pid_fd) {
+  const int flags = CLONE_VM | CLONE_PIDFD | how;
   clone_args args{};
   args.flags = static_cast<uint64_t>(flags) | CLONE_CLEAR_SIGHAND;
   args.pidfd = reinterpret_cast<uint64_t>(pid_fd);
@@ -270,6 +284,7 @@ long Launch::Plan::Clone(const Doorway& door, int* pid_fd) {
   } else {
     MoveToCgroup();
   }
+  const BlockedSignals blocked;
   const long pid = directory || !request.born_in_cgroup ? RawClone3(&args, &Child, this) : -ENOENT;
   if (pid > 0 || pid == -EAGAIN || pid == -ENOMEM) {
     return pid;
@@ -348,7 +363,9 @@ SUPERVISOR_IN_CHILD int Launch::Plan::Child(void* argument) {
   if (plan.nice != 0 && (result = RawCall(SYS_setpriority, PRIO_PROCESS, 0, plan.nice)) < 0) {
     FailInChild(plan.failure, Step::kNice, result);
   }
-  RawCall(SYS_umask, static_cast<long>(plan.umask));
+  if (plan.has_umask) {
+    RawCall(SYS_umask, static_cast<long>(plan.umask));
+  }
   for (int i = 0; i < 3; ++i) {
     if ((result = RawCall(SYS_dup3, plan.descriptors[i], i, 0)) < 0) {
       FailInChild(plan.failure, Step::kDescriptors, result);
@@ -437,7 +454,7 @@ Launch::Launch(std::unique_ptr<Plan> plan) : plan_(std::move(plan)) {}
 Launch::~Launch() = default;
 
 absl::StatusOr<std::unique_ptr<Launch>> Launch::Start(SpawnRequest request) {
-  std::unique_ptr<Launch> launch(new Launch(std::make_unique<Plan>(std::move(request))));
+  std::unique_ptr<Launch> launch(new Launch(std::make_unique<Plan>(std::move(request), false)));
   Plan& plan = *launch->plan_;
   if (plan.stack == nullptr) {
     return ErrnoToStatus(ENOMEM, "stack for a new process");
@@ -453,18 +470,14 @@ absl::StatusOr<std::unique_ptr<Launch>> Launch::Start(SpawnRequest request) {
   launch->report_fd_.Reset(report[0]);
   const UniqueFd report_write_fd(report[1]);
   FillDoorway(door, plan.request, report_write_fd.get());
-  plan.Freeze(door);
+  plan.Freeze({door.in, door.out, door.err});
+  plan.raw.unshare_from = door.shared_table ? door.end : 0;
+  plan.raw.failure.report_fd = door.report;
 
-  // All signals are blocked over the clone, so that no handler of ours runs in the child.
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
   int pid_fd = -1;
   const uint64_t ticks_before = ClockTicks(SinceBoot());
-  const long pid = plan.Clone(door, &pid_fd);
+  const long pid = plan.Clone(door.shared_table ? CLONE_FILES : 0, &pid_fd);
   const uint64_t ticks_after = ClockTicks(SinceBoot());
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
   const bool is_alone = pid > 0 && AwaitAlone(&plan.raw.alone, pid_fd);
   EmptyDoorway(door);
   if (pid < 0) {
@@ -486,6 +499,37 @@ absl::StatusOr<std::unique_ptr<Launch>> Launch::Start(SpawnRequest request) {
     launch->start_ticks_ = stat->start_ticks;
   }
   return launch;
+}
+
+SpawnedChild Launch::Run(SpawnRequest request) {
+  BirthNote note{};
+  request.birth = &note;
+  Plan plan(std::move(request), true);
+  if (plan.stack == nullptr) {
+    return {.failure = DescribeFailure(Step::kClone, ENOMEM, plan.request), .pid = -1, .pid_fd = {}};
+  }
+  int descriptors[3] = {plan.request.stdin_fd, plan.request.stdout_fd, plan.request.stderr_fd};
+  UniqueFd moved[3];
+  for (size_t i = 0; i < std::size(descriptors); ++i) {
+    if (descriptors[i] <= STDERR_FILENO) {  // this process was started without these: they would be overwritten
+      moved[i].Reset(fcntl(descriptors[i], F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
+      descriptors[i] = moved[i].get();
+    }
+  }
+  // The child has a copy of the whole table: it may sleep in a dead file system, and nobody else is to see that.
+  plan.Freeze(descriptors);
+  int pid_fd = -1;
+  const long pid = plan.Clone(CLONE_VFORK, &pid_fd);
+  if (pid < 0) {
+    return {.failure = DescribeFailure(Step::kClone, static_cast<int>(-pid), plan.request), .pid = -1, .pid_fd = {}};
+  }
+  SpawnedChild child{.failure = {}, .pid = static_cast<pid_t>(pid), .pid_fd = UniqueFd(pid_fd)};
+  if (const int32_t failed = __atomic_load_n(&note.failed_step, __ATOMIC_ACQUIRE); failed != 0) {
+    siginfo_t info{};
+    waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pid_fd), &info, WEXITED);
+    child.failure = DescribeFailure(static_cast<Step>(failed - 1), note.error, plan.request);
+  }
+  return child;
 }
 
 absl::Status Launch::Prepare() {
@@ -526,58 +570,7 @@ std::optional<Launch::Result> Launch::Finished() {
   if (!plan_->report) {
     return SetOomScore();
   }
-  const Report report = *plan_->report;
-  const SpawnRequest& request = plan_->request;
-  std::string what;
-  switch (report.step) {
-    case Step::kClone:
-      what = "clone";
-      break;
-    case Step::kSession:
-      what = "setsid";
-      break;
-    case Step::kCgroup:
-      what = fmt::format("cgroup {}", request.cgroup);
-      break;
-    case Step::kOomScore:
-      what = fmt::format("resource_limits.oom_score_adj {}", request.oom_score_adj.value_or(0));
-      break;
-    case Step::kLimits:
-      what = "resource_limits";
-      break;
-    case Step::kNice:
-      what = fmt::format("resource_limits.nice {}", request.nice);
-      break;
-    case Step::kDescriptors:
-      what = "stdin, stdout and stderr";
-      break;
-    case Step::kGroups:
-      what = fmt::format("supplementary groups of user {}", request.credentials->user);
-      break;
-    case Step::kGroup:
-      what = fmt::format("group {}", request.credentials->gid);
-      break;
-    case Step::kUser:
-      what = fmt::format("user {}", request.credentials->user);
-      break;
-    case Step::kNoNewPrivileges:
-      what = "no_new_privileges";
-      break;
-    case Step::kWorkingDirectory:
-      what = fmt::format("working_directory {}", plan_->working_directory);
-      break;
-    case Step::kExec:
-      what = fmt::format("command {}", request.command);
-      if (report.error == ENOENT && request.command.find('/') == std::string::npos) {
-        what += fmt::format(" (looked for in {})", PathOf(request));
-      } else if (report.error == ENOENT && access(request.command.c_str(), F_OK) == 0) {
-        what += " (the file exists: its interpreter, named in its first line, does not)";
-      }
-      break;
-  }
-  return Result{SpawnFailure{.step = report.step, .error = report.error, .what = std::move(what)}};
+  return Result{DescribeFailure(plan_->report->step, plan_->report->error, plan_->request)};
 }
-
-std::string SpawnFailure::ToString() const { return fmt::format("{}: {}", what, ErrnoText(error)); }
 
 }  // namespace supervisor

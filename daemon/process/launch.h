@@ -12,7 +12,14 @@
 
 namespace supervisor {
 
-// The steps between clone(2) and execve(2), for child_process.cc alone.
+// A child that has exec'd, or not.
+struct SpawnedChild {
+  std::optional<SpawnFailure> failure;  // then it is gone and reaped, if it ever was
+  pid_t pid = -1;
+  UniqueFd pid_fd;
+};
+
+// The steps between clone(2) and execve(2), for child_process.cc, and for the scripts of checks (Run).
 //
 // The child shares this process's memory (CLONE_VM) until it execs, and runs at the same time. So all that it touches
 // is prepared before and stays untouched by us until its report pipe ends; and it calls the kernel directly, for
@@ -27,6 +34,10 @@ class Launch {
   // until it execs, which a dead file system can hold up for ever.
   // Clones. Fails (with the Status of clone or of what it needs: descriptors, memory) where there is no child.
   static absl::StatusOr<std::unique_ptr<Launch>> Start(SpawnRequest request);
+
+  // Any thread that may sleep as long as execve(2) does: for ever, on a dead file system, unless somebody kills what is
+  // not yet born. The descriptors 0 to 2 are to be given, and cgroup, oom_score_adj and birth are not for this way.
+  static SpawnedChild Run(SpawnRequest request);
 
   ~Launch();  // only after Finished() gave a result, or the process's memory goes too
   Launch(const Launch&) = delete;

@@ -42,7 +42,7 @@ struct SpawnRequest {
     std::string shell;
   };
   std::optional<Credentials> credentials;  // none: the daemon's own
-  mode_t umask = 022;
+  std::optional<mode_t> umask = 022;       // none: the daemon's own
   bool no_new_privileges = false;
   struct Limit {
     int resource;  // RLIMIT_*

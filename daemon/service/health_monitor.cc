@@ -1,7 +1,11 @@
 #include "daemon/service/health_monitor.h"
 
+#include <fmt/format.h>
+
 #include <functional>
 #include <utility>
+
+#include "common/clock.h"
 
 namespace supervisor {
 
@@ -48,7 +52,28 @@ void HealthMonitor::Apply(const CheckCycleStep& step) {
   }
 }
 
+void HealthMonitor::TakeRunAs(absl::StatusOr<std::shared_ptr<const RunAs>> run_as) {
+  if (target_.run_as != nullptr) {
+    return;  // another process meanwhile, of which it is known
+  }
+  if (run_as.ok()) {
+    target_.run_as = *std::move(run_as);
+  }
+  const bool is_waited_for = cycle_.under_way && !handle_;
+  if (is_waited_for && target_.run_as != nullptr) {
+    BeginCheck();
+  } else if (is_waited_for) {
+    OnResult(cycle_.check,
+             {.message = fmt::format("cannot run {}: {}", config_.run.command, std::string(run_as.status().message())),
+              .finished = WallNow()});
+  }
+}
+
 void HealthMonitor::BeginCheck() {
+  if (config_.type == HealthCheckType::kScript && target_.run_as == nullptr) {
+    observer_.on_wants_run_as();  // rather than as the daemon, who may do more than the service
+    return;
+  }
   // The checker answers on a thread of its own, perhaps when this object is no more.
   handle_ = checker_.Start(
       config_, target_,

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "absl/status/statusor.h"
 #include "daemon/health/checker.h"
 #include "daemon/health/verdict.h"
 #include "daemon/loop/loop.h"
@@ -24,6 +25,7 @@ class HealthMonitor {
     std::function<void(const std::string& message)> on_unhealthy;      // became unhealthy
     std::function<void(const std::string& message)> on_wants_restart;  // see CheckCycleStep::wants_restart
     std::function<std::string(std::string)> hide_secrets;  // in what a check says, before anybody hears of it
+    std::function<void()> on_wants_run_as;                 // a script is due: answered by TakeRunAs, when it can be
   };
   static constexpr size_t kKeptResults = 100;
 
@@ -40,6 +42,9 @@ class HealthMonitor {
   void Stop();
   // The service has another main process now.
   void SetProcess(pid_t pid) { target_.pid = pid; }
+  // As whom its scripts run: to be told where the target at the start did not. Without it no script is started. An
+  // error fails the check that waits for it; the next asks again.
+  void TakeRunAs(absl::StatusOr<std::shared_ptr<const RunAs>> run_as);
   // Another configuration for a running process: the verdict is kept, the next check is by the new one.
   void Update(const HealthCheckConfig& config);
 

@@ -66,7 +66,8 @@ Instance::Instance(const InstanceContext& context, std::string id, ServiceConfig
                                                         .delay = {}});
                    },
                .on_wants_restart = [this](const std::string& message) { Enqueue(CheckFailed{message}); },
-               .hide_secrets = [this](std::string text) { return secrets_.Hide(std::move(text)); }}),
+               .hide_secrets = [this](std::string text) { return secrets_.Hide(std::move(text)); },
+               .on_wants_run_as = [this] { LookUpRunAs(); }}),
       tree_(nullptr, fmt::format("{}/{}", context.state_directory, id_)),
       timer_(context.loop.NewTimer([this] { OnTimer(); })),
       sweep_timer_(context.loop.NewTimer([this] { CheckTreeEmpty(); })),
@@ -364,8 +365,17 @@ void Instance::OnStarted(const std::optional<SpawnFailure>& failure) {
   BeginHealth(awaits);
 }
 
+std::shared_ptr<const RunAs> Instance::RunAsOf(const std::optional<SpawnRequest::Credentials>& credentials) const {
+  return std::make_shared<RunAs>(
+      RunAs{.credentials = credentials, .umask = config_.umask, .no_new_privileges = config_.no_new_privileges});
+}
+
 void Instance::BeginHealth(bool awaits_readiness, const std::optional<VerdictState>& verdict) {
-  health_.Start(config_.health_check, {.id = id_, .pid = child_->pid(), .working_directory = config_.working_directory},
+  health_.Start(config_.health_check,
+                {.id = id_,
+                 .pid = child_->pid(),
+                 .working_directory = config_.working_directory,
+                 .run_as = identity_ ? RunAsOf(identity_->credentials) : nullptr},
                 awaits_readiness, verdict);
 }
 

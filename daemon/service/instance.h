@@ -193,6 +193,8 @@ class Instance {
   bool MayNotify(const Notification& notification) const;
   void ChangeMainProcess(pid_t pid);
   void BeginHealth(bool awaits_readiness, const std::optional<VerdictState>& verdict = std::nullopt);
+  std::shared_ptr<const RunAs> RunAsOf(const std::optional<SpawnRequest::Credentials>& credentials) const;
+  void LookUpRunAs();
 
   std::unique_ptr<Cgroup> MakeCgroup(const std::string& name) const;
   void EnterCgroup();

@@ -282,6 +282,24 @@ void Instance::Rest(const InstanceRecord& record) {
                       .wait = std::max(wait, absl::ZeroDuration())});
 }
 
+// For the scripts that check a process which another daemon has started. Not by its whole identity: an environment file
+// that is gone by now says nothing about the user.
+void Instance::LookUpRunAs() {
+  if (config_.user.empty() && config_.group.empty()) {
+    health_.TakeRunAs(RunAsOf(std::nullopt));
+    return;
+  }
+  context_.lookups.Post(
+      [this, user = config_.user, group = config_.group, alive = std::weak_ptr<bool>(alive_), &loop = context_.loop] {
+        loop.Post([this, alive, credentials = LookUpCredentials(user, group)] {
+          if (!alive.expired()) {
+            health_.TakeRunAs(credentials.ok() ? absl::StatusOr<std::shared_ptr<const RunAs>>(RunAsOf(*credentials))
+                                               : credentials.status());
+          }
+        });
+      });
+}
+
 void Instance::ReopenLogs() {
   WithIdentity([this](absl::StatusOr<ServiceIdentity> identity) {
     if (identity.ok()) {

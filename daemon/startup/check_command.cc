@@ -105,7 +105,8 @@ absl::StatusOr<CheckResult> Run(const CheckOptions& options) {
   }
   prctl(PR_SET_CHILD_SUBREAPER, 1);  // what a script leaves behind comes to us, and is reaped
   std::unique_ptr<Checker> checker = MakeChecker();
-  checker->Start(options.check, {.id = "check", .pid = options.pid, .working_directory = options.working_directory},
+  checker->Start(options.check,
+                 {.id = "check", .pid = options.pid, .working_directory = options.working_directory, .run_as = nullptr},
                  [outcome](CheckResult result) {
                    {
                      const std::lock_guard lock(outcome->mutex);

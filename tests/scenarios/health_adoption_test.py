@@ -1,9 +1,10 @@
 """Health checks and their verdicts go on over the daemon's death and over an upgrade."""
 
 import http.server
+import pwd
 import threading
 
-from harness import NOT_RUNNING, Daemon, Scenario, main, sleeper, wait_until
+from harness import NOT_RUNNING, Daemon, Scenario, main, needs_root, sleeper, wait_until
 
 
 class Server:
@@ -162,6 +163,33 @@ class HealthOverAdoption(Scenario):
                 before = daemon.event_types("web")
                 before = before[: before.index("restarting")]  # the next instance may be ill again by now
                 self.assertEqual(before.count("unhealthy"), 1)
+
+        self.each_way(work)
+
+    @needs_root
+    def test_a_script_runs_as_its_service_does(self):
+        def work(change):
+            with Daemon(started=False) as daemon:
+                said = daemon.dir / "said"
+                said.touch()
+                said.chmod(0o666)
+                script = f'echo "$(id -u -n) $(id -G) $(umask)" >> {said}; id -u -n'
+                service = sleeper(
+                    user="nobody",
+                    umask="027",
+                    health_check={"type": "script", "command": "/bin/sh", "args": ["-c", script], "interval": 0.05},
+                )
+                daemon.write_config({"web": service})
+                daemon.start()
+                self.wait_health(daemon, "healthy")
+                self.assertEqual(self.row(daemon)["message"], "exit code 0: nobody")
+                pid = daemon.pid("web")
+                before = len(said.read_text().splitlines())
+                change(daemon)
+                wait_until(lambda: len(said.read_text().splitlines()) >= before + 3, "checks to go on")
+                self.assertEqual(daemon.pid("web"), pid)
+                group = pwd.getpwnam("nobody").pw_gid
+                self.assertEqual(set(said.read_text().splitlines()), {f"nobody {group} 0027"})
 
         self.each_way(work)
 

@@ -1,12 +1,16 @@
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <csignal>
 #include <cstdlib>
+#include <memory>
 #include <string>
 
 #include "common/clock.h"
@@ -40,7 +44,7 @@ class ScriptCheck : public testing::Test {
   }
 
   TempDirectory directory_;
-  CheckTarget target_{.id = "web:0", .pid = 4711, .working_directory = directory_.path()};
+  CheckTarget target_{.id = "web:0", .pid = 4711, .working_directory = directory_.path(), .run_as = nullptr};
   Checker checker_;
 };
 
@@ -132,6 +136,67 @@ TEST_F(ScriptCheck, CannotRun) {
   target_.working_directory = "/no/such/directory";
   EXPECT_EQ(Run(Shell("exit 0")).message,
             "cannot run /bin/sh: working_directory /no/such/directory: No such file or directory (ENOENT)");
+}
+
+TEST_F(ScriptCheck, RunsAsItsService) {
+  if (geteuid() != 0) {
+    GTEST_SKIP() << "needs root";
+  }
+  RunAs run_as;
+  run_as.credentials = {.uid = 54321, .gid = 54322, .groups = {54323, 54324}, .user = "svc", .home = {}, .shell = {}};
+  run_as.umask = 027;
+  run_as.no_new_privileges = true;
+  target_.run_as = std::make_shared<const RunAs>(run_as);
+  target_.working_directory = "/";
+  EXPECT_EQ(
+      Run(Shell("grep -E '^(Uid|Gid|Groups|CapEff|NoNewPrivs|Umask):' /proc/self/status | tr -d '\\n'")).message,
+      "exit code 0: Umask: 0027Uid: 54321 54321 54321 54321Gid: 54322 54322 54322 54322Groups: 54323 54324 CapEff: "
+      "0000000000000000NoNewPrivs: 1");
+  // What only root may enter, it may not.
+  EXPECT_EQ(chmod(directory_.path().c_str(), 0700), 0);
+  target_.working_directory = directory_.path();
+  EXPECT_EQ(Run(Shell("exit 0")).message,
+            fmt::format("cannot run /bin/sh: working_directory {}: Permission denied (EACCES)", directory_.path()));
+  EXPECT_EQ(getuid(), 0u) << "nothing of this process has changed";
+}
+
+TEST_F(ScriptCheck, WithoutAServiceItRunsAsWeDo) {
+  const mode_t before = umask(031);
+  const CheckResult result = Run(Shell("id -u; umask"));
+  umask(before);
+  EXPECT_EQ(result.message, fmt::format("exit code 0: {} 0031", geteuid()));
+}
+
+TEST_F(ScriptCheck, WhoMayNotBecomeTheUserFailsAndSaysSo) {
+  if (geteuid() != 0) {
+    GTEST_SKIP() << "needs root";
+  }
+  int ends[2];
+  ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
+  const pid_t pid = fork();
+  if (pid == 0) {
+    constexpr uid_t kOther = 54321;
+    const bool other = setresgid(kOther, kOther, kOther) == 0 && setresuid(kOther, kOther, kOther) == 0;
+    RunAs run_as;
+    run_as.credentials = {.uid = 0, .gid = kOther, .groups = {}, .user = "svc", .home = {}, .shell = {}};
+    CheckResult result{.message = "cannot become another", .finished = {}};
+    if (other) {
+      Checker checker;
+      result =
+          RunCheck(checker, Shell("id -u"),
+                   {.id = "web", .pid = 1, .working_directory = "/", .run_as = std::make_shared<const RunAs>(run_as)});
+    }
+    static_cast<void>(!write(ends[1], result.message.data(), result.message.size()));
+    _exit(result.success ? 1 : 0);
+  }
+  close(ends[1]);
+  std::string message(1000, ' ');
+  message.resize(static_cast<size_t>(std::max<ssize_t>(0, read(ends[0], message.data(), message.size()))));
+  close(ends[0]);
+  int status = -1;
+  waitpid(pid, &status, 0);
+  EXPECT_EQ(message, "cannot run /bin/sh: user svc: Operation not permitted (EPERM)");
+  EXPECT_EQ(status, 0);
 }
 
 TEST_F(ScriptCheck, BadExpression) {
