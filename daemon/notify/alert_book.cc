@@ -102,9 +102,12 @@ void AlertBook::NoteLevel(Level& level, uint64_t run, double value, double bound
   level.last = value;
 }
 
-void AlertBook::Sampled(const std::string& id, uint64_t run, double cpu_percent, double memory_mb, MonoTime now) {
+void AlertBook::Sampled(const std::string& id, uint64_t run, std::optional<double> cpu_percent, double memory_mb,
+                        MonoTime now) {
   Tracked& tracked = tracked_[id];
-  NoteLevel(tracked.cpu, run, cpu_percent, rules_.cpu_percent, now);
+  if (cpu_percent) {
+    NoteLevel(tracked.cpu, run, *cpu_percent, rules_.cpu_percent, now);
+  }
   NoteLevel(tracked.memory, run, memory_mb, rules_.memory_mb, now);
 }
 

@@ -85,7 +85,8 @@ class AlertBook {
   void BecameUnhealthy(const std::string& id, const std::string& message);
   void RanOutOfMemory(const std::string& id, const std::string& message, MonoTime now);
   void ExceededLimit(const std::string& id, const std::string& message, MonoTime now);
-  void Sampled(const std::string& id, uint64_t run, double cpu_percent, double memory_mb, MonoTime now);
+  // `cpu_percent`: none where this sample has no rate.
+  void Sampled(const std::string& id, uint64_t run, std::optional<double> cpu_percent, double memory_mb, MonoTime now);
   // Of the daemon itself, by rule: is so until `message` is empty.
   void SetOwn(const std::string& rule, Severity severity, const std::string& message);
   // Rules of the daemon itself that hold no more, whatever was known of them.

@@ -117,7 +117,7 @@ void UsageSampler::AddProcess(pid_t pid, Tracked entry, bool with_memory, std::m
     return;
   }
   // All that a process seen for the first time has used counts, if it came to be since the sample before.
-  const bool counts = !is_new || last_ != kNoDeadline;
+  const bool counts = !is_new || window_.began != kNoDeadline;
   sums.cpu_ticks += counts ? Rise(entry.cpu_ticks, stat->cpu_ticks) : 0;
   entry.cpu_ticks = stat->cpu_ticks;
   ++sums.processes;
@@ -150,7 +150,6 @@ void UsageSampler::AddProcess(pid_t pid, Tracked entry, bool with_memory, std::m
 Usage UsageSampler::Sample(const ProcessTreeView& tree, EveryProcess& everybody, MonoTime now) {
   constexpr double kMegabyte = 1 << 20;
   static const auto ticks_per_second = static_cast<double>(sysconf(_SC_CLK_TCK));
-  const double elapsed = last_ == kNoDeadline ? 0 : absl::ToDoubleSeconds(now - last_);
   const std::vector<pid_t> pids = PidsOf(tree, everybody);
   const bool charged = !tree.cgroup.empty() && tree.has_memory_controller;
   std::map<pid_t, Tracked> tracked;
@@ -179,17 +178,28 @@ Usage UsageSampler::Sample(const ProcessTreeView& tree, EveryProcess& everybody,
     const auto idle = static_cast<double>(FlatKeyedValue(ReadOpen(cgroup_.memory_stat), "inactive_file"));
     memory_bytes = std::max(0.0, current - idle);
   }
-  Usage usage{.cpu_percent = elapsed > 0 ? 100.0 * spent_seconds / elapsed : 0,
-              .memory_mb = memory_bytes / kMegabyte,
-              .processes = sums.processes};
+  Usage usage{.memory_mb = memory_bytes / kMegabyte, .processes = sums.processes};
   if (sums.sees_descriptors && sums.processes > 0) {
     usage.descriptors = sums.descriptors;
   }
-  if (sums.sees_io && sums.processes > 0) {
-    usage.read_bytes_per_second = elapsed > 0 ? static_cast<double>(sums.read_bytes) / elapsed : 0;
-    usage.written_bytes_per_second = elapsed > 0 ? static_cast<double>(sums.written_bytes) / elapsed : 0;
+  if (window_.began == kNoDeadline) {
+    window_.began = now;
+    return usage;
   }
-  last_ = now;
+  window_.cpu_seconds += spent_seconds;
+  window_.read_bytes += sums.read_bytes;
+  window_.written_bytes += sums.written_bytes;
+  window_.sees_io = window_.sees_io && sums.sees_io;
+  if (now - window_.began < kShortestRate) {
+    return usage;
+  }
+  const double elapsed = absl::ToDoubleSeconds(now - window_.began);
+  usage.cpu_percent = 100.0 * window_.cpu_seconds / elapsed;
+  if (window_.sees_io && sums.processes > 0) {
+    usage.read_bytes_per_second = static_cast<double>(window_.read_bytes) / elapsed;
+    usage.written_bytes_per_second = static_cast<double>(window_.written_bytes) / elapsed;
+  }
+  window_ = {.began = now};
   return usage;
 }
 

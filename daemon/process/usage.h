@@ -14,9 +14,10 @@
 
 namespace supervisor {
 
-// What a tree of processes uses. Rates are since the sample before; 0 in the first one.
+// What a tree of processes uses. Rates are since an earlier sample, at least kShortestRate before; none where there is
+// no such: in the first one, and in those that follow another too closely.
 struct Usage {
-  double cpu_percent = 0;  // of one core
+  std::optional<double> cpu_percent = std::nullopt;  // of one core
   // What is charged to the cgroup, without file pages that were not used for a while; where that has no memory
   // controller the sum of what each process has to itself and its share of what several have (PSS).
   double memory_mb = 0;
@@ -32,6 +33,9 @@ struct Usage {
 // loop thread: the kernel walks the memory of a large process for some milliseconds. One thread at a time.
 class UsageSampler {
  public:
+  // Without a cgroup processor time is counted in ticks of 10 ms, so over a few milliseconds it is 0 % or 200 %.
+  static constexpr absl::Duration kShortestRate = absl::Milliseconds(500);
+
   // `everybody` is what one look at /proc serves all trees of a round.
   Usage Sample(const ProcessTreeView& tree, EveryProcess& everybody, MonoTime now);
 
@@ -67,7 +71,15 @@ class UsageSampler {
   std::map<pid_t, Tracked> tracked_;
   CgroupFiles cgroup_;
   uint64_t cgroup_usec_ = 0;  // of cpu.stat, at the last sample
-  MonoTime last_ = kNoDeadline;
+  // What was used since a rate was last told.
+  struct Window {
+    MonoTime began = kNoDeadline;  // kNoDeadline: there was no sample yet
+    double cpu_seconds = 0;
+    uint64_t read_bytes = 0;
+    uint64_t written_bytes = 0;
+    bool sees_io = true;
+  };
+  Window window_;
 };
 
 }  // namespace supervisor

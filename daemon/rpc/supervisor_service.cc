@@ -224,7 +224,7 @@ grpc::ServerUnaryReactor* SupervisorService::Summary(grpc::CallbackServerContext
       failed += state == ServiceState::kFailed || state == ServiceState::kBackoff ? 1 : 0;
       unhealthy += instance->health().health() == supervisor::Health::kUnhealthy ? 1 : 0;
       restarts += static_cast<uint32_t>(instance->machine().restart_count);
-      cpu_percent += instance->usage().cpu_percent;
+      cpu_percent += instance->usage().cpu_percent.value_or(0);
       memory_mb += instance->usage().memory_mb;
       if (const std::string trouble = context_.logs.Stats(instance->stdout_stream()).error; !trouble.empty()) {
         response->add_remarks(fmt::format("{}: {}", instance->id(), trouble));

@@ -276,7 +276,7 @@ void AlertKeeper::OnRecord(const std::string& id, std::string_view type, const s
   SettleSoon();
 }
 
-void AlertKeeper::OnSample(const std::string& id, uint64_t run, double cpu_percent, double memory_mb) {
+void AlertKeeper::OnSample(const std::string& id, uint64_t run, std::optional<double> cpu_percent, double memory_mb) {
   book_.Sampled(id, run, cpu_percent, memory_mb, MonotonicNow());
   const bool above = (rules_.cpu_percent > 0 && cpu_percent > rules_.cpu_percent) ||
                      (rules_.memory_mb > 0 && memory_mb > rules_.memory_mb);

@@ -37,7 +37,7 @@ class AlertKeeper {
 
   // An event of an instance.
   void OnRecord(const std::string& id, std::string_view type, const std::string& message);
-  void OnSample(const std::string& id, uint64_t run, double cpu_percent, double memory_mb);
+  void OnSample(const std::string& id, uint64_t run, std::optional<double> cpu_percent, double memory_mb);
   // Some instance may stand elsewhere now.
   void OnChange();
   // Trouble of the daemon itself; an empty text: over.

@@ -31,11 +31,14 @@ std::string EventDetails(const RecordEvent& event, int pid, const EndedRun* end)
     details["out_of_memory"] = end->out_of_memory;
     details["uptime_seconds"] = absl::ToDoubleSeconds(end->uptime);
     if (end->usage.processes > 0) {
-      details["last_metrics"] = {{"cpu_percent", end->usage.cpu_percent},
-                                 {"memory_mb", end->usage.memory_mb},
-                                 {"processes", end->usage.processes}};
+      nlohmann::ordered_json& metrics = details["last_metrics"];
+      if (end->usage.cpu_percent) {
+        metrics["cpu_percent"] = *end->usage.cpu_percent;
+      }
+      metrics["memory_mb"] = end->usage.memory_mb;
+      metrics["processes"] = end->usage.processes;
       if (end->usage.descriptors) {
-        details["last_metrics"]["descriptors"] = *end->usage.descriptors;
+        metrics["descriptors"] = *end->usage.descriptors;
       }
     }
   }

@@ -1,3 +1,4 @@
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,8 +19,10 @@ bool Instance::TakeUsage(const std::shared_ptr<UsageSampler>& sampler, const Usa
   if (child_ == nullptr || sampler != sampler_) {
     return false;
   }
+  const std::optional<double> last_rate = usage_.cpu_percent;
   usage_ = usage;
-  Tell(limits_.Look(tree_.cgroup(), config_.resource_limits, usage_, static_cast<size_t>(usage.processes), now));
+  usage_.cpu_percent = usage.cpu_percent.has_value() ? usage.cpu_percent : last_rate;
+  Tell(limits_.Look(tree_.cgroup(), config_.resource_limits, usage, static_cast<size_t>(usage.processes), now));
   WriteRecord();
   return true;
 }

@@ -160,10 +160,12 @@ void LimitKeeper::Watch(const Cgroup* cgroup, const ResourceLimitsConfig& limits
     return fmt::format("memory {:.1f} MB of {:.1f} MB (resource_limits.max_memory_mb)", memory_mb,
                        limits.max_memory_mb);
   });
-  look(ways_.cpu, usage.cpu_percent > limits.max_cpu_percent, told_.cpu, [&] {
-    return fmt::format("CPU {:.0f}% of {:.0f}% (resource_limits.max_cpu_percent)", usage.cpu_percent,
-                       limits.max_cpu_percent);
-  });
+  if (usage.cpu_percent) {
+    look(ways_.cpu, *usage.cpu_percent > limits.max_cpu_percent, told_.cpu, [&] {
+      return fmt::format("CPU {:.0f}% of {:.0f}% (resource_limits.max_cpu_percent)", *usage.cpu_percent,
+                         limits.max_cpu_percent);
+    });
+  }
   look(ways_.processes, processes > static_cast<size_t>(limits.max_processes), told_.processes, [&] {
     return fmt::format("{} processes of {} (resource_limits.max_processes)", processes, limits.max_processes);
   });

@@ -50,7 +50,8 @@ class LimitKeeper {
     return unseen_ ? std::nullopt : std::optional(told_.memory || told_.cpu || told_.processes || told_.refused_forks);
   }
 
-  // While it runs: `processes` and `usage` are its whole tree's.
+  // While it runs: `processes` and `usage` are its whole tree's. A CPU rate that is not known says neither that the
+  // limit is exceeded nor that it is kept.
   std::vector<Finding> Look(const Cgroup* cgroup, const ResourceLimitsConfig& limits, const Usage& usage,
                             size_t processes, MonoTime now);
 

@@ -178,17 +178,40 @@ class Database(Scenario):
 
     def test_metrics_are_recorded(self):
         with Daemon({"web": sleeper()}, extra={"monitoring": {"metrics_interval": 0.1}}) as daemon:
-            rows = wait_until(
-                lambda: daemon.sql(
-                    "SELECT cpu_percent, memory_mb, health_status FROM supervisor_metrics "
-                    "WHERE service_id = 'web' AND memory_mb IS NOT NULL"
-                ),
-                "metrics",
-            )
-            self.assertGreaterEqual(rows[0][0], 0)
-            self.assertGreater(rows[0][1], 0.1)
+
+            def measured():
+                rows = daemon.sql(
+                    "SELECT cpu_percent, memory_mb FROM supervisor_metrics "
+                    "WHERE service_id = 'web' AND memory_mb IS NOT NULL ORDER BY id"
+                )
+                return rows if any(cpu is not None for cpu, _ in rows) else None
+
+            rows = wait_until(measured, "metrics")
+            self.assertIsNone(rows[0][0])  # a rate since when?
+            for cpu, memory in rows:
+                self.assertGreater(memory, 0.1)
+                self.assertGreaterEqual(cpu or 0, 0)
             daemon.require("metrics", "web")
             self.assertTrue(daemon.ctl_json("metrics", "web"))
+
+    def test_no_rate_is_over_a_moment_and_none_is_made_up(self):
+        with Daemon({"web": sleeper()}, extra={"monitoring": {"metrics_interval": 0.02}}) as daemon:
+
+            def measured():
+                rates, span = daemon.sql(
+                    "SELECT count(cpu_percent), (julianday(max(timestamp)) - julianday(min(timestamp))) * 86400 "
+                    "FROM supervisor_metrics WHERE service_id = 'web' AND memory_mb IS NOT NULL"
+                )[0]
+                return (rates, span) if rates >= 3 else None
+
+            rates, span = wait_until(measured, "some rates")
+            self.assertLessEqual(rates * 0.5, span + 0.5)
+            unpaired = daemon.sql(
+                "SELECT count(*) FROM supervisor_usage JOIN supervisor_metrics USING (service_id, timestamp) "
+                "WHERE cpu_percent IS NULL AND read_bytes_per_second IS NOT NULL"
+            )
+            self.assertEqual(unpaired, [(0,)])
+            self.assertIsInstance(daemon.status("web")["cpu_percent"], (int, float))
 
     def test_an_existing_database_with_foreign_tables_is_taken_as_it_is(self):
         for given in ("", SCHEMA):

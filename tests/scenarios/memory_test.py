@@ -87,6 +87,7 @@ while True:
                     summary["processes"]["max"] == 3
                     and summary["memory_mb"]["max"] > 40
                     and summary["descriptors"]["max"] > 25
+                    and "cpu_percent" in summary  # which takes two samples
                     and summary
                 )
 

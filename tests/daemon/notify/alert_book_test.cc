@@ -259,6 +259,16 @@ TEST_F(AlertBookTest, TheEndOfARunDoesNotResolveCpu) {
   EXPECT_THAT(Settle(), ElementsAre("-web cpu"));
 }
 
+TEST_F(AlertBookTest, ASampleWithoutARateSaysNothingOfTheProcessor) {
+  Add("web");
+  Begin();
+  book_.Sampled("web", 1, 95, 10, now_);
+  Pass(absl::Seconds(50));
+  book_.Sampled("web", 1, std::nullopt, 10, now_);
+  Pass(absl::Seconds(10));
+  EXPECT_THAT(Settle(), ElementsAre("+web cpu")) << "it was no dip";
+}
+
 TEST_F(AlertBookTest, MemoryLikewiseAndABoundOfZeroIsNone) {
   Add("web");
   Begin();

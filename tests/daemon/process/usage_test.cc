@@ -67,7 +67,8 @@ class Family {
 TEST(UsageSampler, MeasuresBetweenSamples) {
   UsageSampler sampler;
   const Usage first = SampleOf(sampler, OwnSession(), absl::Seconds(1));
-  EXPECT_EQ(first.cpu_percent, 0);
+  EXPECT_FALSE(first.cpu_percent.has_value()) << "there is nothing yet that it could be since";
+  EXPECT_FALSE(first.read_bytes_per_second.has_value());
   EXPECT_GT(first.memory_mb, 0.1);
   EXPECT_GE(first.processes, 1);
   const uint64_t before = ReadProcStat(getpid())->cpu_ticks;
@@ -77,7 +78,27 @@ TEST(UsageSampler, MeasuresBetweenSamples) {
       work = work + static_cast<uint64_t>(i);
     }
   }
-  EXPECT_GT(SampleOf(sampler, OwnSession(), absl::Seconds(2)).cpu_percent, 1);
+  EXPECT_GT(SampleOf(sampler, OwnSession(), absl::Seconds(2)).cpu_percent.value_or(0), 1);
+}
+
+TEST(UsageSampler, ARateOverAMomentIsNoneAndItsTicksCountLater) {
+  UsageSampler sampler;
+  SampleOf(sampler, OwnSession(), absl::Seconds(1));
+  const uint64_t before = ReadProcStat(getpid())->cpu_ticks;
+  volatile uint64_t work = 0;
+  while (ReadProcStat(getpid())->cpu_ticks < before + 5) {
+    for (int i = 0; i < 100'000; ++i) {
+      work = work + static_cast<uint64_t>(i);
+    }
+  }
+  const Usage soon = SampleOf(sampler, OwnSession(), absl::Milliseconds(1003));
+  EXPECT_FALSE(soon.cpu_percent.has_value());
+  EXPECT_FALSE(soon.written_bytes_per_second.has_value());
+  EXPECT_GT(soon.memory_mb, 0.1);
+  const Usage later = SampleOf(sampler, OwnSession(), absl::Milliseconds(1500));
+  ASSERT_TRUE(later.cpu_percent.has_value());
+  EXPECT_GE(*later.cpu_percent, 9) << "50 ms in 500 ms";
+  EXPECT_FALSE(SampleOf(sampler, OwnSession(), absl::Milliseconds(1600)).cpu_percent.has_value()) << "since the last";
 }
 
 TEST(UsageSampler, OfTheWholeTreeAndMemoryThatIsSharedOnce) {
@@ -90,7 +111,7 @@ TEST(UsageSampler, OfTheWholeTreeAndMemoryThatIsSharedOnce) {
   EXPECT_LT(usage.memory_mb, 230) << "resident memory of both, added up, would be 256";
   ASSERT_TRUE(usage.descriptors.has_value());
   EXPECT_GE(*usage.descriptors, 6);
-  ASSERT_TRUE(usage.read_bytes_per_second.has_value());
+  EXPECT_TRUE(SampleOf(sampler, family.view(), absl::Seconds(2)).read_bytes_per_second.has_value());
 }
 
 TEST(UsageSampler, NothingOfWhatHasGone) {

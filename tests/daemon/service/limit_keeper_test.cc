@@ -42,7 +42,7 @@ class LimitKeeperTest : public ::testing::Test {
   void SayMemoryEvents(int oom, int kills) {
     Say("memory.events", "low 0\noom " + std::to_string(oom) + "\noom_kill " + std::to_string(kills) + "\n");
   }
-  std::vector<LimitKeeper::Finding> Look(double memory_mb = 0, double cpu = 0, size_t processes = 1) {
+  std::vector<LimitKeeper::Finding> Look(double memory_mb = 0, std::optional<double> cpu = 0, size_t processes = 1) {
     return keeper_.Look(&*cgroup_, limits_, {.cpu_percent = cpu, .memory_mb = memory_mb}, processes, now_);
   }
   LimitKeeper::End End(const WaitStatus& status) { return keeper_.LookAtEnd(&*cgroup_, limits_, status, now_); }
@@ -94,6 +94,18 @@ TEST_F(LimitKeeperTest, EachWatchedLimitIsToldOnceAnEpisode) {
   EXPECT_THAT(Look(0, 60, 6), IsEmpty());
   EXPECT_THAT(Look(0, 40, 6), IsEmpty());
   EXPECT_THAT(Look(0, 60, 6), SizeIs(1));
+}
+
+TEST_F(LimitKeeperTest, AnUnknownRateNeitherExceedsNorEndsAnEpisode) {
+  limits_.on_exceed = OnFailure::kAlert;
+  limits_.max_cpu_percent = 50;
+  limits_.max_memory_mb = 0;
+  BeginRun();
+  EXPECT_THAT(Look(0, std::nullopt), IsEmpty());
+  EXPECT_THAT(Look(0, 60), SizeIs(1));
+  EXPECT_THAT(Look(0, std::nullopt), IsEmpty());
+  EXPECT_TRUE(keeper_.exceeded());
+  EXPECT_THAT(Look(0, 60), IsEmpty());
 }
 
 TEST_F(LimitKeeperTest, WatchedMemoryIsWhatTheKernelCountsButForIdleFiles) {
