@@ -101,6 +101,10 @@ absl::StatusOr<SpawnRequest::Credentials> LookUpCredentials(const std::string& u
     }
     credentials.gid = entry.ok() ? entry->gr_gid : *gid;
   }
+  // To the kernel these say "as it is" (setresuid(2)): the daemon's own, which may be root.
+  if (credentials.uid == static_cast<uid_t>(-1) || credentials.gid == static_cast<gid_t>(-1)) {
+    return absl::InvalidArgumentError(fmt::format("user {}, group {}: nobody can have that number", user, group));
+  }
   return credentials;
 }
 

@@ -15,9 +15,6 @@
 namespace supervisor {
 namespace {
 
-constexpr absl::Duration kFirstSweep = absl::Milliseconds(2);
-constexpr absl::Duration kSlowestSweep = absl::Milliseconds(50);
-
 uint64_t SeedOf(const std::string& id) {
   return std::hash<std::string>()(id) ^ static_cast<uint64_t>(absl::ToUnixNanos(WallNow()));
 }
@@ -425,151 +422,12 @@ void Instance::FinishExit(WaitStatus status) {
     if (machine_.phase == Phase::kTerminating) {
       AskToGo();
     }
-    sweep_delay_ = kFirstSweep;
+    sweep_delay_ = kShortestSweep;
     sweep_timer_->ArmAfter(sweep_delay_);
   }
 }
 
-// ------------------------------------------------------------------------------------------------------- stopping
-
-void Instance::operator()(const TerminateTree& action) {
-  if (spawning_) {
-    spawning_ = false;  // its identity or its logs were still being prepared: there is nothing to stop
-    Enqueue(StartFailed{"stopped before it was started"});
-    return;
-  }
-  const GracefulShutdownConfig& shutdown = config_.graceful_shutdown;
-  const pid_t main = pid();
-  FailPoint(FailPointId::kStopDecided);
-  if (action.hung && child_ != nullptr) {
-    static_cast<void>(child_->Signal(SIGABRT));
-    static_cast<void>(child_->Signal(SIGCONT));
-    return;
-  }
-  if (!shutdown.run.command.empty() && main != 0) {
-    SpawnRequest request = BaseRequest(shutdown.run);
-    SetVariable(request.environment, "MAINPID", fmt::format("{}", main));
-    stop_command_.reset();
-    std::shared_ptr<void> birth = BeginBirth(id_ + "#stop", request);
-    stop_command_ = std::make_unique<HelperCommand>(
-        context_.loop, std::move(request), MakeCgroup(id_ + "#stop"), tree_.mark() + "#stop", shutdown.timeout,
-        [this](const HelperCommand::Result& result) {
-          if (!result.success) {
-            LogWarning("graceful_shutdown command failed",
-                       {{"service", id_}, {"error", secrets_.Hide(result.message)}});
-          }
-          context_.loop.DestroyLater(std::move(stop_command_));
-        });
-    stop_command_->Hold(std::move(birth));
-  } else {
-    AskToGo();
-  }
-  FailPoint(FailPointId::kStopSignalled);
-  if (child_ == nullptr) {
-    CheckTreeEmpty();
-  }
-}
-
-// The main process first: it may want to end its workers in its own way. What it leaves behind is asked when it is
-// gone.
-void Instance::AskToGo() {
-  const GracefulShutdownConfig& shutdown = config_.graceful_shutdown;
-  if (child_ != nullptr) {
-    static_cast<void>(child_->Signal(shutdown.signal));
-    static_cast<void>(child_->Signal(SIGCONT));  // a stopped process would not see the signal
-  } else if (shutdown.kill_mode == KillMode::kTree) {
-    tree_.SignalAll(shutdown.signal, 0);
-    tree_.SignalAll(SIGCONT, 0);
-  }
-}
-
-void Instance::operator()(const KillTree&) {
-  if (child_ != nullptr) {
-    static_cast<void>(child_->Signal(SIGKILL));
-  }
-  tree_.Kill();
-  FailPoint(FailPointId::kTreeKilled);
-  if (child_ == nullptr) {
-    CheckTreeEmpty();
-  }
-}
-
-void Instance::CheckTreeEmpty() {
-  if (child_ != nullptr || !machine_.last_exit) {
-    return;
-  }
-  const bool killing = machine_.phase == Phase::kKilling;
-  if (config_.graceful_shutdown.kill_mode == KillMode::kProcess || tree_.Empty()) {
-    Enqueue(TreeEmptied{});
-    return;
-  }
-  if (killing) {
-    tree_.Kill();  // again: something may have been forked while we looked
-  }
-  sweep_delay_ = std::clamp(sweep_delay_ * 2, kFirstSweep, kSlowestSweep);
-  sweep_timer_->ArmAfter(sweep_delay_);
-}
-
-// ----------------------------------------------------------------------------------------------------------- hooks
-
-void Instance::operator()(const RunHook& action) {
-  const HookConfig& hook = [&]() -> const HookConfig& {
-    switch (action.kind) {
-      case HookKind::kPreStart:
-        return config_.hooks.pre_start;
-      case HookKind::kPostStart:
-        return config_.hooks.post_start;
-      case HookKind::kPreStop:
-        return config_.hooks.pre_stop;
-      case HookKind::kPostStop:
-        return config_.hooks.post_stop;
-    }
-    return config_.hooks.pre_start;
-  }();
-  const bool is_post_start = action.kind == HookKind::kPostStart;
-  const std::string name = HookName(action.kind);
-  if (!is_post_start) {
-    hook_cancelled_ = false;
-  }
-  WithIdentity([this, hook, is_post_start, name, kind = action.kind](absl::StatusOr<ServiceIdentity> identity) {
-    if (!identity.ok()) {
-      Enqueue(HookEnded{kind, false, std::string(identity.status().message())});
-      return;
-    }
-    if (!is_post_start && hook_cancelled_) {
-      Enqueue(HookEnded{kind, false, "cancelled before it began"});
-      return;
-    }
-    TakeIdentity(*std::move(identity));
-    SpawnRequest request = BaseRequest(hook.run);
-    if (pid() != 0) {
-      SetVariable(request.environment, "MAINPID", fmt::format("{}", pid()));
-    }
-    std::unique_ptr<HelperCommand>& slot = is_post_start ? post_start_hook_ : hook_;
-    slot.reset();  // before the next makes its cgroup at the same place
-    std::shared_ptr<void> birth = BeginBirth(fmt::format("{}#{}", id_, name), request);
-    slot = std::make_unique<HelperCommand>(
-        context_.loop, std::move(request), MakeCgroup(fmt::format("{}#{}", id_, name)),
-        fmt::format("{}#{}", tree_.mark(), name), hook.timeout,
-        [this, is_post_start, name, kind](const HelperCommand::Result& result) {
-          context_.loop.DestroyLater(std::move(is_post_start ? post_start_hook_ : hook_));
-          const std::string message = secrets_.Hide(result.message);
-          if (!result.success) {
-            LogWarning("hook failed", {{"service", id_}, {"hook", name}, {"error", message}});
-          }
-          Enqueue(HookEnded{kind, result.success, message});
-        });
-    slot->Hold(std::move(birth));
-    FailPoint(FailPointId::kHookStarted);
-  });
-}
-
-void Instance::operator()(const CancelHook&) {
-  hook_cancelled_ = true;  // it may wait for its identity yet
-  if (hook_ != nullptr) {
-    hook_->Cancel();
-  }
-}
+// ------------------------------------------------------------------------------------------------------- telling
 
 void Instance::operator()(const RecordEvent& action) {
   const bool is_end = action.type == "exited" || action.type == "stopped";

@@ -157,6 +157,8 @@ class Instance {
   std::string stderr_stream() const { return id_ + ".err"; }
 
  private:
+  static constexpr absl::Duration kShortestSweep = absl::Milliseconds(2);  // of what a process has left behind
+
   void operator()(const RunHook& action);
   void operator()(const CancelHook& action);
   void operator()(const SpawnProcess& action);
@@ -214,6 +216,8 @@ class Instance {
   void ApplyLimits();
   std::string WhyItEnded(const WaitStatus& status);
   void Tell(const std::vector<LimitKeeper::Finding>& findings);
+  void StartHook(HookKind kind);
+  void RunStopCommand();
   void AskToGo();
   void CheckTreeEmpty();
   void WritePidFile();
@@ -241,7 +245,12 @@ class Instance {
     Cause cause;
   };
   std::optional<Signalled> signalled_;  // the last one that a caller sent to this process
-  bool hook_cancelled_ = false;         // hook_, asked for and not begun yet
+  struct WaitingHook {
+    uint64_t number;
+    HookKind kind;
+  };
+  std::optional<WaitingHook> hook_waits_;  // to become hook_, for its identity
+  uint64_t hooks_ = 0;
   std::unique_ptr<HelperCommand> stop_command_;
   std::unique_ptr<NotifySocket> notify_;
   std::vector<Notification> early_;  // came before the report that execve(2) has succeeded

@@ -231,6 +231,31 @@ class StopTree(Scenario):
             daemon.ctl("stop", "web")
             self.assertEqual(daemon.log("web"), b"set\nasked\n")
 
+    @needs_root
+    def test_a_stop_command_never_runs_as_the_daemon_in_the_services_place(self):
+        """Whose service it is cannot be found out any more: its environment_file is gone. Then the signal has to do."""
+        with Daemon(started=False) as daemon:
+            who = daemon.dir / "who"
+            who.touch()
+            who.chmod(0o666)
+            variables = daemon.dir / "variables"
+            variables.write_text("A=b\n")
+            command = {"command": "/bin/sh", "args": ["-c", f"id -u -n >> {who}; kill $MAINPID"]}
+            service = sleeper(user="nobody", environment_file=str(variables), graceful_shutdown=command)
+            daemon.write_config({"web": service})
+            daemon.start()
+            daemon.wait_state("web", "running")
+            daemon.ctl("restart", "web")
+            self.assertEqual(who.read_text(), "nobody\n")
+            pid = daemon.pid("web")
+            variables.unlink()
+            kill(daemon.version()["pid"])
+            daemon.wait_event("web", "adopted")
+            daemon.ctl("stop", "web")
+            self.assertFalse(is_alive(pid))
+            self.assertEqual(who.read_text(), "nobody\n")
+            self.assertIn("graceful_shutdown command cannot be run", daemon.daemon_log.read_text())
+
     def test_a_service_that_starts_children_without_end_is_stopped(self):
         with Daemon(
             {

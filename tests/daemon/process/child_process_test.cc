@@ -186,6 +186,9 @@ TEST_F(ChildProcessTest, BecomesAnotherUser) {
 }
 
 TEST_F(ChildProcessTest, UnknownUsersAndGroupsAreNamed) {
+  // The kernel takes it for "as it is": our own.
+  EXPECT_FALSE(LookUpCredentials("4294967295", "").ok());
+  EXPECT_FALSE(LookUpCredentials("nobody", "4294967295").ok());
   EXPECT_EQ(std::string(LookUpCredentials("no-such-user", "").status().message()), "user no-such-user: no such user");
   EXPECT_EQ(std::string(LookUpCredentials("", "no-such-group").status().message()),
             "group no-such-group: no such group");
