@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <climits>
@@ -103,6 +104,10 @@ int RunWithoutGuardian(const DaemonOptions& given, const RuntimePaths& paths) {
 }  // namespace
 
 int LaunchSupervisor(const DaemonOptions& given) {
+  if (given.background) {
+    // Whatever the caller has open: a lock of its own, the writing end of a pipe that somebody reads to its end.
+    syscall(SYS_close_range, 3, ~0U, 0);
+  }
   // In the foreground the daemon itself tells what is wrong with the configuration: to read all of it twice would cost
   // a large one's start some time. Where the socket is not named plainly, only all of it tells.
   std::optional<std::string> socket = given.background ? std::nullopt : LoadSocketPath(given.config_file);

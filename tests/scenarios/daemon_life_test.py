@@ -75,6 +75,18 @@ class DaemonLife(Scenario):
                 self.assertEqual(process_stat(pid)[4], "0", "it has a controlling terminal")
             daemon.stop()
 
+    def test_background_keeps_no_lock_of_the_caller(self):
+        """( flock 9; supervisord --daemon ) 9>deploy.lock"""
+        for arguments in ([], ["--no-guardian"]):
+            with self.subTest(arguments=arguments), Daemon({"web": sleeper()}, started=False) as daemon:
+                path = daemon.dir / "deploy.lock"
+                with open(path, "w") as held:
+                    fcntl.flock(held, fcntl.LOCK_EX)
+                    daemon.supervisord("--daemon", *arguments, expect=0, pass_fds=[held.fileno()])
+                daemon.wait_state("web", "running")
+                with open(path, "w") as again:
+                    fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)  # BlockingIOError: somebody has it
+
     @staticmethod
     def at_end(descriptor):
         try:
