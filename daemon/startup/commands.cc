@@ -61,6 +61,12 @@ void SayThatNoneRuns(const DaemonOptions& options, const RuntimePaths& paths) {
   }
 }
 
+int SayThatItCannotBeTold(const RuntimePaths& paths, const absl::Status& status) {
+  fmt::print(stderr, "supervisord: whether one runs on {} cannot be told: {}\n", paths.socket,
+             std::string(status.message()));
+  return 1;
+}
+
 }  // namespace
 
 int CheckConfiguration(const DaemonOptions& options) {
@@ -114,8 +120,12 @@ int InitDatabase(const DaemonOptions& options) {
 
 int ShowWhetherItRuns(const DaemonOptions& options) {
   const RuntimePaths paths = PathsFor(options);
-  if (const std::optional<pid_t> pid = RunningDaemon(paths)) {
-    fmt::print("supervisord is running: pid {}, socket {}\n", *pid, paths.socket);
+  const absl::StatusOr<std::optional<pid_t>> pid = RunningDaemon(paths);
+  if (!pid.ok()) {
+    return SayThatItCannotBeTold(paths, pid.status());
+  }
+  if (*pid) {
+    fmt::print("supervisord is running: pid {}, socket {}\n", **pid, paths.socket);
     return 0;
   }
   SayThatNoneRuns(options, paths);
@@ -124,19 +134,27 @@ int ShowWhetherItRuns(const DaemonOptions& options) {
 
 int StopRunningDaemon(const DaemonOptions& options) {
   const RuntimePaths paths = PathsFor(options);
-  const std::optional<pid_t> pid = RunningDaemon(paths);
+  const absl::StatusOr<std::optional<pid_t>> running = RunningDaemon(paths);
+  if (!running.ok()) {
+    return SayThatItCannotBeTold(paths, running.status());
+  }
+  const std::optional<pid_t> pid = *running;
   if (!pid) {
     SayThatNoneRuns(options, paths);
     return 0;
   }
   const UniqueFd pid_fd(static_cast<int>(syscall(SYS_pidfd_open, *pid, 0)));
   // The pid file may be older than the process that has this pid now: only who still holds the lock is signalled.
-  if (!pid_fd || RunningDaemon(paths) != pid) {
+  if (const auto still = RunningDaemon(paths); !pid_fd || !still.ok() || *still != pid) {
     fmt::print("supervisord has just ended\n");
     return 0;
   }
   if (syscall(SYS_pidfd_send_signal, pid_fd.get(), SIGTERM, nullptr, 0) != 0) {
-    fmt::print(stderr, "supervisord: cannot stop pid {}: {}\n", *pid, ErrnoText(errno));
+    if (errno == EPERM) {
+      fmt::print(stderr, "supervisord: not permitted to stop supervisord (pid {})\n", *pid);
+    } else {
+      fmt::print(stderr, "supervisord: cannot stop pid {}: {}\n", *pid, ErrnoText(errno));
+    }
     return 1;
   }
   pollfd wait{.fd = pid_fd.get(), .events = POLLIN, .revents = 0};

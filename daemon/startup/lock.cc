@@ -6,8 +6,10 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <charconv>
 #include <string>
+#include <string_view>
 
 #include "common/atomic_file.h"
 #include "common/errno_status.h"
@@ -16,13 +18,21 @@
 namespace supervisor {
 namespace {
 
-std::optional<pid_t> ReadPidFile(const std::string& path) {
-  const absl::StatusOr<std::string> text = ReadWholeFile(path, 64);
+constexpr int kMostLooks = 100;
+constexpr int kLookEveryMs = 20;
+constexpr size_t kMostPidText = 64;
+
+std::optional<pid_t> ParsePid(std::string_view text) {
   pid_t pid = 0;
-  if (!text.ok() || std::from_chars(text->data(), text->data() + text->size(), pid).ec != std::errc() || pid <= 0) {
+  if (std::from_chars(text.data(), text.data() + text.size(), pid).ec != std::errc() || pid <= 0) {
     return std::nullopt;
   }
   return pid;
+}
+
+std::optional<pid_t> ReadPidFile(const std::string& path) {
+  const absl::StatusOr<std::string> text = ReadWholeFile(path, kMostPidText);
+  return text.ok() ? ParsePid(*text) : std::nullopt;
 }
 
 // Whether the path still names the file that is open.
@@ -38,8 +48,36 @@ bool IsAlive(pid_t pid) {
   return stat && !stat->is_dead();
 }
 
-constexpr int kMostLooks = 100;
-constexpr int kLookEveryMs = 20;
+// Its start; nothing where it cannot be read.
+std::string ReadProcText(const std::string& path) {
+  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  char text[512];
+  const ssize_t size = fd ? read(fd.get(), text, sizeof(text)) : 0;
+  return {text, size > 0 ? static_cast<size_t>(size) : 0};
+}
+
+// What may be asked of anybody's process: what it was started as, and its name, which says so for one that was renamed.
+bool IsSupervisor(pid_t pid) {
+  constexpr std::string_view kProgram = "supervisord";
+  const std::string directory = fmt::format("/proc/{}/", pid);
+  std::string name = ReadProcText(directory + "comm");
+  if (name.substr(0, name.find('\n')) == kProgram) {
+    return true;
+  }
+  name = ReadProcText(directory + "cmdline");
+  name.resize(std::min(name.find('\0'), name.size()));
+  return name.substr(name.rfind('/') + 1) == kProgram;  // npos + 1 is 0
+}
+
+// For whoever may not ask the lock: the pid file, which may be older than the process that has its pid now.
+absl::StatusOr<std::optional<pid_t>> PidOfOthers(const RuntimePaths& paths) {
+  const absl::StatusOr<std::string> text = ReadWholeFile(paths.pid_file, kMostPidText);
+  if (absl::IsPermissionDenied(text.status())) {
+    return text.status();
+  }
+  const std::optional<pid_t> pid = text.ok() ? ParsePid(*text) : std::nullopt;
+  return pid && IsAlive(*pid) && IsSupervisor(*pid) ? pid : std::nullopt;
+}
 
 }  // namespace
 
@@ -73,11 +111,14 @@ absl::StatusOr<UniqueFd> AcquireLock(const RuntimePaths& paths) {
   }
 }
 
-std::optional<pid_t> RunningDaemon(const RuntimePaths& paths) {
+absl::StatusOr<std::optional<pid_t>> RunningDaemon(const RuntimePaths& paths) {
   // Who has the lock may be about to write its pid, or may just have been killed: then it is looked again.
   std::optional<pid_t> holder;
   for (int look = 0; look < kMostLooks; ++look) {
     const UniqueFd fd(open(paths.lock_file.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+    if (!fd && (errno == EACCES || errno == EPERM)) {
+      return PidOfOthers(paths);
+    }
     if (!fd) {
       return std::nullopt;
     }

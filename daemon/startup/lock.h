@@ -16,7 +16,8 @@ namespace supervisor {
 // AlreadyExists names the pid that holds it.
 absl::StatusOr<UniqueFd> AcquireLock(const RuntimePaths& paths);
 
-// The pid to signal of the daemon that runs on this socket; nothing where none runs.
-std::optional<pid_t> RunningDaemon(const RuntimePaths& paths);
+// The pid to signal of the daemon that runs on this socket; nothing where none runs. Whoever may not open the lock
+// learns it from the pid file; PermissionDenied where that can't be read either.
+absl::StatusOr<std::optional<pid_t>> RunningDaemon(const RuntimePaths& paths);
 
 }  // namespace supervisor

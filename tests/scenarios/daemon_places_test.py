@@ -232,6 +232,32 @@ class OrdinaryUser(Scenario):
         self.write_config(self.home / "CONFIG_HOME" / "supervisord")
         self.check(self.home / "RUNTIME_DIR" / "supervisord", self.home / "STATE_HOME" / "supervisord")
 
+    def test_roots_daemon_is_seen_and_not_stopped(self):
+        for background in (True, False):
+            with self.subTest(background=background), Daemon({"web": sleeper()}, background=background) as daemon:
+                daemon.wait_state("web", "running")
+                pid = daemon.socket.with_suffix(".pid").read_text().strip()
+                asked = daemon.supervisord("--status", expect=DONE, preexec_fn=self.become)
+                self.assertIn(f"is running: pid {pid}, socket {daemon.socket}", asked.stdout)
+                asked = daemon.supervisord("--stop", expect=1, preexec_fn=self.become)
+                self.assertIn(f"not permitted to stop supervisord (pid {pid})", asked.stderr)
+                daemon.wait_state("web", "running")
+                daemon.dir.chmod(0o700)
+                try:
+                    for command in ("--status", "--stop"):
+                        config = ["-c", self.copy_of(daemon.config_file), command]
+                        self.assertIn("cannot be told", self.command(SUPERVISORD, *config, expect=1).stderr)
+                finally:
+                    daemon.dir.chmod(0o755)
+                daemon.stop()
+                daemon.supervisord("--status", expect=3, preexec_fn=self.become)
+
+    def copy_of(self, config):
+        copy = self.home / "copy.json"
+        copy.write_text(config.read_text())
+        copy.chmod(0o644)
+        return copy
+
     def test_where_they_say_nothing(self):
         runtime = pathlib.Path(f"/tmp/supervisord-{self.USER}")
         if runtime.exists():
