@@ -26,6 +26,7 @@ namespace supervisor {
 namespace {
 
 constexpr char kRelease = 'r';
+constexpr char kLockAnew = 'l';
 // What ps(1) shows.
 constexpr char kTitle[] = "supervisor-keep: holds what services wrote, should supervisord be killed";
 constexpr char kComm[] = "supervisor-keep";
@@ -126,21 +127,29 @@ void KeepWhileOfUse(int receive_fd) {
   }
 }
 
+// A byte of its own, by which the next supervisor finds it. Held by whoever has the descriptor.
+bool LockByte(const char* lock_file) {
+  const int lock_fd = open(lock_file, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+  struct flock lock = LockOf(F_WRLCK, getpid(), 1);
+  return lock_fd >= 0 && fcntl(lock_fd, F_SETLK, &lock) == 0;
+}
+
 [[noreturn]] void RunKeeper(int fd, int held_send_fd, int held_receive_fd, const char* lock_file) {
   Detach();
   CloseAllBut({fd, held_send_fd, held_receive_fd});  // the flock(2) of the supervisor with the rest
   SetTitle();
   const pid_t pid = getpid();
-  const int lock_fd = open(lock_file, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-  struct flock lock = LockOf(F_WRLCK, pid, 1);
-  if (lock_fd < 0 || fcntl(lock_fd, F_SETLK, &lock) != 0 || write(fd, &pid, sizeof(pid)) != sizeof(pid)) {
+  if (!LockByte(lock_file) || write(fd, &pid, sizeof(pid)) != sizeof(pid)) {
     _exit(1);
   }
   char told = 0;
   ssize_t got = 0;
   do {
     got = read(fd, &told, 1);
-  } while (got < 0 && errno == EINTR);
+    if (got == 1 && told == kLockAnew) {
+      LockByte(lock_file);
+    }
+  } while ((got < 0 && errno == EINTR) || (got == 1 && told == kLockAnew));
   if (got == 0) {
     close(held_send_fd);
     KeepWhileOfUse(held_receive_fd);
@@ -181,6 +190,12 @@ Keeper StartKeeper(int held_send_fd, int held_receive_fd, const std::string& loc
     return {};
   }
   return {ours.Release(), pid};
+}
+
+void TellKeeperOfNewLock(int fd) {
+  if (fd >= 0) {
+    send(fd, &kLockAnew, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+  }
 }
 
 void ReleaseKeeper(int fd) {

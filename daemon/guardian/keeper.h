@@ -25,6 +25,9 @@ struct Keeper {
 // it. {-1, -1} where there can be none: the supervisor works without it.
 Keeper StartKeeper(int held_send_fd, int held_receive_fd, const std::string& lock_file);
 
+// The lock file was removed, and there is another of its name: the keeper locks its byte of that.
+void TellKeeperOfNewLock(int fd);
+
 // Tells it that nothing is to be kept, and waits for its end, a second at most. -1 is nobody.
 void ReleaseKeeper(int fd);
 

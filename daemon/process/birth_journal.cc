@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -138,6 +139,19 @@ class BirthJournalImpl final : public BirthJournal {
       const std::lock_guard lock(shared_->mutex);
       shared_->free.push_back(index);
     }
+  }
+
+  absl::Status MakeAnew(const std::string& path) override {
+    if (access(path.c_str(), F_OK) == 0) {
+      return absl::OkStatus();
+    }
+    ForgetLeft();
+    const std::shared_ptr<Shared> before = std::exchange(shared_, std::make_shared<Shared>());
+    absl::Status status = Open(path);
+    if (!status.ok()) {
+      shared_ = before;
+    }
+    return status;
   }
 
   std::shared_ptr<Birth> Begin(const BirthPlan& plan) override {

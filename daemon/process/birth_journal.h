@@ -56,6 +56,8 @@ class BirthJournal {
   virtual const std::vector<Left>& left() const = 0;
   // All of that is on record by now.
   virtual void ForgetLeft() = 0;
+  // Where the file was removed: a new one, for the births to come. Those of now stay where they are. Loop thread.
+  virtual absl::Status MakeAnew(const std::string& path) = 0;
   // Null where there is no room (a full file system): the process then is found by its record alone. Loop thread.
   virtual std::shared_ptr<Birth> Begin(const BirthPlan& plan) = 0;
 };

@@ -64,9 +64,9 @@ void HeldDescriptors::Load() {
       continue;
     }
     kept_.insert_or_assign(message.name, FileKey{info.st_dev, info.st_ino});
-    sockets_.erase(message.name);
-    if (S_ISSOCK(info.st_mode)) {
-      sockets_.emplace(message.name, std::move(message.fd));
+    to_take_.erase(message.name);
+    if (S_ISSOCK(info.st_mode) || S_ISREG(info.st_mode)) {
+      to_take_.emplace(message.name, std::move(message.fd));
     }
   }
   setsockopt(receive_fd_, SOL_SOCKET, SO_PEEK_OFF, &off, sizeof(off));
@@ -99,8 +99,8 @@ absl::Status HeldDescriptors::Keep(const std::string& name, int fd) {
   }
   const std::lock_guard lock(mutex_);
   const FileKey key = KeyOf(fd);
-  if (const auto found = sockets_.find(name); found != sockets_.end() && KeyOf(found->second.get()) != key) {
-    sockets_.erase(found);  // another came in its place before anybody asked for it
+  if (const auto found = to_take_.find(name); found != to_take_.end() && KeyOf(found->second.get()) != key) {
+    to_take_.erase(found);  // another came in its place before anybody asked for it
   }
   if (const auto known = kept_.find(name); known != kept_.end() && known->second == key) {
     return absl::OkStatus();
@@ -122,17 +122,17 @@ absl::Status HeldDescriptors::Keep(const std::string& name, int fd) {
 void HeldDescriptors::Forget(const std::string& name) {
   const std::lock_guard lock(mutex_);
   kept_.erase(name);
-  sockets_.erase(name);
+  to_take_.erase(name);
 }
 
-UniqueFd HeldDescriptors::TakeSocket(const std::string& name) {
+UniqueFd HeldDescriptors::Take(const std::string& name) {
   const std::lock_guard lock(mutex_);
-  const auto found = sockets_.find(name);
-  if (found == sockets_.end()) {
+  const auto found = to_take_.find(name);
+  if (found == to_take_.end()) {
     return {};
   }
   UniqueFd fd = std::move(found->second);
-  sockets_.erase(found);
+  to_take_.erase(found);
   return fd;
 }
 

@@ -35,7 +35,9 @@ class HeldDescriptors {
   absl::Status Keep(const std::string& name, int fd);
   void Forget(const std::string& name);
   // What an earlier daemon has held of that name, a socket; once. Invalid where there is none.
-  UniqueFd TakeSocket(const std::string& name);
+  UniqueFd TakeSocket(const std::string& name) { return Take(name); }
+  // The like for a file: a lock (flock(2)) lasts as long as it lies here.
+  UniqueFd TakeFile(const std::string& name) { return Take(name); }
 
  private:
   struct FileKey {
@@ -49,6 +51,7 @@ class HeldDescriptors {
   };
   static FileKey KeyOf(int fd);
   void Load();
+  UniqueFd Take(const std::string& name);
   bool Receive(int flags, Message& message) const;
   absl::Status Send(const std::string& name, int fd);
   void Compact();
@@ -57,7 +60,7 @@ class HeldDescriptors {
   const int send_fd_;
   const int receive_fd_;
   std::map<std::string, FileKey> kept_;
-  std::map<std::string, UniqueFd> sockets_;  // found there, not asked for yet
+  std::map<std::string, UniqueFd> to_take_;  // sockets and files that were there, not asked for yet
   size_t messages_ = 0;                      // in the queue, those of no use any more included
 };
 

@@ -21,8 +21,10 @@ constexpr int kBacklog = 1024;
 constexpr int kAcceptsATurn = 64;
 // Only for file systems whose changes inotify(7) does not tell.
 constexpr absl::Duration kLookInterval = absl::Seconds(30);
-// After a removal: whoever removes a whole directory may not be done.
-constexpr absl::Duration kLookAgain = absl::Milliseconds(200);
+// After a removal: whoever removes a whole directory is not done with the first of it, and would fail if it filled
+// again.
+constexpr absl::Duration kLookSoon = absl::Milliseconds(50);
+constexpr absl::Duration kFirstRetry = absl::Milliseconds(200);
 constexpr absl::Duration kPause = absl::Milliseconds(100);
 
 }  // namespace
@@ -140,7 +142,7 @@ void Listener::WatchDirectory() {
     char events[4096];
     while (read(directory_fd_.get(), events, sizeof(events)) > 0) {
     }
-    LookAfter();
+    OnDirectoryChanged();
   });
 }
 
@@ -149,20 +151,43 @@ UniqueFd Listener::StopLookingAfter() {
   return std::move(directory_fd_);
 }
 
-void Listener::LookAfter() {
+bool Listener::IsMissing() const {
   struct stat info {};
-  const bool there = lstat(options_.path.c_str(), &info) == 0;
-  if (!there && errno == ENOENT) {
-    const absl::Status status = Bind();
-    LogWarning("the socket was removed by somebody; made again",
-               {{"socket", options_.path}, {"result", status.ok() ? "ok" : std::string(status.message())}});
-    if (status.ok()) {
-      WatchDirectory();  // it may be another directory of the same name
-    }
-    look_timer_->ArmAfter(kLookAgain);
+  return (lstat(options_.path.c_str(), &info) != 0 && errno == ENOENT) || !options_.surroundings.are_whole();
+}
+
+void Listener::OnDirectoryChanged() {
+  if (!looks_soon_ && IsMissing()) {
+    looks_soon_ = true;
+    look_timer_->ArmAfter(kLookSoon);
+  }
+}
+
+void Listener::LookAfter() {
+  looks_soon_ = false;
+  if (!IsMissing()) {
+    retry_delay_ = absl::ZeroDuration();
+    look_timer_->ArmAfter(kLookInterval);
     return;
   }
-  look_timer_->ArmAfter(kLookInterval);
+  absl::Status status = options_.surroundings.are_whole() ? absl::OkStatus() : options_.surroundings.restore();
+  struct stat info {};
+  if (status.ok() && lstat(options_.path.c_str(), &info) != 0) {
+    status = Bind();
+  }
+  if (!status.ok()) {
+    looks_soon_ = true;
+    retry_delay_ = std::clamp(retry_delay_ * 2, kFirstRetry, kLookInterval);
+    look_timer_->ArmAfter(retry_delay_);
+    LogError("somebody removed the socket, or what belongs to it, and it can't be made again: tried again later",
+             {{"socket", options_.path},
+              {"error", std::string(status.message())},
+              {"retry_in", absl::FormatDuration(retry_delay_)}});
+    return;
+  }
+  LogWarning("somebody removed the socket, or what belongs to it: made again", {{"socket", options_.path}});
+  WatchDirectory();                  // it may be another directory of the same name
+  look_timer_->ArmAfter(kLookSoon);  // and something may have gone before it was watched
 }
 
 }  // namespace supervisor

@@ -15,14 +15,20 @@ namespace supervisor {
 
 // The listening Unix socket. Nobody whom mode and group do not allow can connect at any moment: it is bound under a
 // name in a directory that is ours alone, given its mode and owner, and only then renamed to where it belongs. When
-// somebody removes it, it comes back. Loop thread.
+// somebody removes it, it comes back, and what has to be beside it before it. Loop thread.
 class Listener {
  public:
+  // What lies beside the socket and is as easily removed with it.
+  struct Surroundings {
+    std::function<bool()> are_whole = [] { return true; };
+    std::function<absl::Status()> restore = [] { return absl::OkStatus(); };
+  };
   struct Options {
     std::string path;
     std::string private_directory;  // exists, mode 0700 or such that others cannot connect within
     mode_t mode = 0660;
     gid_t group = static_cast<gid_t>(-1);  // -1: as it comes
+    Surroundings surroundings = {};
   };
   static absl::StatusOr<std::unique_ptr<Listener>> Open(Loop& loop, const Options& options,
                                                         std::function<void(UniqueFd)> on_connection);
@@ -39,6 +45,8 @@ class Listener {
   absl::Status Bind();
   void Accept();
   void WatchDirectory();
+  bool IsMissing() const;
+  void OnDirectoryChanged();
   void LookAfter();
 
   Loop& loop_;
@@ -51,6 +59,8 @@ class Listener {
   UniqueFd directory_fd_;
   std::unique_ptr<Loop::Watch> directory_watch_;
   std::unique_ptr<Loop::Timer> look_timer_;
+  bool looks_soon_ = false;  // something is missing, and look_timer_ is armed for that
+  absl::Duration retry_delay_;
   std::unique_ptr<Loop::Timer> resume_timer_;  // out of descriptors: accepting pauses
 };
 

@@ -108,7 +108,8 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const RpcContext& co
   const absl::Status status = server->Start({.path = socket,
                                              .private_directory = private_directory,
                                              .mode = mode,
-                                             .group = context.socket_group.value_or(static_cast<gid_t>(-1))});
+                                             .group = context.socket_group.value_or(static_cast<gid_t>(-1)),
+                                             .surroundings = context.surroundings});
   if (!status.ok()) {
     return status;
   }

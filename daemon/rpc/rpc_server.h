@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "common/unique_fd.h"
 #include "daemon/loop/worker.h"
+#include "daemon/rpc/listener.h"
 #include "daemon/service/event_hub.h"
 #include "daemon/service/reloader.h"
 #include "daemon/service/supervisor.h"
@@ -26,6 +27,7 @@ struct RpcContext {
   std::string socket_group_name;
   std::string config_file;
   std::string database;
+  Listener::Surroundings surroundings;
   pid_t guardian_pid = 0;
   absl::Time supervisor_started;  // of the guardian, or of this process where there is none
   absl::Time daemon_started;

@@ -145,6 +145,8 @@ class Instance {
   void WriteExactRecord() { WriteRecord(true); }
   // The record is about to go, and must not come back.
   void WriteNoMore() { may_write_ = false; }
+  // Somebody has removed what it had on disk for others to find: record, pid file, notify socket.
+  void RestoreFiles();
   // Now and then: takes from the record what the database has by now.
   void TidyRecord();
 

@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <memory>
@@ -137,6 +138,23 @@ void Instance::WriteRecord(bool exactly) {
                {{"service", id}, {"error", std::string(status.message())}});
     }
   });
+}
+
+void Instance::RestoreFiles() {
+  if (written_ != InstanceRecord{}) {
+    written_ = {};
+    WriteRecord(true);
+  }
+  if (child_ != nullptr) {
+    WritePidFile();
+  }
+  if (notify_ != nullptr && access(notify_->path().c_str(), F_OK) != 0) {
+    notify_->Receive();
+    notify_.reset();
+    if (const absl::Status status = OpenNotifySocket(BaseRequest(config_.run).credentials); !status.ok()) {
+      LogWarning("the service cannot be heard", {{"service", id_}, {"error", std::string(status.message())}});
+    }
+  }
 }
 
 // Of one that is on its way up after a restart by policy the wait is over, but not the restart.

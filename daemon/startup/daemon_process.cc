@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include <algorithm>
@@ -24,7 +23,6 @@
 #include "common/fail_point.h"
 #include "common/paths.h"
 #include "common/version.h"
-#include "daemon/config/applied_config.h"
 #include "daemon/config/expand.h"
 #include "daemon/config/load.h"
 #include "daemon/guardian/guardian.h"
@@ -36,6 +34,7 @@
 #include "daemon/startup/notifications.h"
 #include "daemon/startup/process_setup.h"
 #include "daemon/startup/reaped_exits.h"
+#include "daemon/startup/runtime_place.h"
 #include "daemon/startup/stranger_reaper.h"
 #include "daemon/startup/take_over.h"
 #include "daemon/startup/upgrade.h"
@@ -67,21 +66,6 @@ std::vector<std::string> EnabledInstances(const Config& config) {
     }
   }
   return ids;
-}
-
-absl::Status MakePrivateDirectory(const std::string& path, mode_t mode) {
-  if (mkdir(path.c_str(), mode) != 0 && errno != EEXIST) {
-    return ErrnoToStatus(errno, fmt::format("directory {}", path));
-  }
-  struct stat info {};
-  if (lstat(path.c_str(), &info) != 0) {
-    return ErrnoToStatus(errno, fmt::format("directory {}", path));
-  }
-  if (!S_ISDIR(info.st_mode) || info.st_uid != geteuid()) {
-    return absl::FailedPreconditionError(
-        fmt::format("{}: not a directory of ours (uid {}): somebody put it there", path, info.st_uid));
-  }
-  return chmod(path.c_str(), mode) == 0 ? absl::OkStatus() : ErrnoToStatus(errno, fmt::format("directory {}", path));
 }
 
 absl::StatusOr<std::optional<gid_t>> SocketGroup(const std::string& name) {
@@ -117,6 +101,9 @@ class DaemonProcess {
 
  private:
   absl::Status MakeDirectoriesFor(const Config& config);
+  absl::Status RestorePlace();
+  // Of the guardian, which every daemon has at its start, else of this process.
+  pid_t MainPid() const { return options_.guardian_pid != 0 && !guardian_gone_ ? options_.guardian_pid : getpid(); }
   absl::Status OpenStore(const Config& config);
   void OnCommitted(const std::vector<EventRow>& rows);
   void MakeLogs();
@@ -133,6 +120,8 @@ class DaemonProcess {
   const DaemonOptions& options_;
   rlimit descriptor_limit_;
   RuntimePaths paths_;
+  RuntimePlace place_{paths_, options_.lock_fd};
+  AppliedConfigFile applied_config_{paths_.applied_config};  // the files' thread alone
   const absl::Time started_ = WallNow();
   int exit_code_ = 0;
   bool ending_ = false;
@@ -160,6 +149,7 @@ class DaemonProcess {
   std::unique_ptr<ReapedExits> reaped_;
   UniqueFd guardian_fd_;
   std::unique_ptr<Loop::Timer> after_boot_;
+  bool guardian_gone_ = false;
   std::unique_ptr<Loop::Watch> guardian_watch_;
   std::unique_ptr<StrangerReaper> stranger_reaper_;
 };
@@ -170,11 +160,27 @@ absl::Status DaemonProcess::MakeDirectoriesFor(const Config& config) {
       return status;
     }
   }
-  // Services reach their FIFO in there, which is theirs; nobody can list it.
-  if (absl::Status status = MakePrivateDirectory(paths_.state_directory, 0711); !status.ok()) {
+  return place_.MakeDirectories();
+}
+
+// What others find us by was removed: a client the socket, the next daemon the records.
+absl::Status DaemonProcess::RestorePlace() {
+  absl::Status status = place_.Restore(MainPid(), *held_);
+  if (status.ok()) {
+    status = MakeDirectoriesFor(supervisor_->config());
+  }
+  if (!status.ok()) {
     return status;
   }
-  return MakePrivateDirectory(paths_.state_directory + "/private", 0700);
+  TellKeeperOfNewLock(options_.keeper_fd);
+  if (births_ != nullptr) {
+    status = births_->MakeAnew(paths_.births);
+  }
+  for (Instance* instance : supervisor_->instances()) {
+    instance->RestoreFiles();
+  }
+  files_.Post([this] { applied_config_.Restore(); });
+  return status;
 }
 
 absl::Status DaemonProcess::OpenStore(const Config& config) {
@@ -229,6 +235,11 @@ void DaemonProcess::OpenBirths() {
 
 void DaemonProcess::MakeLogs() {
   held_ = std::make_unique<HeldDescriptors>(options_.held_send_fd, options_.held_receive_fd);
+  if (!place_.IsWhole()) {  // removed while the daemon before this one lived, or since
+    if (const absl::Status status = place_.Restore(MainPid(), *held_); !status.ok()) {
+      LogError("a second daemon may be started beside this one", {{"error", std::string(status.message())}});
+    }
+  }
   taken_over_ = TakeOverFromKeepers(paths_, options_.keeper_pid, *held_);
   logs_ = MakeLogPump(loop_, supervisor_, [held = held_.get()](const std::string& fifo, int fd) {
     if (fd < 0) {
@@ -256,6 +267,7 @@ absl::Status DaemonProcess::ServeControl(const Config& config) {
       .socket_group_name = config.global.socket_group,
       .config_file = options_.config_file,
       .database = config.global.database,
+      .surroundings = {.are_whole = [this] { return place_.IsWhole(); }, .restore = [this] { return RestorePlace(); }},
       .guardian_pid = options_.guardian_pid,
       .supervisor_started = absl::FromUnixMillis(options_.supervisor_started_unix_ms),
       .daemon_started = started_,
@@ -385,6 +397,7 @@ void DaemonProcess::WatchSignals() {
 // Supervision goes on without it; but whoever wants to signal us now needs our pid.
 void DaemonProcess::OnGuardianGone() {
   guardian_watch_.reset();
+  guardian_gone_ = true;
   const absl::Status status = WriteFileAtomically(paths_.pid_file, fmt::format("{}\n", getpid()), 0644);
   LogError("the guardian was killed: should this daemon die too, nobody restarts it until supervisord is started again",
            {{"guardian", std::to_string(options_.guardian_pid)},
@@ -434,12 +447,8 @@ void DaemonProcess::BeginShutdown(const Cause& cause, int exit_code, ActionsDone
 void DaemonProcess::KeepAppliedConfig(std::vector<ConfigText> texts, std::function<void()> kept) {
   const GlobalConfig& global = supervisor_->config().global;
   ConfigureDiagLog(global.log_file, LevelOf(global.log_level), options_.started_fd < 0).IgnoreError();
-  files_.Post([this, file = paths_.applied_config, texts = std::move(texts), kept = std::move(kept)] {
-    if (const absl::Status status = WriteFileAtomically(file, FormatAppliedConfig(texts), 0600); !status.ok()) {
-      LogError(
-          "cannot keep the configuration in force: should the daemon die, the next one reads the files as they are",
-          {{"error", std::string(status.message())}});
-    }
+  files_.Post([this, texts = std::move(texts), kept = std::move(kept)] {
+    applied_config_.Write(texts);
     loop_.Post(kept);
   });
 }

@@ -35,14 +35,6 @@ std::optional<pid_t> ReadPidFile(const std::string& path) {
   return text.ok() ? ParsePid(*text) : std::nullopt;
 }
 
-// Whether the path still names the file that is open.
-bool IsStillThere(int fd, const std::string& path) {
-  struct stat open_file {};
-  struct stat named_file {};
-  return fstat(fd, &open_file) == 0 && lstat(path.c_str(), &named_file) == 0 && open_file.st_dev == named_file.st_dev &&
-         open_file.st_ino == named_file.st_ino;
-}
-
 bool IsAlive(pid_t pid) {
   const std::optional<ProcStat> stat = ReadProcStat(pid);
   return stat && !stat->is_dead();
@@ -81,20 +73,26 @@ absl::StatusOr<std::optional<pid_t>> PidOfOthers(const RuntimePaths& paths) {
 
 }  // namespace
 
-absl::StatusOr<UniqueFd> AcquireLock(const RuntimePaths& paths) {
+bool IsNamed(int fd, const std::string& path) {
+  struct stat open_file {};
+  struct stat named_file {};
+  return fstat(fd, &open_file) == 0 && lstat(path.c_str(), &named_file) == 0 && open_file.st_dev == named_file.st_dev &&
+         open_file.st_ino == named_file.st_ino;
+}
+
+absl::StatusOr<UniqueFd> TryLock(const RuntimePaths& paths) {
   const std::string context = fmt::format("lock file {}", paths.lock_file);
   const std::string directory = paths.lock_file.substr(0, paths.lock_file.rfind('/'));
   if (absl::Status status = MakeDirectories(directory, 0755); !status.ok()) {
     return status;
   }
-  // Of killed holders the kernel may not have let go yet: their lock outlives their pid by a moment.
-  for (int look = 0;; ++look) {
+  for (;;) {
     UniqueFd fd(open(paths.lock_file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
     if (!fd) {
       return ErrnoToStatus(errno, context);
     }
     if (flock(fd.get(), LOCK_EX | LOCK_NB) == 0) {
-      if (IsStillThere(fd.get(), paths.lock_file)) {
+      if (IsNamed(fd.get(), paths.lock_file)) {
         return fd;
       }
       continue;  // its last holder has tidied it away: this lock would hold off nobody
@@ -103,9 +101,18 @@ absl::StatusOr<UniqueFd> AcquireLock(const RuntimePaths& paths) {
       return ErrnoToStatus(errno, context);
     }
     const std::optional<pid_t> holder = ReadPidFile(paths.pid_file);
-    if (look >= kMostLooks || (holder && IsAlive(*holder))) {
-      return absl::AlreadyExistsError(
-          fmt::format("already running: pid {} serves {}", holder ? std::to_string(*holder) : "unknown", paths.socket));
+    return absl::AlreadyExistsError(
+        fmt::format("already running: pid {} serves {}", holder ? std::to_string(*holder) : "unknown", paths.socket));
+  }
+}
+
+absl::StatusOr<UniqueFd> AcquireLock(const RuntimePaths& paths) {
+  // Of killed holders the kernel may not have let go yet: their lock outlives their pid by a moment.
+  for (int look = 0;; ++look) {
+    absl::StatusOr<UniqueFd> lock = TryLock(paths);
+    const std::optional<pid_t> holder = lock.ok() ? std::nullopt : ReadPidFile(paths.pid_file);
+    if (!absl::IsAlreadyExists(lock.status()) || look >= kMostLooks || (holder && IsAlive(*holder))) {
+      return lock;
     }
     poll(nullptr, 0, kLookEveryMs);
   }
@@ -124,7 +131,7 @@ absl::StatusOr<std::optional<pid_t>> RunningDaemon(const RuntimePaths& paths) {
     }
     // Shared, and given back at once: two who ask at the same time must not take each other for a daemon.
     if (flock(fd.get(), LOCK_SH | LOCK_NB) == 0) {
-      if (IsStillThere(fd.get(), paths.lock_file)) {
+      if (IsNamed(fd.get(), paths.lock_file)) {
         return std::nullopt;
       }
       continue;

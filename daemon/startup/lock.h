@@ -3,6 +3,7 @@
 #include <sys/types.h>
 
 #include <optional>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "common/paths.h"
@@ -15,6 +16,12 @@ namespace supervisor {
 
 // AlreadyExists names the pid that holds it.
 absl::StatusOr<UniqueFd> AcquireLock(const RuntimePaths& paths);
+
+// One look, which waits for nobody: AlreadyExists also while a holder that was killed is still being taken down.
+absl::StatusOr<UniqueFd> TryLock(const RuntimePaths& paths);
+
+// Whether the path still names the file that is open.
+bool IsNamed(int fd, const std::string& path);
 
 // The pid to signal of the daemon that runs on this socket; nothing where none runs. Whoever may not open the lock
 // learns it from the pid file; PermissionDenied where that can't be read either.

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,6 +24,7 @@ from harness import (
     process_stat,
     process_status,
     processes_with,
+    python,
     shell,
     sleeper,
     wait_until,
@@ -314,6 +316,144 @@ class DaemonLife(Scenario):
                 daemon.process.send_signal(signal.SIGHUP)
             daemon.check_gone()
             self.assertIn(b"last words", daemon.log("slow"))
+
+
+class RemovedDirectory(Scenario):
+    """rm -rf /run/supervisord, under a daemon that runs."""
+
+    def daemon(self, services, *arguments):
+        daemon = Daemon(services, started=False)
+        daemon.arguments = list(arguments)
+        self.place = daemon.dir / "run"
+        daemon.socket, daemon.pid_dir = self.place / "s.sock", self.place
+        daemon.config["global"].update(socket=str(daemon.socket), pid_directory=str(self.place))
+        daemon.write_config()
+        return daemon
+
+    def remove(self, daemon):
+        shutil.rmtree(self.place)
+        self.wait_answer(daemon)
+
+    def wait_answer(self, daemon):
+        wait_until(lambda: daemon.ctl("version", expect=None).returncode == DONE, "it to answer", timeout=20)
+
+    def check_that_a_second_one_refuses(self, daemon):
+        pid = daemon.socket.with_suffix(".pid").read_text().strip()
+        self.assertIn(f"pid {pid} serves", daemon.supervisord("--daemon", expect=1).stderr)
+        self.assertIn(f"pid {pid},", daemon.supervisord("--status", expect=0).stdout)
+
+    def check_adoption(self, daemon, pid):
+        self.assertEqual(daemon.wait_state("web", "running")["pid"], pid)
+        self.assertEqual(daemon.status("web")["restart_count"], 0)
+        self.assertEqual(daemon.status("halted")["state"], "stopped", "which somebody has stopped")
+        self.assertEqual(daemon.pid_file("web").read_text(), f"{pid}\n")
+
+    def services(self):
+        return {"web": sleeper(), "halted": sleeper()}
+
+    def begin(self, daemon):
+        daemon.start()
+        daemon.wait_state("halted", "running")
+        daemon.ctl("stop", "halted")
+        return daemon.wait_state("web", "running")["pid"]
+
+    def test_all_that_lies_there_comes_back(self):
+        with self.daemon(self.services()) as daemon:
+            pid = self.begin(daemon)
+            for _ in range(2):
+                self.remove(daemon)
+                wait_until(lambda: daemon.pid_file("web").exists(), "the pid file")
+                self.check_that_a_second_one_refuses(daemon)
+            guardian, version = daemon.process.pid, daemon.version()
+            if version["guardian_pid"]:
+                kill(guardian, signal.SIGSTOP)
+                kill(version["pid"])
+                self.check_that_a_second_one_refuses(daemon)  # for the guardian has what the daemon had locked
+                kill(guardian, signal.SIGCONT)
+                wait_until(lambda: daemon.version()["pid"] != version["pid"], "the next daemon", timeout=20)
+                self.check_adoption(daemon, pid)
+                self.check_that_a_second_one_refuses(daemon)
+            self.assertIn("made again", daemon.daemon_log.read_text())
+            daemon.kill_daemon()
+            daemon.start()
+            self.check_adoption(daemon, pid)
+            self.check_that_a_second_one_refuses(daemon)
+
+    def test_for_a_daemon_without_a_guardian_too(self):
+        with self.daemon(self.services(), "--no-guardian") as daemon:
+            pid = self.begin(daemon)
+            self.remove(daemon)
+            self.check_that_a_second_one_refuses(daemon)
+            daemon.ctl("upgrade")
+            self.check_adoption(daemon, pid)
+            self.check_that_a_second_one_refuses(daemon)
+            daemon.kill_daemon()
+            daemon.start()
+            self.check_adoption(daemon, pid)
+
+    def test_what_keeps_the_output_is_found_by_the_next_supervisor(self):
+        with self.daemon(self.services()) as daemon:
+            self.begin(daemon)
+            self.remove(daemon)
+            daemon.ctl("restart", "web")
+            pid, keepers = daemon.pid("web"), daemon.keepers()
+            daemon.kill_daemon()
+            daemon.start()
+            self.check_adoption(daemon, pid)
+            wait_until(lambda: not any(is_alive(keeper) for keeper in keepers), "the former one to be relieved")
+
+    def test_what_was_applied_is_still_in_force(self):
+        with self.daemon(self.services()) as daemon:
+            self.begin(daemon)
+            version = daemon.version()
+            if not version["guardian_pid"]:
+                self.skipTest("runs without a guardian")
+            self.remove(daemon)
+            wait_until((self.place / "s.state" / "applied.config").exists, "the configuration in force")
+            daemon.write_config({"other": sleeper()})
+            kill(version["pid"])
+            wait_until(lambda: daemon.version()["pid"] != version["pid"], "the next daemon", timeout=20)
+            self.assertEqual(sorted(daemon.status()), ["halted", "web"])
+
+    def test_where_it_cannot_be_made_the_log_says_so_and_it_is_tried_again(self):
+        with self.daemon(self.services()) as daemon:
+            self.begin(daemon)
+            aside = daemon.dir / "aside"
+            self.place.rename(aside)
+            self.place.touch()
+            wait_until(lambda: daemon.daemon_log.read_text().count("can't be made again") >= 3, "it to be tried")
+            self.assertNotIn("made again\" socket", daemon.daemon_log.read_text())
+            retries = re.findall(r"can't be made again.* retry_in=(\S+)", daemon.daemon_log.read_text())
+            self.assertEqual(retries[:3], ["200ms", "400ms", "800ms"])
+            self.place.unlink()
+            self.wait_answer(daemon)
+            self.assertIn("made again\" socket", daemon.daemon_log.read_text())
+            self.check_that_a_second_one_refuses(daemon)
+
+    @staticmethod
+    def said(daemon):
+        return daemon.ctl_json("explain", "web")["service"]["status_text"]
+
+    def test_a_notify_socket_comes_back_too(self):
+        script = (
+            "import os, socket, time\n"
+            "while True:\n"
+            "    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as own:\n"
+            "        try:\n"
+            "            own.sendto(b'READY=1\\nWATCHDOG=1\\nSTATUS=%d' % time.monotonic_ns(), os.environ['NOTIFY_SOCKET'])\n"
+            "        except OSError:\n"
+            "            pass\n"
+            "    time.sleep(0.05)\n"
+        )
+        service = python(script, readiness={"type": "notify"}, environment={"WATCHDOG_USEC": "3000000"})
+        with self.daemon({"web": service}) as daemon:
+            daemon.start()
+            pid = daemon.wait_state("web", "running")["pid"]
+            self.remove(daemon)
+            wait_until(lambda: (self.place / "s.state" / "web.notify").exists(), "its socket")
+            said = self.said(daemon)
+            wait_until(lambda: self.said(daemon) != said, "it to be heard")
+            self.assertEqual(daemon.status("web")["pid"], pid)
 
 
 class Order(Scenario):

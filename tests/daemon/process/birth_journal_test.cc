@@ -115,6 +115,21 @@ TEST_F(BirthJournalTest, ItGrowsAndItsPlacesAreUsedAgain) {
   EXPECT_LT(info.st_size, 1 << 20);
 }
 
+TEST_F(BirthJournalTest, AFileThatWasRemovedIsMadeAnewForThoseToCome) {
+  const std::unique_ptr<BirthJournal> journal = Open();
+  auto before = journal->Begin({.name = "before", .number = 1});
+  EXPECT_TRUE(journal->MakeAnew(path_).ok());
+  EXPECT_EQ(Open()->left().size(), 1u) << "which was not removed";
+  ASSERT_EQ(unlink(path_.c_str()), 0);
+  ASSERT_TRUE(journal->MakeAnew(path_).ok());
+  const auto after = journal->Begin({.name = "after", .number = 2});
+  before->note()->pid = 1;
+  before.reset();
+  const std::unique_ptr<BirthJournal> next = Open();
+  ASSERT_EQ(next->left().size(), 1u);
+  EXPECT_EQ(next->left().front().plan.name, "after");
+}
+
 TEST_F(BirthJournalTest, NoMoreThanThereIsRoomForAreTaken) {
   const std::unique_ptr<BirthJournal> journal = Open();
   std::vector<std::shared_ptr<BirthJournal::Birth>> births;

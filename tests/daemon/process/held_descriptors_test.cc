@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -124,6 +125,25 @@ TEST_F(HeldDescriptorsTest, ASocketIsHandedToTheNextDaemonWithWhatWasSaid) {
   char text[16] = {};
   EXPECT_EQ(recv(taken.get(), text, sizeof(text), MSG_DONTWAIT), 7);
   EXPECT_FALSE(next.TakeSocket("web.notify")) << "once";
+}
+
+TEST_F(HeldDescriptorsTest, ALockLastsAsLongAsItLiesThere) {
+  const std::string path = directory_ + "/lock";
+  const auto open_it = [&] { return UniqueFd(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600)); };
+  {
+    HeldDescriptors daemon(send_.get(), receive_.get());
+    const UniqueFd locked = open_it();
+    ASSERT_EQ(flock(locked.get(), LOCK_EX | LOCK_NB), 0);
+    ASSERT_TRUE(daemon.Keep(path, locked.get()).ok());
+  }
+  const UniqueFd other = open_it();
+  EXPECT_NE(flock(other.get(), LOCK_EX | LOCK_NB), 0);
+  const UniqueFd taken = HeldDescriptors(send_.get(), receive_.get()).TakeFile(path);
+  ASSERT_TRUE(taken);
+  EXPECT_EQ(flock(taken.get(), LOCK_EX | LOCK_NB), 0) << "it is the one that has the lock";
+  send_.Reset();
+  receive_.Reset();
+  EXPECT_NE(flock(other.get(), LOCK_EX | LOCK_NB), 0);
 }
 
 TEST_F(HeldDescriptorsTest, ThousandsAreHeld) {

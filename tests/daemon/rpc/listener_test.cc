@@ -10,6 +10,9 @@
 #include <cstdlib>
 #include <filesystem>
 #include <string>
+#include <vector>
+
+#include "common/clock.h"
 
 namespace supervisor {
 namespace {
@@ -71,6 +74,39 @@ TEST_F(ListenerTest, ASocketThatWasRemovedComesBack) {
   look->ArmAfter(absl::ZeroDuration());
   loop_.Run();  // until somebody has connected
   EXPECT_TRUE(client.valid());
+}
+
+TEST_F(ListenerTest, WhatBelongsToItIsMadeBeforeItAndTriedAgainWhereThatFails) {
+  const std::string place = directory_ + "/place";
+  const std::string path = place + "/s.sock";
+  std::filesystem::create_directories(place + "/private");
+  std::vector<MonoTime> tries;
+  const Listener::Surroundings surroundings{.are_whole = [&] { return std::filesystem::exists(place + "/private"); },
+                                            .restore =
+                                                [&] {
+                                                  tries.push_back(MonotonicNow());
+                                                  if (tries.size() < 3) {
+                                                    return absl::UnavailableError("not yet");
+                                                  }
+                                                  std::filesystem::create_directories(place + "/private");
+                                                  return absl::OkStatus();
+                                                }};
+  const auto listener =
+      Listener::Open(loop_, {.path = path, .private_directory = place + "/private", .surroundings = surroundings},
+                     [this](const UniqueFd&) { loop_.Stop(); });
+  ASSERT_TRUE(listener.ok()) << listener.status();
+  std::filesystem::remove_all(place);
+  UniqueFd client;
+  std::unique_ptr<Loop::Timer> look;
+  look = loop_.NewTimer([&] {
+    client = Connect(path);
+    look->ArmAfter(absl::Milliseconds(10));
+  });
+  look->ArmAfter(absl::ZeroDuration());
+  loop_.Run();  // until somebody has connected
+  ASSERT_EQ(tries.size(), 3u);
+  EXPECT_GE(tries[1] - tries[0], absl::Milliseconds(200));
+  EXPECT_GE(tries[2] - tries[1], absl::Milliseconds(400));
 }
 
 TEST_F(ListenerTest, AnotherProgramsSocketIsNotTaken) {
