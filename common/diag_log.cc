@@ -2,11 +2,14 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <climits>
 #include <condition_variable>
 #include <cstdlib>
 #include <deque>
@@ -29,6 +32,9 @@ namespace {
 
 constexpr size_t kMaxQueued = 4096;
 constexpr std::chrono::milliseconds kGather(2);
+constexpr int kPatienceMs = 1000;
+// For what is queued in the end. A disk that hangs may take for ever, and so may a terminal that was stopped.
+constexpr std::chrono::seconds kLastLines(3);
 
 std::string_view LevelName(LogLevel level) {
   switch (level) {
@@ -95,6 +101,54 @@ struct Entry {
   std::string text;  // with its newline
 };
 
+// Where the other end may have stopped reading: a pipe, a terminal, the journal. It is waited for once, and not again
+// before it has read. The descriptor may be shared with others, so it is not made non-blocking: what poll(2) says is
+// enough for PIPE_BUF bytes (pipe(7)).
+class Outlet {
+ public:
+  enum class Result { kWritten, kFailed, kNotTaken };
+
+  Result Write(int fd, std::string_view data) {
+    if (std::exchange(cut_, false)) {
+      const Result ended = WriteAll(fd, "\n");  // of the line whose rest was not taken
+      cut_ = ended == Result::kNotTaken;
+      if (ended != Result::kWritten) {
+        return ended;
+      }
+    }
+    return WriteAll(fd, data);
+  }
+
+ private:
+  Result WriteAll(int fd, std::string_view data) {
+    for (bool first = true; !data.empty(); first = false) {
+      pollfd poll_fd{.fd = fd, .events = POLLOUT, .revents = 0};
+      const int ready = poll(&poll_fd, 1, is_stuck_ ? 0 : kPatienceMs);
+      if (ready < 0 && errno == EINTR) {
+        continue;
+      }
+      is_stuck_ = ready == 0;
+      const ssize_t written = is_stuck_ ? 0 : write(fd, data.data(), std::min<size_t>(data.size(), PIPE_BUF));
+      if (written < 0 && errno == EINTR) {
+        continue;
+      }
+      if (written < 0 && errno != EAGAIN) {
+        return Result::kFailed;
+      }
+      if (written <= 0) {
+        is_stuck_ = true;
+        cut_ = cut_ || !first;
+        return Result::kNotTaken;
+      }
+      data.remove_prefix(static_cast<size_t>(written));
+    }
+    return Result::kWritten;
+  }
+
+  bool is_stuck_ = false;
+  bool cut_ = false;  // in the midst of a line
+};
+
 bool WriteAll(int fd, std::string_view data) {
   while (!data.empty()) {
     const ssize_t written = write(fd, data.data(), data.size());
@@ -120,7 +174,8 @@ class DiagFile {
     file.path_ = path;
     file.rotation_ = rotation;
     if (!file.Reopen()) {
-      return ErrnoToStatus(errno, fmt::format("log_file {}", path));
+      const int error = errno;
+      return ErrnoToStatus(error, fmt::format("log_file {}{}", path, error == ENXIO ? ": nobody reads it" : ""));
     }
     return file;
   }
@@ -136,7 +191,7 @@ class DiagFile {
     if (regular_ && size_ > 0 && size_ + line.size() > rotation_.max_bytes) {
       Rotate();
     }
-    if (!fd_ || !WriteAll(fd_.get(), line)) {
+    if (!fd_ || !(regular_ ? WriteAll(fd_.get(), line) : outlet_.Write(fd_.get(), line) == Outlet::Result::kWritten)) {
       return false;
     }
     size_ += line.size();
@@ -146,8 +201,10 @@ class DiagFile {
  private:
   DiagFile() = default;
 
+  // Does not wait for the reader of a FIFO.
   bool Reopen() {
-    UniqueFd fd(open(path_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY, 0640));
+    UniqueFd fd(
+        open(path_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK, 0640));
     const auto facts = fd ? FactsOf(fd.get()) : std::nullopt;
     if (!facts) {
       return false;
@@ -173,6 +230,7 @@ class DiagFile {
   std::string base_;
   DiagLogRotation rotation_;
   UniqueFd fd_;
+  Outlet outlet_;  // where it is no regular file
   FileId id_;
   uint64_t size_ = 0;
   bool regular_ = false;  // /dev/null is not to be renamed
@@ -183,8 +241,9 @@ class DiagFile {
 class Writer {
  public:
   Writer() = default;
+  // Never destroyed: its thread may be left behind, see Shutdown().
   static Writer& Get() {
-    static Writer writer;
+    static Writer& writer = *new Writer();
     return writer;
   }
 
@@ -203,6 +262,7 @@ class Writer {
     to_stderr_ = to_stderr;
     if (!thread_.joinable()) {
       stopping_ = false;
+      is_running_ = true;
       thread_ = std::thread([this] { Run(); });
     }
     return absl::OkStatus();
@@ -214,7 +274,7 @@ class Writer {
       return;
     }
     if (!thread_.joinable()) {
-      WriteToStderr(entry);
+      dropped_ += WriteToStderr(entry) ? 0 : 1;
       return;
     }
     if (queue_.size() >= kMaxQueued) {
@@ -235,25 +295,33 @@ class Writer {
     return dropped_;
   }
 
+  // What cannot be written in time is left, and the thread that tries with it.
   void Shutdown() {
-    {
-      const std::lock_guard lock(mutex_);
-      stopping_ = true;
+    std::unique_lock lock(mutex_);
+    stopping_ = true;
+    if (!thread_.joinable()) {
+      return;
     }
     wake_.notify_one();
-    if (thread_.joinable()) {
-      thread_.join();
+    ended_.wait_for(lock, kLastLines, [this] { return !is_running_; });
+    const bool has_ended = !is_running_;
+    std::thread thread = std::move(thread_);
+    lock.unlock();
+    if (has_ended) {
+      thread.join();
+    } else {
+      thread.detach();  // style-ok(detach): it hangs in a write, and must not keep the process from its end
     }
   }
 
   Writer(const Writer&) = delete;
   Writer& operator=(const Writer&) = delete;
-  ~Writer() { Shutdown(); }
 
  private:
-  void WriteToStderr(const Entry& entry) const {
-    WriteAll(STDERR_FILENO, to_journal_ ? fmt::format("<{}>{}", JournalPriority(entry.level), entry.text)
-                                        : entry.time + " " + entry.text);
+  // False: nobody takes it. That a terminal was closed is no loss.
+  bool WriteToStderr(const Entry& entry) {
+    return stderr_.Write(STDERR_FILENO, to_journal_ ? fmt::format("<{}>{}", JournalPriority(entry.level), entry.text)
+                                                    : entry.time + " " + entry.text) != Outlet::Result::kNotTaken;
   }
 
   void Run() {
@@ -261,6 +329,8 @@ class Writer {
     for (;;) {
       wake_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
       if (queue_.empty()) {
+        is_running_ = false;
+        ended_.notify_all();
         return;
       }
       // Hundreds of services that end at once have as many lines to tell: what comes right after the first goes with
@@ -276,12 +346,9 @@ class Writer {
       lock.unlock();
       uint64_t lost = 0;
       for (const Entry& entry : batch) {
-        if (file != nullptr && !file->Write(entry.time + " " + entry.text)) {
-          ++lost;
-        }
-        if (to_stderr) {
-          WriteToStderr(entry);
-        }
+        const bool in_file = file == nullptr || file->Write(entry.time + " " + entry.text);
+        const bool told = !to_stderr || WriteToStderr(entry);
+        lost += in_file && told ? 0 : 1;
       }
       lock.lock();
       dropped_ += lost;
@@ -290,16 +357,19 @@ class Writer {
 
   std::mutex mutex_;
   std::condition_variable wake_;
+  std::condition_variable ended_;
   std::deque<Entry> queue_;
   std::thread thread_;
   std::shared_ptr<DiagFile> file_;
   const bool to_journal_ = StderrIsJournal();
+  Outlet stderr_;  // of the thread, while there is one
   LogLevel level_ = LogLevel::kInfo;
   uint64_t dropped_ = 0;
   bool to_stderr_ = true;
   bool stopping_ = false;
-  bool gathering_ = false;  // the thread waits a moment for more
-  bool urgent_ = false;     // a warning or an error is in the queue
+  bool is_running_ = false;  // the thread
+  bool gathering_ = false;   // the thread waits a moment for more
+  bool urgent_ = false;      // a warning or an error is in the queue
 };
 
 }  // namespace

@@ -30,11 +30,12 @@ struct DiagLogRotation {
 
 // Writes to the log file, and to stderr when `to_stderr`. Until it is called entries go to stderr alone.
 // An empty file name closes the file. Thread-safe, as is all here. Can be called again: to reopen, or change the level.
-// A file that somebody deletes, renames or replaces is made anew within a second of the next entry.
+// A file that somebody deletes, renames or replaces is made anew within a second of the next entry. Where nobody reads
+// what goes to stderr, or to a FIFO, entries are dropped; a FIFO that nobody has open at all is an error.
 absl::Status ConfigureDiagLog(const std::string& file, LogLevel level, bool to_stderr,
                               const DiagLogRotation& rotation = {});
 
-// Entries that could not be written (full disk) since the start.
+// Entries that could not be written (a full disk, a pipe that nobody reads) since the start, not everywhere at least.
 uint64_t DiagLogDropped();
 
 void DiagLog(LogLevel level, std::string_view message, std::initializer_list<LogField> fields = {});
@@ -52,7 +53,8 @@ inline void LogError(std::string_view message, std::initializer_list<LogField> f
   DiagLog(LogLevel::kError, message, fields);
 }
 
-// Stops the writer thread after it has written what is queued. Called once, at the end of main.
+// Stops the writer thread after it has written what is queued, or after some seconds: it may hang in a write. Called
+// once, at the end of main.
 void ShutdownDiagLog();
 
 }  // namespace supervisor

@@ -32,6 +32,7 @@
 #include "daemon/startup/config_in_force.h"
 #include "daemon/startup/log_reports.h"
 #include "daemon/startup/notifications.h"
+#include "daemon/startup/own_log.h"
 #include "daemon/startup/process_setup.h"
 #include "daemon/startup/reaped_exits.h"
 #include "daemon/startup/runtime_place.h"
@@ -46,16 +47,6 @@ constexpr absl::Duration kSettled = absl::Seconds(1);
 constexpr absl::Duration kLastNotifications = absl::Seconds(1);
 
 Cause OwnCause() { return {.actor = "supervisor", .reason = {}}; }
-
-LogLevel LevelOf(const std::string& name) {
-  if (name == "debug") {
-    return LogLevel::kDebug;
-  }
-  if (name == "warning") {
-    return LogLevel::kWarning;
-  }
-  return name == "error" ? LogLevel::kError : LogLevel::kInfo;
-}
 
 std::vector<std::string> EnabledInstances(const Config& config) {
   std::vector<std::string> ids;
@@ -291,15 +282,8 @@ absl::Status DaemonProcess::Start(Config config, std::vector<ConfigText> texts) 
   if (absl::Status status = MakeDirectoriesFor(config); !status.ok()) {
     return status;
   }
-  if (!config.global.log_file.empty()) {
-    const std::string directory = config.global.log_file.substr(0, config.global.log_file.rfind('/'));
-    absl::Status status = MakeDirectories(directory, 0755);
-    if (status.ok()) {
-      status = ConfigureDiagLog(config.global.log_file, LevelOf(config.global.log_level), options_.started_fd < 0);
-    }
-    if (!status.ok()) {
-      return status;
-    }
+  if (absl::Status status = ConfigureOwnLog(config.global, options_.started_fd < 0); !status.ok()) {
+    return status;
   }
   if (absl::Status status = OpenStore(config); !status.ok()) {
     return status;
@@ -410,9 +394,8 @@ void DaemonProcess::OnSignal(int signal) {
       reloader_->Reload(false, {.actor = "signal SIGHUP", .reason = {}}, [](const ReloadResult&) {});
       return;
     case SIGUSR1: {
-      const GlobalConfig& global = supervisor_->config().global;
       logs_->ReopenAll();
-      const absl::Status status = ConfigureDiagLog(global.log_file, LevelOf(global.log_level), options_.started_fd < 0);
+      const absl::Status status = ConfigureOwnLog(supervisor_->config().global, options_.started_fd < 0);
       LogInfo("log files reopened", {{"result", status.ok() ? "ok" : std::string(status.message())}});
       return;
     }
@@ -445,8 +428,10 @@ void DaemonProcess::BeginShutdown(const Cause& cause, int exit_code, ActionsDone
 
 // For the next daemon of this guardian.
 void DaemonProcess::KeepAppliedConfig(std::vector<ConfigText> texts, std::function<void()> kept) {
-  const GlobalConfig& global = supervisor_->config().global;
-  ConfigureDiagLog(global.log_file, LevelOf(global.log_level), options_.started_fd < 0).IgnoreError();
+  if (const absl::Status status = ConfigureOwnLog(supervisor_->config().global, options_.started_fd < 0);
+      !status.ok()) {
+    LogError("the log goes on where it was", {{"error", std::string(status.message())}});
+  }
   files_.Post([this, texts = std::move(texts), kept = std::move(kept)] {
     applied_config_.Write(texts);
     loop_.Post(kept);

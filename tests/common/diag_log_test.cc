@@ -1,5 +1,6 @@
 #include "common/diag_log.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -11,6 +12,7 @@
 #include <system_error>
 
 #include "common/clock.h"
+#include "common/unique_fd.h"
 
 namespace supervisor {
 namespace {
@@ -49,6 +51,7 @@ class DiagLogTest : public ::testing::Test {
 
   std::string dir_;
   std::string file_;
+  const uint64_t dropped_before_ = DiagLogDropped();
 };
 
 TEST_F(DiagLogTest, LinesAreKeysAndValuesAndControlCharactersCannotForgeOne) {
@@ -79,7 +82,7 @@ TEST_F(DiagLogTest, AFullFileIsRotatedAndAsManyKeptAsAsked) {
     EXPECT_EQ(std::stoi(all.substr(at + 7)), wanted++);
   }
   EXPECT_EQ(wanted, 100);
-  EXPECT_EQ(DiagLogDropped(), 0U);
+  EXPECT_EQ(DiagLogDropped(), dropped_before_);
 }
 
 TEST_F(DiagLogTest, ADeletedFileComesBack) {
@@ -104,6 +107,77 @@ TEST_F(DiagLogTest, ADeviceIsNotRotatedAndALinkNotFollowed) {
   LogInfo("more than ten bytes");
   ShutdownDiagLog();
   EXPECT_FALSE(Exists("/dev/null.1"));
+}
+
+// A reader that sleeps.
+class StderrIsAFullPipe {
+ public:
+  StderrIsAFullPipe() : saved_(dup(STDERR_FILENO)) {
+    int ends[2];
+    EXPECT_EQ(pipe(ends), 0);
+    reader_.Reset(ends[0]);
+    const UniqueFd writer(ends[1]);
+    fcntl(writer.get(), F_SETFL, O_NONBLOCK);
+    fcntl(reader_.get(), F_SETFL, O_NONBLOCK);
+    const std::string page(4096, 'x');
+    while (write(writer.get(), page.data(), page.size()) > 0) {
+    }
+    fcntl(writer.get(), F_SETFL, 0);
+    dup2(writer.get(), STDERR_FILENO);
+  }
+  ~StderrIsAFullPipe() { dup2(saved_.get(), STDERR_FILENO); }
+  StderrIsAFullPipe(const StderrIsAFullPipe&) = delete;
+  StderrIsAFullPipe& operator=(const StderrIsAFullPipe&) = delete;
+
+  std::string ReadAll() const {
+    std::string text;
+    char buffer[4096];
+    for (ssize_t got = 0; (got = read(reader_.get(), buffer, sizeof(buffer))) > 0;) {
+      text.append(buffer, static_cast<size_t>(got));
+    }
+    return text;
+  }
+
+ private:
+  UniqueFd saved_;
+  UniqueFd reader_;
+};
+
+TEST_F(DiagLogTest, NobodyWaitsForAStderrThatTakesNothingAndItIsHeardAgain) {
+  const StderrIsAFullPipe pipe;
+  ASSERT_TRUE(ConfigureDiagLog(file_, LogLevel::kInfo, true).ok());
+  const MonoTime begin = MonotonicNow();
+  for (int i = 0; i < 100; ++i) {
+    LogInfo("a line that nobody reads", {{"number", std::to_string(i)}});
+  }
+  ShutdownDiagLog();
+  EXPECT_LT(MonotonicNow() - begin, absl::Seconds(5));
+  EXPECT_EQ(DiagLogDropped() - dropped_before_, 100U);
+  EXPECT_THAT(Read(file_), HasSubstr("number=99\n")) << "the file has them all";
+  EXPECT_THAT(pipe.ReadAll(), ::testing::Not(HasSubstr("number")));
+  ASSERT_TRUE(ConfigureDiagLog(file_, LogLevel::kInfo, true).ok());
+  LogInfo("read again", {{"text", std::string(10'000, 'y')}});
+  ShutdownDiagLog();
+  EXPECT_THAT(pipe.ReadAll(), MatchesRegex("[^\n]*msg=\"read again\" text=y{10000}\n"));
+  EXPECT_EQ(DiagLogDropped() - dropped_before_, 100U);
+}
+
+TEST_F(DiagLogTest, AFifoIsWrittenToAndNotWaitedFor) {
+  ASSERT_EQ(mkfifo(file_.c_str(), 0600), 0);
+  const absl::Status status = ConfigureDiagLog(file_, LogLevel::kInfo, false);
+  EXPECT_THAT(std::string(status.message()), HasSubstr(file_ + ": nobody reads it: "));
+  const UniqueFd reader(open(file_.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  ASSERT_TRUE(reader);
+  ASSERT_TRUE(ConfigureDiagLog(file_, LogLevel::kInfo, false).ok());
+  LogInfo("through a FIFO");
+  for (int i = 0; i < 1000; ++i) {
+    LogInfo("more than it takes", {{"text", std::string(500, 'z')}});
+  }
+  ShutdownDiagLog();
+  char text[4096] = {};
+  EXPECT_GT(read(reader.get(), text, sizeof(text) - 1), 0);
+  EXPECT_THAT(text, HasSubstr("msg=\"through a FIFO\""));
+  EXPECT_GT(DiagLogDropped(), dropped_before_);
 }
 
 }  // namespace

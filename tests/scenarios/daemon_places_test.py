@@ -1,5 +1,6 @@
 """Where a daemon may have to live: as PID 1 of a container, behind a terminal that closes, as an ordinary user."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -161,6 +162,74 @@ class Terminal(Scenario):
             wait_until(lambda: daemon.version()["pid"] != version["pid"], "the next daemon, without a terminal", timeout=20)
             kill(leader, signal.SIGTERM)
             self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(leader, 0)[1]), 0)
+
+
+class DeafReader(Scenario):
+    """Who reads what the daemon in the foreground says has stopped doing so."""
+
+    def start(self, daemon):
+        """With a stderr that takes nothing: its reading end."""
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(writer, b"x" * 4096)
+        os.set_blocking(writer, True)
+        daemon.process = subprocess.Popen(
+            [SUPERVISORD, "-c", daemon.config_file, *daemon.arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=writer,
+            env=daemon.env,
+        )
+        os.close(writer)
+        self.addCleanup(os.close, reader)
+        daemon.wait_ready()
+        return reader
+
+    def test_it_holds_up_neither_an_upgrade_nor_the_end(self):
+        for arguments in ([], ["--no-guardian"]):
+            with self.subTest(arguments=arguments), Daemon({"web": sleeper()}, started=False) as daemon:
+                daemon.arguments = arguments
+                self.start(daemon)
+                pid = daemon.wait_state("web", "running")["pid"]
+                wait_until(lambda: "lines were dropped" in daemon.ctl("summary").stdout, "what nobody hears to be told")
+                daemon.ctl("upgrade", timeout=20)
+                starts = [event for event in daemon.events() if event["event_type"] == "supervisor_started"]
+                self.assertEqual(len(starts), 2, "the next daemon answers")
+                self.assertEqual(daemon.wait_state("web", "running")["pid"], pid)
+                daemon.supervisord("--stop", expect=0, timeout=20)
+                daemon.check_gone()
+
+    def test_who_reads_again_hears_what_comes_then(self):
+        with Daemon({"web": sleeper()}, started=False) as daemon:
+            reader = self.start(daemon)
+            wait_until(lambda: "lines were dropped" in daemon.ctl("summary").stdout, "what nobody hears to be told")
+            os.set_blocking(reader, False)
+            heard = b""
+
+            def hears():
+                nonlocal heard
+                with contextlib.suppress(BlockingIOError):
+                    while chunk := os.read(reader, 65536):
+                        heard += chunk
+                daemon.ctl("restart", "web")
+                return b"event=started" in heard
+
+            wait_until(hears, "it to be heard")
+
+    def test_a_log_file_that_is_a_fifo_without_a_reader(self):
+        with Daemon({"web": sleeper()}) as daemon:
+            fifo = daemon.dir / "fifo"
+            os.mkfifo(fifo)
+            daemon.config["global"]["log_file"] = str(fifo)
+            daemon.write_config()
+            daemon.ctl("reload", timeout=20)
+            daemon.process.send_signal(signal.SIGUSR1)
+            said = f'"log_file {fifo}: nobody reads it: '
+            wait_until(lambda: daemon.daemon_log.read_text().count(said) >= 2, "it to be told, where it was")
+            daemon.ctl("restart", "web")
+            daemon.stop()
 
 
 @needs_root
