@@ -234,6 +234,10 @@ absl::StatusOr<std::unique_ptr<ChildProcess>> ChildProcess::Adopt(Loop& loop, pi
   }
   // The pidfd is held, so the start time read now is that of the process it stands for, or of none.
   const std::optional<ProcStat> stat = ReadProcStat(pid);
+  pollfd ended{.fd = pid_fd.get(), .events = POLLIN, .revents = 0};
+  if (!stat && poll(&ended, 1, 0) == 0) {
+    return absl::ResourceExhaustedError(fmt::format("pid {} runs, and /proc/{}/stat cannot be read", pid, pid));
+  }
   if (!stat || stat->start_ticks != start_ticks) {
     return absl::NotFoundError(fmt::format("pid {} is another process now", pid));
   }

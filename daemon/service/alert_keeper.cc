@@ -22,6 +22,7 @@ constexpr absl::Duration kSettleDelay = absl::Milliseconds(20);
 // A database that cannot be read must not keep alerts from being raised.
 constexpr int kMostLoads = 5;
 constexpr absl::Duration kLoadAgain = absl::Seconds(1);
+constexpr absl::Duration kLoadPatience = absl::Seconds(10);  // of a disk that hangs; alerts wait no longer
 constexpr size_t kMostOpen = 10'000;
 // What nobody was told for longer is no news: the newest so many are.
 constexpr size_t kMostOwed = 200;
@@ -60,7 +61,7 @@ AlertKeeper::AlertKeeper(Loop& loop, Store& store, Outlets outlets)
       outlets_(std::move(outlets)),
       began_(WallNow()),
       timer_(loop.NewTimer([this] { Settle(); })),
-      load_timer_(loop.NewTimer([this] { Load(); })),
+      load_timer_(loop.NewTimer([this] { waits_for_load_ ? GiveUpLoad("the database does not answer") : Load(); })),
       alive_(std::make_shared<bool>(true)) {}
 
 void AlertKeeper::Configure(const AlertRulesConfig& rules, const NotificationsConfig& notifications) {
@@ -130,11 +131,13 @@ void AlertKeeper::Begin() {
 
 void AlertKeeper::Load() {
   ++loads_;
+  waits_for_load_ = true;
+  load_timer_->ArmAfter(kLoadPatience);
   store_.QueryAlerts(
       {.include_resolved = false, .limit = kMostOpen},
       [this, alive = std::weak_ptr<bool>(alive_), &loop = loop_](const absl::StatusOr<std::vector<AlertRow>>& rows) {
         loop.Post([this, alive, rows] {
-          if (alive.expired()) {
+          if (alive.expired() || !waits_for_load_) {
             return;
           }
           rows.ok() ? LoadRestarts(*rows) : RetryLoad(std::string(rows.status().message()));
@@ -147,7 +150,7 @@ void AlertKeeper::LoadRestarts(std::vector<AlertRow> open) {
                        [this, alive = std::weak_ptr<bool>(alive_), &loop = loop_,
                         open = std::move(open)](const absl::StatusOr<std::vector<RestartRow>>& rows) {
                          loop.Post([this, alive, open, rows] {
-                           if (alive.expired()) {
+                           if (alive.expired() || !waits_for_load_) {
                              return;
                            }
                            rows.ok() ? Finish(open, *rows) : RetryLoad(std::string(rows.status().message()));
@@ -157,14 +160,22 @@ void AlertKeeper::LoadRestarts(std::vector<AlertRow> open) {
 
 void AlertKeeper::RetryLoad(const std::string& why) {
   if (loads_ < kMostLoads) {
+    waits_for_load_ = false;
     load_timer_->ArmAfter(kLoadAgain);
     return;
   }
+  GiveUpLoad(why);
+}
+
+void AlertKeeper::GiveUpLoad(const std::string& why) {
   LogWarning("the alerts that were open are not known: what still holds is raised again", {{"error", why}});
   Finish({}, {});
+  SettleSoon();  // what is owed may not come either
 }
 
 void AlertKeeper::Finish(const std::vector<AlertRow>& open, const std::vector<RestartRow>& restarts) {
+  waits_for_load_ = false;
+  load_timer_->Disarm();
   std::vector<Alert> alerts;
   alerts.reserve(open.size());
   for (const AlertRow& row : open) {

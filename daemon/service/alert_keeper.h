@@ -63,6 +63,7 @@ class AlertKeeper {
   void TakeUpOwed(const std::vector<AlertRow>& rows);
   std::vector<std::string> ChannelsFor(const Alert& alert) const;
   void RetryLoad(const std::string& why);
+  void GiveUpLoad(const std::string& why);
   void SettleSoon();
   void Tell(const AlertBook::Change& change);
 
@@ -84,6 +85,7 @@ class AlertKeeper {
   std::map<AlertKey, Owed> owed_;
   absl::Time began_;
   int loads_ = 0;
+  bool waits_for_load_ = false;
   std::unique_ptr<Loop::Timer> timer_;
   std::unique_ptr<Loop::Timer> load_timer_;
   MonoTime armed_ = kNoDeadline;

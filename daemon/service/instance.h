@@ -114,7 +114,8 @@ class Instance {
   // accounts for. Fails where it cannot be told what is there (no more descriptors): nothing may be started then.
   absl::Status Adopt(const ReapedLookup& reaped, const std::vector<BirthJournal::Left>& births);
   // The end of a run, which stays on record until the database has it.
-  void KeepUntilTold(EventRow row);
+  // Returns the ticket of one that gives way to it; 0: none.
+  uint64_t KeepUntilTold(EventRow row);
   void Told(uint64_t ticket);
   // Of the process whose end is being told.
   pid_t ended_pid() const { return ended_pid_; }
@@ -204,7 +205,7 @@ class Instance {
   void EnterCgroup();
   void LeaveCgroup();
   void KillLeftHooks(const std::vector<BirthJournal::Left>& births) const;
-  InstanceRecord ReadRecord();
+  absl::StatusOr<InstanceRecord> ReadRecord();
   void FollowBirths(const ReapedLookup& reaped, const std::vector<BirthJournal::Left>& births, InstanceRecord& record);
   void TellEnd(pid_t pid, const ReapedLookup& reaped);
   void Resume(const InstanceRecord& record, std::unique_ptr<ChildProcess> child);

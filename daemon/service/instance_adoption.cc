@@ -80,11 +80,14 @@ void Instance::KillLeftHooks(const std::vector<BirthJournal::Left>& births) cons
   }
 }
 
-// What is on disk; an empty one where there is none of this boot.
-InstanceRecord Instance::ReadRecord() {
+// What is on disk; an empty one where there is none of this boot. An error: it may be there, and cannot be read now.
+absl::StatusOr<InstanceRecord> Instance::ReadRecord() {
   const absl::StatusOr<std::string> text = ReadWholeFile(RecordPath(), kMostRecord);
-  if (!text.ok() && !absl::IsFailedPrecondition(text.status()) && !absl::IsOutOfRange(text.status())) {
-    return {};
+  if (absl::IsNotFound(text.status())) {
+    return InstanceRecord{};
+  }
+  if (absl::IsResourceExhausted(text.status())) {  // no descriptors, no memory
+    return text.status();
   }
   absl::StatusOr<InstanceRecord> record = text.ok() ? ParseRecord(*text) : text.status();
   if (!record.ok()) {
@@ -101,7 +104,7 @@ InstanceRecord Instance::ReadRecord() {
                                        .exit = {},
                                        .attempt = 0,
                                        .delay = {}});
-    return {};
+    return InstanceRecord{};
   }
   return record->boot_id == context_.boot_id ? *std::move(record) : InstanceRecord{};
 }
@@ -171,7 +174,11 @@ absl::Status Instance::Adopt(const ReapedLookup& reaped, const std::vector<Birth
   if (tree_.cgroup() != nullptr) {
     ApplyLimits();
   }
-  InstanceRecord record = ReadRecord();
+  absl::StatusOr<InstanceRecord> read = ReadRecord();
+  if (!read.ok()) {
+    return {read.status().code(), fmt::format("cannot take over {}: {}", id_, std::string(read.status().message()))};
+  }
+  InstanceRecord record = *std::move(read);
   written_ = record;
   for (EventRow& row : record.untold) {
     row.service_id = id_;

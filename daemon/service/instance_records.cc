@@ -170,15 +170,18 @@ int64_t Instance::BackoffUntil() {
   return machine_.is_restart && child_ == nullptr && IsComingUp(machine_.phase) ? 1 : 0;
 }
 
-void Instance::KeepUntilTold(EventRow row) {
+uint64_t Instance::KeepUntilTold(EventRow row) {
+  uint64_t given_up = 0;
   constexpr size_t kMost = 64;  // a database that cannot be written for long must not let records grow
   if (untold_.size() == kMost) {
     LogWarning(
         "the database is behind: should the daemon die now, this end is in its log alone",
         {{"service", id_}, {"ended_at", FormatTimestamp(untold_.front().timestamp)}, {"end", untold_.front().message}});
+    given_up = untold_.front().ticket;
     untold_.erase(untold_.begin());
   }
   untold_.push_back(std::move(row));
+  return given_up;
 }
 
 void Instance::TidyRecord() {

@@ -389,7 +389,7 @@ void Supervisor::AddRow(Instance& instance, EventRow row, bool ends_run) {
   if (ends_run) {
     row.ticket = ++last_ticket_;
     tickets_.emplace(row.ticket, instance.id());
-    instance.KeepUntilTold(row);
+    tickets_.erase(instance.KeepUntilTold(row));
   }
   rows_.push_back(std::move(row));
 }

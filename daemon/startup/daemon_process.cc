@@ -11,6 +11,7 @@
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <string>
@@ -202,7 +203,9 @@ absl::Status DaemonProcess::OpenStore(const Config& config) {
 
 // On the store's thread.
 void DaemonProcess::OnCommitted(const std::vector<EventRow>& rows) {
-  events_.Publish(rows);
+  std::vector<EventRow> unseen;
+  std::ranges::copy_if(rows, std::back_inserter(unseen), [](const EventRow& row) { return !row.late; });
+  events_.Publish(unseen);
   std::vector<uint64_t> tickets;
   for (const EventRow& row : rows) {
     if (row.ticket != 0 && row.id != 0) {

@@ -45,6 +45,8 @@ struct EventRow {
   uint64_t ticket = 0;
   // An earlier daemon may have written it already: then nothing is done, and it counts as committed.
   bool unless_there = false;
+  // Committed after followers have seen it with id 0.
+  bool late = false;
   bool operator==(const EventRow&) const = default;
 };
 
@@ -124,7 +126,7 @@ class Store {
     absl::Duration events_retention = absl::Hours(24 * 30);
   };
   // On the writer thread, when a batch is on disk: its events with their ids, in order. Also for events that could not
-  // be written, with id 0, so that live followers see them.
+  // be written, with id 0, so that live followers see them; those come again, `late`, when they are on disk after all.
   using CommittedCallback = std::function<void(std::vector<EventRow>)>;
   // On the writer thread, when trouble begins, changes or ends (empty).
   using TroubleCallback = std::function<void(const std::string& error)>;

@@ -234,9 +234,8 @@ void StoreWriter::Committed(const BatchOutcome& outcome) {
   Remember();
   std::vector<EventRow> rows;
   for (QueuedEvent& event : in_flight_.events) {
-    if (!event.published) {
-      rows.push_back(std::move(event.row));
-    }
+    event.row.late = event.published;
+    rows.push_back(std::move(event.row));
   }
   in_flight_ = {};
   attempt_at_ = kNoDeadline;

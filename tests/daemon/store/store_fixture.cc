@@ -129,7 +129,7 @@ Store::CommittedCallback Recorder::OnCommitted() {
   return [this](std::vector<EventRow> rows) {
     const std::lock_guard lock(mutex_);
     for (EventRow& row : rows) {
-      events_.push_back(std::move(row));
+      (row.late ? late_ : events_).push_back(std::move(row));
     }
     changed_.notify_all();
   };
@@ -141,6 +141,11 @@ Store::TroubleCallback Recorder::OnTrouble() {
     troubles_.push_back(error);
     changed_.notify_all();
   };
+}
+
+std::vector<EventRow> Recorder::late() const {
+  const std::lock_guard lock(mutex_);
+  return late_;
 }
 
 bool Recorder::Wait(const std::function<bool()>& condition) {

@@ -66,6 +66,7 @@ class Recorder {
   bool WaitForEnd();                           // the last report is that there is no trouble
 
   std::vector<EventRow> events() const;
+  std::vector<EventRow> late() const;
   std::vector<std::string> troubles() const;
 
  private:
@@ -74,6 +75,7 @@ class Recorder {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<EventRow> events_;
+  std::vector<EventRow> late_;
   std::vector<std::string> troubles_;
 };
 

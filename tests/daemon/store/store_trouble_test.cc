@@ -79,7 +79,9 @@ TEST_F(StoreTroubleTest, ALockedDatabaseIsWaitedFor) {
   LogAndWait(*store, "before");
   OtherProgram other(path_);
   other.Run("BEGIN IMMEDIATE");
-  store->LogEvent(Event("web", "exited", "first"));
+  EventRow first = Event("web", "exited", "first");
+  first.ticket = 7;
+  store->LogEvent(first);
   ASSERT_TRUE(recorder_.WaitForTrouble("database is locked"));
   ASSERT_TRUE(recorder_.WaitForEvents(2));  // followers see it all the same
   store->LogEvent(Event("web", "restarting", "second"));
@@ -97,6 +99,9 @@ TEST_F(StoreTroubleTest, ALockedDatabaseIsWaitedFor) {
               ElementsAre(Field(&EventRow::id, 1), AllOf(Field(&EventRow::id, 0), Field(&EventRow::message, "first")),
                           AllOf(Field(&EventRow::id, 0), Field(&EventRow::message, "second")),
                           AllOf(Field(&EventRow::id, 4), Field(&EventRow::message, "after"))));
+  // Who waits for them to be on disk hears of that too.
+  EXPECT_THAT(recorder_.late(), ElementsAre(AllOf(Field(&EventRow::id, 2), Field(&EventRow::ticket, 7)),
+                                            AllOf(Field(&EventRow::id, 3), Field(&EventRow::message, "second"))));
   EXPECT_EQ(MessagesOnDisk(path_), "before,first,second,after");
   EXPECT_EQ(store->Stats().dropped_rows, 0);
   EXPECT_EQ(store->Stats().error, "");
