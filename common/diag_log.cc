@@ -241,7 +241,7 @@ class DiagFile {
 class Writer {
  public:
   Writer() = default;
-  // Never destroyed: its thread may be left behind, see Shutdown().
+  ~Writer() = delete;  // its thread may be left behind, see Shutdown()
   static Writer& Get() {
     static Writer& writer = *new Writer();
     return writer;

@@ -92,9 +92,16 @@ bool IsWorthKeeping(int fd) {
   return fstat(fd, &info) == 0 && S_ISFIFO(info.st_mode) && info.st_nlink > 0;
 }
 
+// A byte of its own, by which the next supervisor finds it. Held by whoever has the descriptor.
+bool LockByte(const char* lock_file) {
+  const int lock_fd = open(lock_file, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+  struct flock lock = LockOf(F_WRLCK, getpid(), 1);
+  return lock_fd >= 0 && fcntl(lock_fd, F_SETLK, &lock) == 0;
+}
+
 // Until all of them are without a writer and without a byte. One with bytes and no writer waits for the next
 // supervisor.
-void KeepWhileOfUse(int receive_fd) {
+void KeepWhileOfUse(int receive_fd, const char* lock_file) {
   rlimit descriptors{};
   getrlimit(RLIMIT_NOFILE, &descriptors);
   descriptors.rlim_cur = descriptors.rlim_max;
@@ -111,6 +118,7 @@ void KeepWhileOfUse(int receive_fd) {
       ++kept;
     }
   }
+  LockByte(lock_file);  // to close any descriptor of that file, such as one out of the queue, lets go of it: fcntl(2)
   while (kept > 0) {
     epoll_event event{};
     if (epoll_wait(events_fd, &event, 1, -1) != 1) {
@@ -125,13 +133,6 @@ void KeepWhileOfUse(int receive_fd) {
       epoll_ctl(events_fd, EPOLL_CTL_DEL, fd, nullptr);
     }
   }
-}
-
-// A byte of its own, by which the next supervisor finds it. Held by whoever has the descriptor.
-bool LockByte(const char* lock_file) {
-  const int lock_fd = open(lock_file, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-  struct flock lock = LockOf(F_WRLCK, getpid(), 1);
-  return lock_fd >= 0 && fcntl(lock_fd, F_SETLK, &lock) == 0;
 }
 
 [[noreturn]] void RunKeeper(int fd, int held_send_fd, int held_receive_fd, const char* lock_file) {
@@ -152,7 +153,7 @@ bool LockByte(const char* lock_file) {
   } while ((got < 0 && errno == EINTR) || (got == 1 && told == kLockAnew));
   if (got == 0) {
     close(held_send_fd);
-    KeepWhileOfUse(held_receive_fd);
+    KeepWhileOfUse(held_receive_fd, lock_file);
   }
   _exit(0);
 }

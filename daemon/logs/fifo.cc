@@ -53,6 +53,21 @@ absl::StatusOr<Fifo> Fifo::Open(const std::string& path, uid_t uid, gid_t gid) {
   return fifo;
 }
 
+absl::StatusOr<Fifo> Fifo::Reopen(const std::string& path, int fd, uid_t uid, gid_t gid) {
+  const std::string link = fmt::format("/proc/self/fd/{}", fd);  // proc(5): opens the file, not the name
+  Fifo fifo;
+  fifo.path_ = path;
+  fifo.write_end_.Reset(open(link.c_str(), O_RDWR | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+  fifo.read_end_.Reset(open(link.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+  if (!fifo.write_end_ || !fifo.read_end_) {
+    return FifoError(errno, path);
+  }
+  if (absl::Status owned = fifo.SetOwner(uid, gid); !owned.ok()) {
+    return owned;
+  }
+  return fifo;
+}
+
 absl::Status Fifo::SetOwner(uid_t uid, gid_t gid) const {
   struct stat status {};
   if (fstat(write_end_.get(), &status) != 0) {

@@ -21,6 +21,9 @@ class Fifo {
   // A process that is not root leaves the owner as it is. Fails with path and reason.
   static absl::StatusOr<Fifo> Open(const std::string& path, uid_t uid, gid_t gid);
 
+  // The like with one that has lost its name; `fd`, borrowed, is of either end.
+  static absl::StatusOr<Fifo> Reopen(const std::string& path, int fd, uid_t uid, gid_t gid);
+
   int read_end() const { return read_end_.get(); }  // non-blocking
   const std::string& path() const { return path_; }
 

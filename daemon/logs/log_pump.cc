@@ -24,7 +24,7 @@ constexpr absl::Duration kDrainAtClose = absl::Seconds(1);
 
 class LogPump::Impl {
  public:
-  Impl(TroubleCallback on_trouble, FifoCallback on_fifo, RemadeCallback on_remade)
+  Impl(TroubleCallback on_trouble, FifoCallback on_fifo, RemadeCallback on_remade, TakeFifoCallback take_fifo)
       : directories_(loop_,
                      [this](int directory, const std::string& name) {
                        for (const auto& [unused, stream] : streams_) {
@@ -38,6 +38,7 @@ class LogPump::Impl {
                 std::move(on_trouble),
                 std::move(on_fifo),
                 std::move(on_remade),
+                std::move(take_fifo),
                 total_bytes_} {
     // Signals are for the main thread; and SIGXFSZ must not end us before EFBIG is seen.
     sigset_t all;
@@ -176,8 +177,9 @@ class LogPump::Impl {
   std::thread thread_;
 };
 
-LogPump::LogPump(TroubleCallback on_trouble, FifoCallback on_fifo, RemadeCallback on_remade)
-    : impl_(std::make_unique<Impl>(std::move(on_trouble), std::move(on_fifo), std::move(on_remade))) {}
+LogPump::LogPump(TroubleCallback on_trouble, FifoCallback on_fifo, RemadeCallback on_remade, TakeFifoCallback take_fifo)
+    : impl_(std::make_unique<Impl>(std::move(on_trouble), std::move(on_fifo), std::move(on_remade),
+                                   std::move(take_fifo))) {}
 
 LogPump::~LogPump() = default;
 

@@ -51,11 +51,16 @@ class LogPump {
   // Called on the pump's thread with each FIFO that was opened, by its path, and with -1 when it was removed.
   using FifoCallback = std::function<void(const std::string& path, int fd)>;
 
+  // Called on the pump's thread before a FIFO is made: one that whoever holds them has under that path, and that has no
+  // name any more. Invalid: none.
+  using TakeFifoCallback = std::function<UniqueFd(const std::string& path)>;
+
   // Called on the pump's thread when a stream's file had been deleted, renamed or replaced, or its directory, and was
   // made anew. Not for a file that ReopenAll was called for, and not where it was part of a trouble that is told.
   using RemadeCallback = std::function<void(const std::string& stream, const std::string& file)>;
 
-  explicit LogPump(TroubleCallback on_trouble, FifoCallback on_fifo = nullptr, RemadeCallback on_remade = nullptr);
+  explicit LogPump(TroubleCallback on_trouble, FifoCallback on_fifo = nullptr, RemadeCallback on_remade = nullptr,
+                   TakeFifoCallback take_fifo = nullptr);
   ~LogPump();  // drains what is in the pipes (bounded to 1 s), ends the thread; the FIFOs stay for the next daemon
   LogPump(const LogPump&) = delete;
   LogPump& operator=(const LogPump&) = delete;

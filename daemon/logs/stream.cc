@@ -44,7 +44,9 @@ LogStream::Opened LogStream::Open(const LogStreamOptions& options, absl::Status&
     fifo_.reset();
   }
   if (!fifo_) {
-    absl::StatusOr<Fifo> opened = Fifo::Open(options.fifo_path, options.fifo_uid, options.fifo_gid);
+    const UniqueFd held = around_.take_fifo ? around_.take_fifo(options.fifo_path) : UniqueFd();
+    absl::StatusOr<Fifo> opened = held ? Fifo::Reopen(options.fifo_path, held.get(), options.fifo_uid, options.fifo_gid)
+                                       : Fifo::Open(options.fifo_path, options.fifo_uid, options.fifo_gid);
     if (!opened.ok()) {
       why = opened.status();
       return Opened::kNoFifo;

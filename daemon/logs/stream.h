@@ -44,6 +44,7 @@ class LogStream : public std::enable_shared_from_this<LogStream> {
     LogPump::TroubleCallback on_trouble;
     LogPump::FifoCallback on_fifo;
     LogPump::RemadeCallback on_remade;
+    LogPump::TakeFifoCallback take_fifo;
     std::atomic<uint64_t>& total_bytes;  // captured of all streams
   };
 

@@ -171,6 +171,9 @@ class Loop::Impl {
     dropped.clear();
     uv_close(reinterpret_cast<uv_handle_t*>(&wake_), nullptr);
     uv_close(reinterpret_cast<uv_handle_t*>(&turn_), nullptr);
+    // Whoever left a timer armed is not waited for.
+    uv_walk(
+        &loop_, [](uv_handle_t* handle, void*) { uv_unref(handle); }, nullptr);
     uv_run(&loop_, UV_RUN_DEFAULT);  // runs the close callbacks, which free the blocks
     uv_loop_close(&loop_);
   }

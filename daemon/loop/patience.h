@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <string>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -28,7 +29,8 @@ std::function<void(absl::StatusOr<T>)> WithPatience(Loop& loop, absl::Duration p
       }
     }
   };
-  auto waiting = std::make_shared<Waiting>(std::move(done), nullptr);
+  auto waiting = std::make_shared<Waiting>();
+  waiting->done = std::move(done);
   loop.Post([&loop, waiting, patience, too_late = std::move(too_late)]() mutable {
     if (waiting->done != nullptr) {
       waiting->timer = loop.NewTimer([&loop, waiting, too_late = std::move(too_late)] {

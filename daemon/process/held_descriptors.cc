@@ -125,6 +125,11 @@ void HeldDescriptors::Forget(const std::string& name) {
   to_take_.erase(name);
 }
 
+void HeldDescriptors::PutNamelessFifo(const std::string& name, UniqueFd fd) {
+  const std::lock_guard lock(mutex_);
+  to_take_.insert_or_assign(name, std::move(fd));
+}
+
 UniqueFd HeldDescriptors::Take(const std::string& name) {
   const std::lock_guard lock(mutex_);
   const auto found = to_take_.find(name);

@@ -38,6 +38,9 @@ class HeldDescriptors {
   UniqueFd TakeSocket(const std::string& name) { return Take(name); }
   // The like for a file: a lock (flock(2)) lasts as long as it lies here.
   UniqueFd TakeFile(const std::string& name) { return Take(name); }
+  // A FIFO that has lost its name, and that a service still writes to: for who opens that name next.
+  void PutNamelessFifo(const std::string& name, UniqueFd fd);
+  UniqueFd TakeNamelessFifo(const std::string& name) { return Take(name); }
 
  private:
   struct FileKey {
@@ -60,7 +63,7 @@ class HeldDescriptors {
   const int send_fd_;
   const int receive_fd_;
   std::map<std::string, FileKey> kept_;
-  std::map<std::string, UniqueFd> to_take_;  // sockets and files that were there, not asked for yet
+  std::map<std::string, UniqueFd> to_take_;  // what was there and has no name to be opened by
   size_t messages_ = 0;                      // in the queue, those of no use any more included
 };
 

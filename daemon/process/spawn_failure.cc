@@ -16,7 +16,7 @@ using Step = SpawnFailure::Step;
 constexpr const char* kDefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 std::string CommandText(int error, const SpawnRequest& request) {
-  const std::string what = fmt::format("command {}", request.command);
+  std::string what = fmt::format("command {}", request.command);
   if (error == ENOENT && request.command.find('/') == std::string::npos) {
     return fmt::format("{} (looked for in {})", what, SearchPathOf(request));
   }

@@ -82,6 +82,13 @@ CheckCycleStep TakeCheckResult(const HealthCheckConfig& config, CheckCycleState 
               !success && change.state.health == Health::kUnhealthy && config.on_failure == OnFailure::kRestart};
 }
 
+CheckCycleStep AbandonCheck(const HealthCheckConfig& config, CheckCycleState state, MonoTime now) {
+  if (std::exchange(state.under_way, false)) {
+    state.due = now + Pause(config, state);
+  }
+  return {.state = state};
+}
+
 CheckCycleStep ChangeChecks(const HealthCheckConfig& config, CheckCycleState state, MonoTime now) {
   if (config.type == HealthCheckType::kNone) {
     return EndChecks(state);

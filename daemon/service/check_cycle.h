@@ -54,6 +54,8 @@ CheckCycleStep ServiceIsReady(CheckCycleState state);
 CheckCycleStep CheckIsDue(CheckCycleState state, MonoTime now);
 CheckCycleStep TakeCheckResult(const HealthCheckConfig& config, CheckCycleState state, uint64_t check, bool success,
                                MonoTime now);
+// It could not be made, which says nothing of the service: nothing changes, and the next comes when it would have.
+CheckCycleStep AbandonCheck(const HealthCheckConfig& config, CheckCycleState state, MonoTime now);
 // Another configuration of the checks of a running process: the verdict stays, and the next check comes soon. One under
 // way ends by the old one.
 CheckCycleStep ChangeChecks(const HealthCheckConfig& config, CheckCycleState state, MonoTime now);

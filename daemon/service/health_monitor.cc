@@ -1,11 +1,10 @@
 #include "daemon/service/health_monitor.h"
 
-#include <fmt/format.h>
-
 #include <functional>
 #include <utility>
 
 #include "common/clock.h"
+#include "common/diag_log.h"
 
 namespace supervisor {
 
@@ -52,20 +51,20 @@ void HealthMonitor::Apply(const CheckCycleStep& step) {
   }
 }
 
-void HealthMonitor::TakeRunAs(absl::StatusOr<std::shared_ptr<const RunAs>> run_as) {
+void HealthMonitor::TakeRunAs(const absl::StatusOr<std::shared_ptr<const RunAs>>& run_as) {
   if (target_.run_as != nullptr) {
     return;  // another process meanwhile, of which it is known
   }
   if (run_as.ok()) {
-    target_.run_as = *std::move(run_as);
+    target_.run_as = *run_as;
   }
   const bool is_waited_for = cycle_.under_way && !handle_;
   if (is_waited_for && target_.run_as != nullptr) {
     BeginCheck();
   } else if (is_waited_for) {
-    OnResult(cycle_.check,
-             {.message = fmt::format("cannot run {}: {}", config_.run.command, std::string(run_as.status().message())),
-              .finished = WallNow()});
+    LogWarning("not checked: whom the script is to run as is not known",
+               {{"service", target_.id}, {"error", std::string(run_as.status().message())}});
+    Apply(AbandonCheck(config_, cycle_, MonotonicNow()));
   }
 }
 

@@ -44,7 +44,7 @@ class HealthMonitor {
   void SetProcess(pid_t pid) { target_.pid = pid; }
   // As whom its scripts run: to be told where the target at the start did not. Without it no script is started. An
   // error fails the check that waits for it; the next asks again.
-  void TakeRunAs(absl::StatusOr<std::shared_ptr<const RunAs>> run_as);
+  void TakeRunAs(const absl::StatusOr<std::shared_ptr<const RunAs>>& run_as);
   // Another configuration for a running process: the verdict is kept, the next check is by the new one.
   void Update(const HealthCheckConfig& config);
 

@@ -293,6 +293,7 @@ void Instance::Launch(uint64_t spawn) {
   }
   watchdog_ = *watchdog;
   notify_.reset();
+  former_notify_.reset();
   if (WantsNotifications(watchdog_)) {
     if (const absl::Status status = OpenNotifySocket(request.credentials); !status.ok()) {
       FailStart(std::string(status.message()));
@@ -389,6 +390,7 @@ void Instance::OnExit(uint64_t child, WaitStatus status) {
   }
   health_.Stop();
   notify_.reset();
+  former_notify_.reset();
   early_.clear();
   // What it wrote last must be in its log when its exit is told; a restart does not wait for that.
   ended_pid_ = child_->pid();

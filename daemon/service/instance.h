@@ -189,6 +189,7 @@ class Instance {
   absl::Status ResumeNotifySocket();
   std::string NotifyPath() const;
   void ReopenLogs();
+  void FindNamelessFifo(const std::string& path) const;
   void FailStart(const std::string& why);
   ChildProcess::Observer ObserveChild();
   void OnStarted(const std::optional<SpawnFailure>& failure);
@@ -256,10 +257,11 @@ class Instance {
   uint64_t hooks_ = 0;
   std::unique_ptr<HelperCommand> stop_command_;
   std::unique_ptr<NotifySocket> notify_;
-  std::vector<Notification> early_;  // came before the report that execve(2) has succeeded
-  absl::Duration watchdog_;          // WATCHDOG_USEC of the environment that it is started with
-  bool strangers_told_ = false;      // of this socket: that somebody else spoke
-  bool execed_ = false;              // child_ has made it through execve(2)
+  std::unique_ptr<NotifySocket> former_notify_;  // whose name was removed, and to which it may be connected
+  std::vector<Notification> early_;              // came before the report that execve(2) has succeeded
+  absl::Duration watchdog_;                      // WATCHDOG_USEC of the environment that it is started with
+  bool strangers_told_ = false;                  // of this socket: that somebody else spoke
+  bool execed_ = false;                          // child_ has made it through execve(2)
   // A cgroup that a worker is to remove, unless it is taken back before: whoever has it owns what becomes of
   // it.
   struct LeavingCgroup {

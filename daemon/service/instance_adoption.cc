@@ -1,11 +1,17 @@
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <climits>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "common/atomic_file.h"
@@ -328,11 +334,36 @@ void Instance::ReopenLogs() {
         });
       };
     };
-    context_.logs.OpenAsync(stdout_stream(), StreamOptions(false), keep(false));
-    if (config_.logs.stderr_mode == StderrMode::kSeparate) {
-      context_.logs.OpenAsync(stderr_stream(), StreamOptions(true), keep(true));
+    for (const bool is_stderr : {false, true}) {
+      if (!is_stderr || config_.logs.stderr_mode == StderrMode::kSeparate) {
+        const LogStreamOptions options = StreamOptions(is_stderr);
+        FindNamelessFifo(options.fifo_path);
+        context_.logs.OpenAsync(is_stderr ? stderr_stream() : stdout_stream(), options, keep(is_stderr));
+      }
     }
   });
+}
+
+// Where somebody removed the name of the FIFO that it writes to, one made anew would be another: it would write to
+// nobody, and hang when that is full.
+void Instance::FindNamelessFifo(const std::string& path) const {
+  for (const int fd : {STDOUT_FILENO, STDERR_FILENO}) {
+    if (child_ == nullptr || context_.held == nullptr) {
+      return;
+    }
+    const std::string link = fmt::format("/proc/{}/fd/{}", child_->pid(), fd);
+    std::array<char, PATH_MAX> target{};
+    const ssize_t size = readlink(link.c_str(), target.data(), target.size());
+    if (size < 0 || std::string_view(target.data(), static_cast<size_t>(size)) != path + " (deleted)") {  // proc(5)
+      continue;
+    }
+    UniqueFd fifo(open(link.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+    struct stat info {};
+    if (fifo && fstat(fifo.get(), &info) == 0 && S_ISFIFO(info.st_mode)) {
+      context_.held->PutNamelessFifo(path, std::move(fifo));
+      return;
+    }
+  }
 }
 
 void Instance::ReportExit(pid_t reaped, WaitStatus status) {

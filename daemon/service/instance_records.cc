@@ -149,8 +149,8 @@ void Instance::RestoreFiles() {
     WritePidFile();
   }
   if (notify_ != nullptr && access(notify_->path().c_str(), F_OK) != 0) {
-    notify_->Receive();
-    notify_.reset();
+    notify_->GiveUpName();
+    former_notify_ = std::move(notify_);
     if (const absl::Status status = OpenNotifySocket(BaseRequest(config_.run).credentials); !status.ok()) {
       LogWarning("the service cannot be heard", {{"service", id_}, {"error", std::string(status.message())}});
     }

@@ -39,8 +39,8 @@ void Instance::operator()(const TerminateTree& action) {
     RunStopCommand();
   } else {
     // An earlier daemon has started it. Never as the daemon's own user, which may be root.
-    WithIdentity([this, main](absl::StatusOr<ServiceIdentity> identity) {
-      if (machine_.phase != Phase::kTerminating || pid() != main) {
+    WithIdentity([this](absl::StatusOr<ServiceIdentity> identity) {
+      if (machine_.phase != Phase::kTerminating || pid() == 0) {
         return;
       }
       if (identity.ok()) {

@@ -69,7 +69,7 @@ void LimitKeeper::ResumeRun(const Counters& counters) {
 std::vector<LimitKeeper::Finding> LimitKeeper::Look(const Cgroup* cgroup, const ResourceLimitsConfig& limits,
                                                     const Usage& usage, size_t processes, MonoTime now) {
   std::vector<Finding> findings;
-  unseen_ = false;
+  unseen_ = unseen_ && limits.max_cpu_percent > 0 && !usage.cpu_percent;  // the first sample has no rate
   TakeOomKills(cgroup, limits, now, findings);
   TakeRefusedForks(cgroup, limits, findings);
   Watch(cgroup, limits, usage, processes, findings);

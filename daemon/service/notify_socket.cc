@@ -71,7 +71,11 @@ Notification ParseNotification(std::string_view text) {
 NotifySocket::NotifySocket(std::string path, UniqueFd fd, std::function<void(const Notification&)> callback)
     : path_(std::move(path)), fd_(std::move(fd)), callback_(std::move(callback)) {}
 
-NotifySocket::~NotifySocket() { unlink(path_.c_str()); }
+NotifySocket::~NotifySocket() {
+  if (!path_.empty()) {
+    unlink(path_.c_str());
+  }
+}
 
 absl::StatusOr<std::unique_ptr<NotifySocket>> NotifySocket::Open(Loop& loop, const std::string& path, uid_t owner,
                                                                  std::function<void(const Notification&)> callback) {

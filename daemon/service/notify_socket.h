@@ -51,6 +51,8 @@ class NotifySocket {
   int fd() const { return fd_.get(); }
   // Takes in what has been sent so far, without waiting for the loop to tell of it.
   void Receive();
+  // Its name is another socket's from now on; who is connected to it is heard on.
+  void GiveUpName() { path_.clear(); }
 
  private:
   NotifySocket(std::string path, UniqueFd fd, std::function<void(const Notification&)> callback);

@@ -98,7 +98,7 @@ class DaemonProcess {
   pid_t MainPid() const { return options_.guardian_pid != 0 && !guardian_gone_ ? options_.guardian_pid : getpid(); }
   absl::Status OpenStore(const Config& config);
   void OnCommitted(const std::vector<EventRow>& rows);
-  void MakeLogs();
+  absl::Status MakeLogs();
   void OpenBirths();
   absl::Status ServeControl(const Config& config);
   void WatchSignals();
@@ -117,6 +117,7 @@ class DaemonProcess {
   const absl::Time started_ = WallNow();
   int exit_code_ = 0;
   bool ending_ = false;
+  bool is_restoring_ = false;  // its place, and has not come to the end of that
 
   // In the order in which they depend on each other; they go in reverse.
   Loop loop_;
@@ -157,21 +158,22 @@ absl::Status DaemonProcess::MakeDirectoriesFor(const Config& config) {
 
 // What others find us by was removed: a client the socket, the next daemon the records.
 absl::Status DaemonProcess::RestorePlace() {
+  is_restoring_ = true;
   absl::Status status = place_.Restore(MainPid(), *held_);
-  if (status.ok()) {
-    status = MakeDirectoriesFor(supervisor_->config());
-  }
   if (!status.ok()) {
     return status;
   }
   TellKeeperOfNewLock(options_.keeper_fd);
+  // What comes after a step that failed is made all the same, and all of it again at the next attempt.
+  status = MakeDirectoriesFor(supervisor_->config());
   if (births_ != nullptr) {
-    status = births_->MakeAnew(paths_.births);
+    status.Update(births_->MakeAnew(paths_.births));
   }
   for (Instance* instance : supervisor_->instances()) {
     instance->RestoreFiles();
   }
   files_.Post([this] { applied_config_.Restore(); });
+  is_restoring_ = !status.ok();
   return status;
 }
 
@@ -227,22 +229,32 @@ void DaemonProcess::OpenBirths() {
   }
 }
 
-void DaemonProcess::MakeLogs() {
+absl::Status DaemonProcess::MakeLogs() {
   held_ = std::make_unique<HeldDescriptors>(options_.held_send_fd, options_.held_receive_fd);
   if (!place_.IsWhole()) {  // removed while the daemon before this one lived, or since
-    if (const absl::Status status = place_.Restore(MainPid(), *held_); !status.ok()) {
+    const absl::Status status = place_.Restore(MainPid(), *held_);
+    if (absl::IsAlreadyExists(status)) {
+      return status;  // nothing of what it has may be touched
+    }
+    if (status.ok()) {
+      TellKeeperOfNewLock(options_.keeper_fd);
+    } else {
       LogError("a second daemon may be started beside this one", {{"error", std::string(status.message())}});
     }
   }
   taken_over_ = TakeOverFromKeepers(paths_, options_.keeper_pid, *held_);
-  logs_ = MakeLogPump(loop_, supervisor_, [held = held_.get()](const std::string& fifo, int fd) {
-    if (fd < 0) {
-      held->Forget(fifo);
-    } else if (const absl::Status status = held->Keep(fifo, fd); !status.ok()) {
-      LogWarning("what a service writes last is lost if it ends while there is no daemon",
-                 {{"fifo", fifo}, {"error", std::string(status.message())}});
-    }
-  });
+  logs_ = MakeLogPump(
+      loop_, supervisor_,
+      [held = held_.get()](const std::string& fifo, int fd) {
+        if (fd < 0) {
+          held->Forget(fifo);
+        } else if (const absl::Status status = held->Keep(fifo, fd); !status.ok()) {
+          LogWarning("what a service writes last is lost if it ends while there is no daemon",
+                     {{"fifo", fifo}, {"error", std::string(status.message())}});
+        }
+      },
+      [held = held_.get()](const std::string& fifo) { return held->TakeNamelessFifo(fifo); });
+  return absl::OkStatus();
 }
 
 absl::Status DaemonProcess::ServeControl(const Config& config) {
@@ -261,7 +273,8 @@ absl::Status DaemonProcess::ServeControl(const Config& config) {
       .socket_group_name = config.global.socket_group,
       .config_file = options_.config_file,
       .database = config.global.database,
-      .surroundings = {.are_whole = [this] { return place_.IsWhole(); }, .restore = [this] { return RestorePlace(); }},
+      .surroundings = {.are_whole = [this] { return !is_restoring_ && place_.IsWhole(); },
+                       .restore = [this] { return RestorePlace(); }},
       .guardian_pid = options_.guardian_pid,
       .supervisor_started = absl::FromUnixMillis(options_.supervisor_started_unix_ms),
       .daemon_started = started_,
@@ -291,7 +304,9 @@ absl::Status DaemonProcess::Start(Config config, std::vector<ConfigText> texts) 
   if (absl::Status status = OpenStore(config); !status.ok()) {
     return status;
   }
-  MakeLogs();
+  if (absl::Status status = MakeLogs(); !status.ok()) {
+    return status;
+  }
   OpenBirths();
   checker_ = MakeChecker();
   cgroups_ = CgroupRoot::Detect(fmt::format("{:x}", std::hash<std::string>()(paths_.socket)));

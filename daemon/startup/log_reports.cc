@@ -10,7 +10,7 @@
 namespace supervisor {
 
 std::unique_ptr<LogPump> MakeLogPump(Loop& loop, const std::unique_ptr<Supervisor>& supervisor,
-                                     LogPump::FifoCallback on_fifo) {
+                                     LogPump::FifoCallback on_fifo, LogPump::TakeFifoCallback take_fifo) {
   const auto record = [&loop, &supervisor](const std::string& stream, const std::string& type,
                                            const std::string& message) {
     loop.Post([&supervisor, stream, type, message] {
@@ -41,7 +41,8 @@ std::unique_ptr<LogPump> MakeLogPump(Loop& loop, const std::unique_ptr<Superviso
         record(stream, "alert_raised",
                fmt::format("its log file {} was deleted, renamed or replaced by another program", file));
         record(stream, "alert_resolved", fmt::format("its log file {} was made anew", file));
-      });
+      },
+      std::move(take_fifo));
 }
 
 }  // namespace supervisor

@@ -12,6 +12,6 @@ namespace supervisor {
 // and, by way of the loop, become events of the service: an alert raised, and resolved. `supervisor` may be made later,
 // and must stay where it is until the pump and the loop are gone.
 std::unique_ptr<LogPump> MakeLogPump(Loop& loop, const std::unique_ptr<Supervisor>& supervisor,
-                                     LogPump::FifoCallback on_fifo);
+                                     LogPump::FifoCallback on_fifo, LogPump::TakeFifoCallback take_fifo);
 
 }  // namespace supervisor

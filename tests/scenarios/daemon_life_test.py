@@ -347,9 +347,11 @@ class RemovedDirectory(Scenario):
         self.assertEqual(daemon.status("web")["restart_count"], 0)
         self.assertEqual(daemon.status("halted")["state"], "stopped", "which somebody has stopped")
         self.assertEqual(daemon.pid_file("web").read_text(), f"{pid}\n")
+        before = len(daemon.log("web"))
+        wait_until(lambda: len(daemon.log("web")) > before + 20, "its output")
 
     def services(self):
-        return {"web": sleeper(), "halted": sleeper()}
+        return {"web": shell("while :; do echo it writes on; sleep 0.02; done"), "halted": sleeper()}
 
     def begin(self, daemon):
         daemon.start()

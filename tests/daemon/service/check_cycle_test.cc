@@ -220,5 +220,20 @@ TEST(CheckCycle, AnotherConfigurationIsTriedAtOnceByWhoWaitsForIt) {
   EXPECT_EQ(cycle.state.verdict.health, Health::kStarting) << "failures still count for nothing";
 }
 
+TEST(CheckCycle, ACheckThatCouldNotBeMadeSaysNothing) {
+  Cycle cycle(Config());
+  cycle.Begin(false);
+  cycle.Check(true);
+  const Health before = cycle.state.verdict.health;
+  cycle.now = cycle.state.due;
+  cycle.Take(CheckIsDue(cycle.state, cycle.now));
+  ASSERT_TRUE(cycle.state.under_way);
+  cycle.Take(AbandonCheck(cycle.config, cycle.state, cycle.now));
+  EXPECT_FALSE(cycle.state.under_way);
+  EXPECT_GT(cycle.state.due, cycle.now);
+  EXPECT_EQ(cycle.state.verdict.health, before);
+  EXPECT_EQ(cycle.state.verdict.consecutive_failures, 0);
+}
+
 }  // namespace
 }  // namespace supervisor
