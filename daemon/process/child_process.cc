@@ -7,6 +7,7 @@
 
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "common/clock.h"
 #include "common/errno_status.h"
@@ -72,8 +73,9 @@ class ChildProcessImpl final : public ChildProcess {
 
   ~ChildProcessImpl() override {
     if (launch_ != nullptr) {
-      // The child may still be reading its plan from our memory: the plan stays behind.
-      static_cast<void>(launch_.release());
+      // The child may still be reading its plan from our memory: the plan stays behind, for good.
+      static auto* const left = new std::vector<std::unique_ptr<Launch>>;
+      left->push_back(std::move(launch_));
     }
     if (is_zombie_) {
       TakeReaping()();

@@ -17,7 +17,7 @@ import unittest
 import uuid
 
 from .commands import Stream, run
-from .processes import describe, is_alive, kill, processes_with, read_proc, start_ticks
+from .processes import children_of, describe, is_alive, kill, processes_with, read_proc, start_ticks
 from .services import merge
 from .waiting import POLL_S, SCALE, ScenarioError, wait_until
 
@@ -288,10 +288,16 @@ class Daemon(Workspace):
         """kill -9 of guardian and daemon, the guardian first, so that nobody starts the daemon again."""
         if self.process is not None:
             kill(self.process.pid, signal.SIGSTOP)  # or it would start another behind our back
-        supervisors = sorted(self.supervisors(), key=start_ticks)
-        if self.process is not None and self.process.pid in supervisors:
-            supervisors.remove(self.process.pid)
-            supervisors.insert(0, self.process.pid)
+        # One in the midst of an execve(2) has no environment to be known by. The guardian we know; what it has just
+        # started comes out of that in a moment.
+        guardian = [self.process.pid] if self.process is not None else []
+        with contextlib.suppress(ScenarioError):  # there are services without one
+            wait_until(
+                lambda: all(read_proc(pid, "environ") for pid in children_of(guardian) if is_alive(pid)),
+                "the environment of what was just started",
+                timeout=1,
+            )
+        supervisors = guardian + sorted(set(self.supervisors()) - set(guardian), key=start_ticks)
         for pid in supervisors:
             kill(pid, signal.SIGSTOP)
         for pid in supervisors:

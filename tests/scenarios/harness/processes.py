@@ -31,6 +31,11 @@ def is_alive(pid):
     return bool(stat) and stat[0] not in "ZX"
 
 
+def children_of(pids):
+    """The pids of all children of these."""
+    return [int(child) for pid in pids for child in read_proc(pid, f"task/{pid}/children").split()]
+
+
 def start_ticks(pid):
     return int(process_stat(pid)[19])
 
