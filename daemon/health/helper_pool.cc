@@ -4,10 +4,11 @@
 
 #include <chrono>
 #include <condition_variable>
-#include <csignal>
 #include <deque>
 #include <mutex>
 #include <utility>
+
+#include "common/signals_blocked.h"
 
 namespace supervisor {
 namespace {
@@ -56,10 +57,7 @@ bool HelperPool::Run(std::weak_ptr<const void> wanted, std::function<void()> job
     return true;
   }
   // Signals belong to the daemon's own thread: the new one inherits a full mask.
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
+  const SignalsBlocked blocked;
   pthread_attr_t attributes;
   pthread_attr_init(&attributes);
   pthread_attr_setstacksize(&attributes, kStackBytes);
@@ -68,7 +66,6 @@ bool HelperPool::Run(std::weak_ptr<const void> wanted, std::function<void()> job
   auto argument = std::make_unique<std::shared_ptr<Shared>>(shared_);
   const bool created = pthread_create(&thread, &attributes, &HelperPool::Work, argument.get()) == 0;
   pthread_attr_destroy(&attributes);
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
   if (created) {
     static_cast<void>(argument.release());  // the thread's now
     ++shared_->threads;

@@ -4,7 +4,6 @@
 #include <pthread.h>
 
 #include <atomic>
-#include <csignal>
 #include <future>
 #include <map>
 #include <mutex>
@@ -12,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/signals_blocked.h"
 #include "daemon/logs/stream.h"
 
 namespace supervisor {
@@ -41,15 +41,11 @@ class LogPump::Impl {
                 std::move(take_fifo),
                 total_bytes_} {
     // Signals are for the main thread; and SIGXFSZ must not end us before EFBIG is seen.
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    const SignalsBlocked blocked;
     thread_ = std::thread([this] {
       pthread_setname_np(pthread_self(), "logs");
       loop_.Run();
     });
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
   }
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;

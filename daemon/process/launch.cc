@@ -21,6 +21,7 @@
 
 #include "common/clock.h"
 #include "common/errno_status.h"
+#include "common/signals_blocked.h"
 #include "daemon/process/child_stacks.h"
 #include "daemon/process/proc_fs.h"
 #include "daemon/process/raw_calls.h"
@@ -244,22 +245,6 @@ uint64_t IgnoredSignals() {
   return ignored;
 }
 
-// All of them, over the clone, so that no handler of ours runs in the child.
-class BlockedSignals {
- public:
-  BlockedSignals() {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  ~BlockedSignals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  BlockedSignals(const BlockedSignals&) = delete;
-  BlockedSignals& operator=(const BlockedSignals&) = delete;
-
- private:
-  sigset_t before_{};
-};
-
 }  // namespace
 
 long Launch::Plan::Clone(int how, int* pid_fd) {
@@ -284,7 +269,7 @@ long Launch::Plan::Clone(int how, int* pid_fd) {
   } else {
     MoveToCgroup();
   }
-  const BlockedSignals blocked;
+  const SignalsBlocked blocked;  // so that no handler of ours runs in the child
   const long pid = directory || !request.born_in_cgroup ? RawClone3(&args, &Child, this) : -ENOENT;
   if (pid > 0 || pid == -EAGAIN || pid == -ENOMEM) {
     return pid;

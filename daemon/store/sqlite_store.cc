@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 #include <pthread.h>
 
-#include <csignal>
 #include <utility>
 
+#include "common/signals_blocked.h"
 #include "daemon/store/db_file.h"
 #include "daemon/store/schema.h"
 #include "daemon/store/store_reader.h"
@@ -18,22 +18,6 @@ namespace {
 constexpr absl::Duration kTimeToClose = absl::Milliseconds(500);
 // Behind a disk that hangs; `health` alone asks one a service.
 constexpr size_t kMostQueries = 10'000;
-
-// Signals are the loop's; a thread that starts now takes none.
-class AllSignalsBlocked {
- public:
-  AllSignalsBlocked() {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  ~AllSignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  AllSignalsBlocked(const AllSignalsBlocked&) = delete;
-  AllSignalsBlocked& operator=(const AllSignalsBlocked&) = delete;
-
- private:
-  sigset_t before_{};
-};
 
 // The work of a query whose rows `read` gets: the answer is read now and delivered later.
 template <typename Rows, typename Read>
@@ -64,7 +48,7 @@ absl::StatusOr<std::unique_ptr<Store>> SqliteStore::Open(const Options& options,
 SqliteStore::SqliteStore(std::shared_ptr<StoreState> state) : state_(std::move(state)) {}
 
 void SqliteStore::Start(CommittedCallback on_committed, TroubleCallback on_trouble) {
-  const AllSignalsBlocked blocked;
+  const SignalsBlocked blocked;  // they are the loop's
   auto reader = std::make_shared<StoreReader>(state_, reader_gate_);
   auto writer =
       std::make_shared<StoreWriter>(state_, reader, writer_gate_, std::move(on_committed), std::move(on_trouble));
