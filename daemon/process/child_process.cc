@@ -61,6 +61,12 @@ absl::Status SendSignal(int pid_fd, pid_t pid, int signal) {
   return absl::OkStatus();
 }
 
+// The child may still be reading its plan from our memory: the plan stays, for good.
+void LeaveBehind(std::unique_ptr<Launch> launch) {
+  static auto* const left = new std::vector<std::unique_ptr<Launch>>;
+  left->push_back(std::move(launch));
+}
+
 class ChildProcessImpl final : public ChildProcess {
  public:
   ChildProcessImpl(Loop& loop, pid_t pid, UniqueFd pid_fd, uint64_t start_ticks, Observer observer)
@@ -73,9 +79,7 @@ class ChildProcessImpl final : public ChildProcess {
 
   ~ChildProcessImpl() override {
     if (launch_ != nullptr) {
-      // The child may still be reading its plan from our memory: the plan stays behind, for good.
-      static auto* const left = new std::vector<std::unique_ptr<Launch>>;
-      left->push_back(std::move(launch_));
+      LeaveBehind(std::move(launch_));
     }
     if (is_zombie_) {
       TakeReaping()();

@@ -12,7 +12,7 @@ namespace supervisor {
 
 // What asks the database answers in time, with what there is without it, whatever the disk does: see WithPatience.
 template <typename T>
-std::function<void(absl::StatusOr<T>)> FromStore(Loop& loop, std::function<void(absl::StatusOr<T>)> done) {
+WithPatience<T> FromStore(Loop& loop, std::function<void(absl::StatusOr<T>)> done) {
   return WithPatience<T>(loop, absl::Seconds(5), "the database did not answer in time", std::move(done));
 }
 

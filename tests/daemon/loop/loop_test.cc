@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "daemon/loop/patience.h"
 #include "daemon/loop/worker.h"
 
 namespace supervisor {
@@ -95,6 +96,34 @@ TEST(Loop, AfterItWasHeldUpWhatHasComeGoesBeforeWhatIsOverdue) {
   EXPECT_EQ(seen.back(), "timer");
   close(pipe_ends[0]);
   close(pipe_ends[1]);
+}
+
+TEST(WithPatience, AnAnswerInTimeComesOnTheLoopAndOnce) {
+  Loop loop;
+  Worker worker;
+  std::vector<int> answers;
+  const WithPatience<int> answer(loop, absl::Hours(1), "too late", [&](const absl::StatusOr<int>& result) {
+    answers.push_back(result.value_or(-1));
+    loop.Post([&] { loop.Stop(); });
+  });
+  worker.Post([answer] {
+    answer(7);
+    answer(8);
+  });
+  loop.Run();
+  EXPECT_THAT(answers, testing::ElementsAre(7));
+}
+
+TEST(WithPatience, WithoutOneItIsTooLate) {
+  Loop loop;
+  absl::Status seen;
+  const WithPatience<int> answer(loop, absl::Milliseconds(1), "too late", [&](const absl::StatusOr<int>& result) {
+    seen = result.status();
+    loop.Post([&] { loop.Stop(); });
+  });
+  loop.Run();
+  EXPECT_EQ(seen, absl::DeadlineExceededError("too late"));
+  answer(7);  // nobody waits for it any more
 }
 
 TEST(Loop, ACallbackMayDestroyItsOwnWatchAndTimer) {
