@@ -488,6 +488,11 @@ class NamedMoments(Scenario):
             armory.mkdir()
             world.env["SUPERVISOR_FAIL_POINTS"] = str(armory)
             world.start()
+            # What became of the one-off is on disk when what was written after it is.
+            world.wait_state("once", "exited")
+            world.ctl("restart", "toggled1")
+            marker = world.pid_file("toggled1")
+            wait_until(lambda: marker.exists() and marker.read_text() == f"{world.pid('toggled1')}\n", "its pid file")
             (armory / "file.written").write_text("error 28")
             world.ctl("restart", "toggled0")
             wait_until(lambda: not (armory / "file.written").exists(), "the error to be met")
