@@ -232,7 +232,7 @@ void DaemonProcess::OpenBirths() {
 absl::Status DaemonProcess::MakeLogs() {
   held_ = std::make_unique<HeldDescriptors>(options_.held_send_fd, options_.held_receive_fd);
   if (!place_.IsWhole()) {  // removed while the daemon before this one lived, or since
-    const absl::Status status = place_.Restore(MainPid(), *held_);
+    absl::Status status = place_.Restore(MainPid(), *held_);
     if (absl::IsAlreadyExists(status)) {
       return status;  // nothing of what it has may be touched
     }
