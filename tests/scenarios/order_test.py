@@ -250,7 +250,7 @@ class StartOrder(Recorded):
             kill(pid)
             daemon.wait_for("late", lambda row: row["state"] == "running" and row["pid"] != pid, "its restart")
             self.assertEqual(daemon.status("early")["state"], "starting")
-            self.assertTrue(processes_with(b"PART=late"))
+            wait_until(lambda: processes_with(b"PART=late"), "its process, which may be in the midst of its execve(2)")
 
 
 if __name__ == "__main__":
