@@ -38,6 +38,18 @@ class AlertBookTest : public ::testing::Test {
                          .reason = ""});
     return subjects_.back();
   }
+  // An earlier daemon has raised its alert an hour ago; this one has not looked yet.
+  AlertSubject& AddExceededBefore() {
+    AlertSubject& web = Add("web");
+    Alert open;
+    open.service_id = "web";
+    open.rule = "limit_exceeded";
+    open.raised = Now().wall - absl::Hours(1);
+    web.exceeds_limit.reset();
+    book_.Load({open}, {}, Now());
+    EXPECT_THAT(Settle(), IsEmpty());
+    return web;
+  }
   AlertTime Now() const { return {now_, absl::UnixEpoch() + now_}; }
   void Pass(absl::Duration span) { now_ += span; }
   void Begin() { book_.Load({}, {}, Now()); }
@@ -311,34 +323,21 @@ TEST_F(AlertBookTest, ALimitIsOverWhenItIsKept) {
 }
 
 TEST_F(AlertBookTest, ALimitThatAnEarlierDaemonSawExceededIsUndecidedUntilTheFirstLook) {
-  AlertSubject& web = Add("web");
-  Alert open;
-  open.service_id = "web";
-  open.rule = "limit_exceeded";
-  open.raised = Now().wall - absl::Hours(1);
-  web.exceeds_limit.reset();
-  book_.Load({open}, {}, Now());
-  EXPECT_THAT(Settle(), IsEmpty());
+  const absl::Time began = Now().wall;
+  AlertSubject& web = AddExceededBefore();
   Pass(absl::Minutes(5));  // `for` many times over
   EXPECT_THAT(Settle(), IsEmpty());
   web.exceeds_limit = true;
   book_.ExceededLimit("web", "memory 70 MB of 64 MB", now_);
   EXPECT_THAT(Settle(), IsEmpty());
-  EXPECT_EQ(book_.open().at({"web", "limit_exceeded"}).raised, open.raised);
+  EXPECT_EQ(book_.open().at({"web", "limit_exceeded"}).raised, began - absl::Hours(1));
   web.exceeds_limit = false;
   Pass(absl::Seconds(60));
   EXPECT_THAT(Settle(), ElementsAre("-web limit_exceeded"));
 }
 
 TEST_F(AlertBookTest, ALimitThatIsKeptAtTheFirstLookMustBeKeptForAWhile) {
-  AlertSubject& web = Add("web");
-  Alert open;
-  open.service_id = "web";
-  open.rule = "limit_exceeded";
-  open.raised = Now().wall - absl::Hours(1);
-  web.exceeds_limit.reset();
-  book_.Load({open}, {}, Now());
-  EXPECT_THAT(Settle(), IsEmpty());
+  AlertSubject& web = AddExceededBefore();
   Pass(absl::Minutes(5));
   web.exceeds_limit = false;
   EXPECT_THAT(Settle(), IsEmpty());

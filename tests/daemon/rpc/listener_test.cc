@@ -44,6 +44,19 @@ class ListenerTest : public ::testing::Test {
                                                                                                 : UniqueFd();
   }
 
+  // Runs the loop until somebody has connected.
+  UniqueFd ConnectWhenItIsThere(const std::string& path) {
+    UniqueFd client;
+    std::unique_ptr<Loop::Timer> look;
+    look = loop_.NewTimer([&] {
+      client = Connect(path);
+      look->ArmAfter(absl::Milliseconds(10));
+    });
+    look->ArmAfter(absl::ZeroDuration());
+    loop_.Run();
+    return client;
+  }
+
   std::string directory_;
   Loop loop_;
 };
@@ -65,15 +78,7 @@ TEST_F(ListenerTest, ASocketThatWasRemovedComesBack) {
   const auto listener = Open(path);
   ASSERT_TRUE(listener.ok());
   ASSERT_EQ(unlink(path.c_str()), 0);
-  UniqueFd client;
-  std::unique_ptr<Loop::Timer> look;
-  look = loop_.NewTimer([&] {
-    client = Connect(path);
-    look->ArmAfter(absl::Milliseconds(10));
-  });
-  look->ArmAfter(absl::ZeroDuration());
-  loop_.Run();  // until somebody has connected
-  EXPECT_TRUE(client.valid());
+  EXPECT_TRUE(ConnectWhenItIsThere(path).valid());
 }
 
 TEST_F(ListenerTest, WhatBelongsToItIsMadeBeforeItAndTriedAgainWhereThatFails) {
@@ -96,14 +101,7 @@ TEST_F(ListenerTest, WhatBelongsToItIsMadeBeforeItAndTriedAgainWhereThatFails) {
                      [this](const UniqueFd&) { loop_.Stop(); });
   ASSERT_TRUE(listener.ok()) << listener.status();
   std::filesystem::remove_all(place);
-  UniqueFd client;
-  std::unique_ptr<Loop::Timer> look;
-  look = loop_.NewTimer([&] {
-    client = Connect(path);
-    look->ArmAfter(absl::Milliseconds(10));
-  });
-  look->ArmAfter(absl::ZeroDuration());
-  loop_.Run();  // until somebody has connected
+  EXPECT_TRUE(ConnectWhenItIsThere(path).valid());
   ASSERT_EQ(tries.size(), 3u);
   EXPECT_GE(tries[1] - tries[0], absl::Milliseconds(200));
   EXPECT_GE(tries[2] - tries[1], absl::Milliseconds(400));
