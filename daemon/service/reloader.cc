@@ -28,7 +28,9 @@ void Reloader::Reload(bool dry_run, const Cause& cause, std::function<void(Reloa
           FailPoint(FailPointId::kReloadApplied);
           result.applied = true;
           // Whoever hears that it is applied may rely on that, whatever becomes of this daemon.
-          applied_(std::move(loaded->texts), [done, result = std::move(result)]() mutable { done(std::move(result)); });
+          applied_(std::move(loaded->texts), [this, done, result = std::move(result)] {
+            supervisor_.WhenRecorded([done, result] { done(result); });
+          });
           return;
         }
       }

@@ -92,6 +92,10 @@ class Supervisor final : private InstanceObserver {
   // An event of the service whose output this stream (log_pump.h) is; none where it is gone.
   void RecordLogEvent(const std::string& stream, const std::string& type, const std::string& message);
 
+  // For answers: who has read one may rely on the pid files, the records and the database saying so too. `then` runs
+  // when what was decided before is in them; a database that takes longer than a second is not waited for.
+  void WhenRecorded(std::function<void()> then);
+
   const Config& config() const { return config_; }
   AlertKeeper& alerts() { return alerts_; }
   std::vector<Instance*> instances() const;  // by priority, then id
@@ -142,7 +146,7 @@ class Supervisor final : private InstanceObserver {
   std::vector<Instance*> WithDependents(const std::vector<Instance*>& named) const;
   ServiceRow RowOf(const Instance& instance) const;
   std::vector<AlertSubject> AlertSubjects() const;
-  ActionsDone AfterFiles(ActionsDone done);
+  ActionsDone AfterRecords(ActionsDone done);
 
   Loop& loop_;
   Worker& files_;

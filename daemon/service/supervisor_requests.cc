@@ -4,10 +4,12 @@
 #include <algorithm>
 #include <set>
 #include <utility>
+#include <variant>
 
 #include "common/diag_log.h"
 #include "common/signal_names.h"
 #include "daemon/config/expand.h"
+#include "daemon/loop/patience.h"
 #include "daemon/service/supervisor.h"
 #include "daemon/service/targets.h"
 
@@ -15,6 +17,8 @@
 
 namespace supervisor {
 namespace {
+
+constexpr absl::Duration kDatabasePatience = absl::Seconds(1);
 
 TargetCandidate CandidateOf(const Instance& instance) {
   return {.id = instance.id(), .service_id = instance.config().id, .groups = instance.config().groups};
@@ -117,12 +121,19 @@ std::vector<Instance*> Supervisor::WithDependents(const std::vector<Instance*>& 
   return implied;
 }
 
-// An answer that says "started" or "stopped" comes after the pid file says so too.
-ActionsDone Supervisor::AfterFiles(ActionsDone done) {
-  return [this, done = std::move(done)](std::vector<ActionOutcome> outcomes) {
-    files_.Post([&loop = loop_, done, outcomes = std::move(outcomes)]() mutable {
-      loop.Post([done, outcomes = std::move(outcomes)]() mutable { done(std::move(outcomes)); });
+void Supervisor::WhenRecorded(std::function<void()> then) {
+  files_.Post([this, then = std::move(then)] {
+    loop_.Post([this, then] {
+      const WithPatience<std::monostate> answer(loop_, kDatabasePatience, "", [then](const auto&) { then(); });
+      store_.WhenWritten([answer] { answer(std::monostate{}); });
     });
+  });
+}
+
+// An answer that says "started" or "stopped" comes after the pid file and the database say so too.
+ActionsDone Supervisor::AfterRecords(ActionsDone done) {
+  return [this, done = std::move(done)](std::vector<ActionOutcome> outcomes) {
+    WhenRecorded([done, outcomes = std::move(outcomes)] { done(outcomes); });
   };
 }
 
@@ -171,7 +182,7 @@ void Supervisor::WaitForUp(std::vector<Operations::Item> items, const ActionOpti
       item.outcome->implied = item.implied;
     }
   }
-  operations_.Add(Operations::Wanted::kUp, std::move(items), options.timeout, AfterFiles(std::move(done)));
+  operations_.Add(Operations::Wanted::kUp, std::move(items), options.timeout, AfterRecords(std::move(done)));
 }
 
 absl::Status Supervisor::Restart(const std::vector<std::string>& targets, const ActionOptions& options,
@@ -229,7 +240,7 @@ absl::Status Supervisor::Stop(const std::vector<std::string>& targets, const Act
   stop_jobs_.push_back(std::move(job));
   order_changed_ = true;
   unsettled_ = true;
-  operations_.Add(Operations::Wanted::kDown, std::move(items), options.timeout, AfterFiles(std::move(done)));
+  operations_.Add(Operations::Wanted::kDown, std::move(items), options.timeout, AfterRecords(std::move(done)));
   return absl::OkStatus();
 }
 

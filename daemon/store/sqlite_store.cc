@@ -197,6 +197,19 @@ StoreStats SqliteStore::Stats() const {
           .error = state_->trouble};
 }
 
+void SqliteStore::WhenWritten(std::function<void()> done) {
+  {
+    const std::lock_guard lock(state_->mutex);
+    const uint64_t sequence = state_->queue.last_sequence();
+    if (!state_->IsSettled(sequence)) {
+      state_->waiting_for_write.push_back({sequence, std::move(done)});
+      state_->writer_wake.notify_one();  // the rows are due now
+      return;
+    }
+  }
+  done();
+}
+
 void SqliteStore::Enqueue(QueryWork work) {
   std::unique_lock lock(state_->mutex);
   if (state_->queries.size() >= kMostQueries) {

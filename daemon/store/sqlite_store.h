@@ -34,6 +34,7 @@ class SqliteStore final : public Store {
   void CleanUp() override;
   void SetRetention(absl::Duration metrics, absl::Duration events) override;
   StoreStats Stats() const override;
+  void WhenWritten(std::function<void()> done) override;
   void QueryEvents(EventQuery query, std::function<void(absl::StatusOr<std::vector<EventRow>>)> done) override;
   void QueryMetrics(MetricQuery query, std::function<void(absl::StatusOr<std::vector<MetricRow>>)> done) override;
   void QueryUsage(MetricQuery query, std::function<void(absl::StatusOr<std::vector<UsageRow>>)> done) override;

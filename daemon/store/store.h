@@ -160,6 +160,9 @@ class Store {
   virtual void CleanUp() = 0;
   virtual void SetRetention(absl::Duration metrics, absl::Duration events) = 0;
   virtual StoreStats Stats() const = 0;
+  // Any thread. `done` runs when everything queued before is on disk, or nothing can be written at present: on the
+  // writer thread, or at once on the caller's. A disk that hangs may hold it back for good, and the end of the store.
+  virtual void WhenWritten(std::function<void()> done) = 0;
 
   // Any thread; return at once. `done` runs on the reader thread, after everything queued before the call is on disk
   // (or, while the database can't be written, without waiting for it).

@@ -54,6 +54,11 @@ struct WaitingQuery {
   QueryWork work;
 };
 
+struct WaitingForWrite {
+  uint64_t after_sequence = 0;
+  std::function<void()> done;
+};
+
 // What callers, writer and reader share. Outlives the Store when a thread hangs in the disk and has to be left behind.
 struct StoreState {
   StoreState(std::string path_in, const StoreTuning& tuning_in, size_t max_rows)
@@ -77,10 +82,11 @@ struct StoreState {
   MonoTime write_at = kNoDeadline;                          // when the rows in the queue are due
   MonoTime last_write = -absl::InfiniteDuration();
   std::deque<WaitingQuery> queries;
-  std::string trouble;     // in words, "" is none
-  bool opened = false;     // the database has been open once
-  bool stuck = false;      // nothing can be written at present
-  bool malformed = false;  // the reader came upon it
+  std::deque<WaitingForWrite> waiting_for_write;  // in the order of their sequences
+  std::string trouble;                            // in words, "" is none
+  bool opened = false;                            // the database has been open once
+  bool stuck = false;                             // nothing can be written at present
+  bool malformed = false;                         // the reader came upon it
   absl::Duration metrics_retention;
   absl::Duration events_retention;
   bool retention_changed = false;
@@ -90,6 +96,9 @@ struct StoreState {
   bool StopTimeIsUp() const { return stopping.load(std::memory_order_acquire) && MonotonicNow() >= stop_deadline; }
 
   uint64_t OldestUnwritten() const { return std::min(in_flight_sequence, queue.OldestSequence()); }
+
+  // All rows up to this one are on disk, or there is no use in waiting for that.
+  bool IsSettled(uint64_t sequence) const { return stuck || OldestUnwritten() > sequence; }
 };
 
 // Waits on `wake` until `when` at the latest.

@@ -99,8 +99,9 @@ std::optional<StoreWriter::Work> StoreWriter::DueWork(MonoTime now) {
     return state_->queue.HasUnpublishedEvents() ? std::optional(Work::kPublish) : std::nullopt;
   }
   const bool retention_due = now >= retain_at_ && !stop_seen_;
-  const bool rows_due = !state_->queue.empty() && (now >= state_->write_at || !state_->queries.empty() || stop_seen_ ||
-                                                   state_->queue.rows() >= state_->tuning.batch_rows);
+  const bool rows_due = !state_->queue.empty() &&
+                        (now >= state_->write_at || !state_->queries.empty() || !state_->waiting_for_write.empty() ||
+                         stop_seen_ || state_->queue.rows() >= state_->tuning.batch_rows);
   if (retention_due && !(rows_due && retained_last_)) {
     retained_last_ = true;
     return Work::kRetain;
@@ -342,16 +343,31 @@ void StoreWriter::LeaveReplacedFile() {
 }
 
 void StoreWriter::Report(const std::string& trouble, bool stuck) {
+  bool changed = false;
   {
     const std::lock_guard lock(state_->mutex);
     state_->stuck = stuck;
     state_->reader_wake.notify_all();
-    if (std::exchange(state_->trouble, trouble) == trouble) {
-      return;
+    changed = std::exchange(state_->trouble, trouble) != trouble;
+  }
+  TellWaiting();
+  if (changed && on_trouble_) {
+    gate_->Call([&] { on_trouble_(trouble); });
+  }
+}
+
+void StoreWriter::TellWaiting() {
+  std::vector<WaitingForWrite> settled;
+  {
+    const std::lock_guard lock(state_->mutex);
+    std::deque<WaitingForWrite>& waiting = state_->waiting_for_write;
+    while (!waiting.empty() && state_->IsSettled(waiting.front().after_sequence)) {
+      settled.push_back(std::move(waiting.front()));
+      waiting.pop_front();
     }
   }
-  if (on_trouble_) {
-    gate_->Call([&] { on_trouble_(trouble); });
+  for (const WaitingForWrite& one : settled) {
+    gate_->Call(one.done);
   }
 }
 

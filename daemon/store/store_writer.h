@@ -66,6 +66,7 @@ class StoreWriter {
   void Report(const std::string& trouble, bool stuck);
   void PublishUnwritten();
   void Publish(std::vector<EventRow> rows);
+  void TellWaiting();
 
   void Retain();
   absl::Status TryRetain();

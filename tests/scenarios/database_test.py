@@ -4,6 +4,7 @@ import contextlib
 import re
 import signal
 import sqlite3
+import time
 
 from harness import TIMESTAMP, Daemon, Scenario, kill, main, shell, sleeper, wait_until
 
@@ -143,6 +144,30 @@ class Database(Scenario):
                 ],
                 ["supervisor_started", "supervisor_stopped"],
             )
+
+    def test_what_a_command_has_answered_is_in_the_database(self):
+        patience = 1.0  # of the daemon with a slow disk: an answer that took longer promises nothing
+        with Daemon({"web": sleeper()}) as daemon:
+            daemon.wait_state("web", "running")
+
+            def ask(*command):
+                began = time.monotonic()
+                self.assertEqual(daemon.ctl(*command).returncode, 0)
+                return time.monotonic() - began < patience
+
+            last = "SELECT event_type FROM supervisor_events WHERE service_id = ? ORDER BY id DESC LIMIT 1"
+            looked = 0
+            for _ in range(10):
+                for command, state, event in (("stop", "stopped", "stopped"), ("start", "running", "started")):
+                    if ask(command, "web"):
+                        looked += 1
+                        self.assertEqual(self.row(daemon, "web", "state"), (state,))
+                        self.assertEqual(daemon.sql(last, "web"), [(event,)])
+                if ask("reload"):
+                    self.assertEqual(daemon.sql(last, "supervisor"), [("reloaded",)])
+                if ask("restart", "web"):
+                    self.assertEqual(self.row(daemon, "web", "pid"), (daemon.pid("web"),))
+            self.assertGreater(looked, 0)
 
     def test_after_a_stop_no_row_claims_a_process(self):
         with Daemon({"web": sleeper()}, background=True) as daemon:

@@ -77,10 +77,16 @@ class Storm(Scenario):
             daemon.wait_for("quick", lambda row: row["restart_count"] >= 1000, "a thousand restarts", timeout=90)
             self.assertGreater(time.monotonic() - began, 5, "the rate is bounded: see kSpawnSpacing")
             daemon.ctl("stop", "quick")
-            rows = daemon.sql(
-                "SELECT id, event_type FROM supervisor_events WHERE service_id = 'quick' "
-                "AND event_type IN ('started', 'exited', 'stopped') ORDER BY id"
-            )
+
+            def rows_to_the_end():
+                rows = daemon.sql(
+                    "SELECT id, event_type FROM supervisor_events WHERE service_id = 'quick' "
+                    "AND event_type IN ('started', 'exited', 'stopped') ORDER BY id"
+                )
+                return rows[-1][1] != "started" and rows
+
+            # An answer waits for the database, but not for long.
+            rows = wait_until(rows_to_the_end, "the last end to be on disk")
             alive = False
             for id, kind in rows:  # each start has its one end
                 self.assertNotEqual(alive, kind == "started" if kind != "stopped" else None, f"event {id}: {kind}")

@@ -5,6 +5,8 @@
 #include <sys/stat.h>
 
 #include <atomic>
+#include <chrono>
+#include <future>
 #include <limits>
 #include <thread>
 
@@ -74,6 +76,28 @@ TEST_F(StoreTest, AnEventIsCommittedAndFoundAgain) {
   OtherProgram other(path_);
   EXPECT_EQ(other.Value("SELECT timestamp FROM supervisor_events"), "2026-11-23 07:30:00.987");
   EXPECT_EQ(other.Value("SELECT json_extract(details, '$.actor') FROM supervisor_events"), row.actor);
+}
+
+TEST_F(StoreTest, WhoWaitsForTheDiskFindsThereWhatWasQueuedBefore) {
+  const auto store = Open();
+  store->LogEvent(Event("web", "started"));
+  ASSERT_TRUE(recorder_.WaitForEvents(1));  // the tables are there
+  OtherProgram other(path_);
+  for (int count = 2; count <= 100; ++count) {
+    store->LogEvent(Event("web", "exited"));
+    store->UpdateService(Service("web", "running " + std::to_string(count)));
+    store->RecordMetrics(Metrics("web", WallNow(), 1));
+    std::promise<void> written;
+    store->WhenWritten([&] { written.set_value(); });
+    ASSERT_EQ(written.get_future().wait_for(std::chrono::seconds(30)), std::future_status::ready);
+    ASSERT_EQ(other.Value("SELECT count(*) FROM supervisor_events"), std::to_string(count));
+    ASSERT_EQ(other.Value("SELECT count(*) FROM supervisor_metrics"), std::to_string(count - 1));
+    ASSERT_EQ(other.Value("SELECT state FROM supervisor_services WHERE id = 'web'"),
+              "running " + std::to_string(count));
+  }
+  bool told = false;
+  store->WhenWritten([&] { told = true; });
+  EXPECT_TRUE(told) << "nothing waits for the disk";
 }
 
 TEST_F(StoreTest, AnEventThatIsThereIsNotWrittenAgainButItsTwinOfAnotherPidIs) {

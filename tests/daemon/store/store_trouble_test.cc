@@ -6,8 +6,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <future>
 #include <sstream>
 
 #include "common/clock.h"
@@ -105,6 +107,25 @@ TEST_F(StoreTroubleTest, ALockedDatabaseIsWaitedFor) {
   EXPECT_EQ(MessagesOnDisk(path_), "before,first,second,after");
   EXPECT_EQ(store->Stats().dropped_rows, 0);
   EXPECT_EQ(store->Stats().error, "");
+}
+
+TEST_F(StoreTroubleTest, NobodyWaitsForADiskThatTakesNothing) {
+  const auto store = Open();
+  LogAndWait(*store, "before");
+  OtherProgram other(path_);
+  other.Run("BEGIN IMMEDIATE");
+  store->LogEvent(Event("web", "exited", "first"));
+  std::promise<void> told;
+  store->WhenWritten([&] { told.set_value(); });  // when that is known
+  EXPECT_EQ(told.get_future().wait_for(std::chrono::seconds(30)), std::future_status::ready);
+  EXPECT_EQ(MessagesOnDisk(path_), "before");
+  store->LogEvent(Event("web", "restarting", "second"));
+  bool at_once = false;
+  store->WhenWritten([&] { at_once = true; });
+  EXPECT_TRUE(at_once);
+  other.Run("COMMIT");
+  ASSERT_TRUE(recorder_.WaitForEnd());
+  EXPECT_EQ(MessagesOnDisk(path_), "before,first,second");
 }
 
 TEST_F(StoreTroubleTest, LockedFromTheStart) {
