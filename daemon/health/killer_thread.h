@@ -4,8 +4,8 @@
 #include <optional>
 #include <thread>
 
-#include "daemon/health/helper_pool.h"
 #include "daemon/health/tree_killer.h"
+#include "daemon/loop/helper_pool.h"
 #include "daemon/loop/loop.h"
 
 namespace supervisor {

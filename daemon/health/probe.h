@@ -11,11 +11,11 @@
 #include "daemon/health/checker.h"
 #include "daemon/health/content_matcher.h"
 #include "daemon/health/curl_driver.h"
-#include "daemon/health/helper_pool.h"
 #include "daemon/health/killer_thread.h"
 #include "daemon/health/resolver.h"
 #include "daemon/health/script_start.h"
 #include "daemon/health/start_gate.h"
+#include "daemon/loop/helper_pool.h"
 #include "daemon/loop/loop.h"
 
 namespace supervisor {

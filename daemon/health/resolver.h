@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "daemon/health/helper_pool.h"
+#include "daemon/loop/helper_pool.h"
 
 namespace supervisor {
 

@@ -10,9 +10,9 @@
 #include "common/unique_fd.h"
 #include "daemon/config/config.h"
 #include "daemon/health/checker.h"
-#include "daemon/health/helper_pool.h"
 #include "daemon/health/killer_thread.h"
 #include "daemon/health/start_gate.h"
+#include "daemon/loop/helper_pool.h"
 
 namespace supervisor {
 

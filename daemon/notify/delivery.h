@@ -8,8 +8,8 @@
 #include "absl/time/time.h"
 #include "daemon/config/config.h"
 #include "daemon/health/curl_driver.h"
-#include "daemon/health/helper_pool.h"
 #include "daemon/health/resolver.h"
+#include "daemon/loop/helper_pool.h"
 #include "daemon/loop/loop.h"
 
 namespace supervisor {

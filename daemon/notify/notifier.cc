@@ -13,7 +13,7 @@
 #include "common/diag_log.h"
 #include "common/time_format.h"
 #include "daemon/health/curl_driver.h"
-#include "daemon/health/helper_pool.h"
+#include "daemon/loop/helper_pool.h"
 #include "daemon/loop/loop.h"
 #include "daemon/loop/quiet_thread.h"
 #include "daemon/notify/channel_succession.h"

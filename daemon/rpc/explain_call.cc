@@ -20,7 +20,8 @@ namespace {
 
 constexpr size_t kEvents = 12;
 constexpr uint64_t kLines = 10;
-constexpr size_t kMostLineBytes = 65536;
+constexpr absl::Duration kLinesPatience = absl::Seconds(2);
+constexpr absl::Duration kLongLookup = absl::Milliseconds(200);  // shorter ones are the usual
 constexpr uint32_t kChecks = 5;
 
 // What the restart policy does should it end now.
@@ -60,6 +61,9 @@ std::string NextStep(const Instance& instance, MonoTime now) {
       return "its process is started when the pre_start hook has ended well";
     case Phase::kSpawning:
     case Phase::kBecomingReady:
+      if (instance.looking_up_since() != kNoDeadline) {
+        return "its process is started when its user and its environment are known";
+      }
       return machine.deadline == kNoDeadline ? "it is ready when it says so"
                                              : fmt::format("it has {} left to become ready", FormatSpan(left));
     case Phase::kRunning:
@@ -147,18 +151,23 @@ void AddCauses(Supervisor& supervisor, const Instance& instance, v1::ExplainResp
   }
 }
 
-void AddLastLines(const std::string& file, const SecretMask& secrets, v1::ExplainResponse* response) {
-  LogReader reader(file);
-  if (!reader.SeekToLastLines(kLines).ok()) {
+// Why there is no process yet, where the reason is none of the machine's.
+void AddWhatIsLookedUp(const Instance& instance, MonoTime now, v1::ExplainResponse* response) {
+  if (instance.looking_up_since() == kNoDeadline || now - instance.looking_up_since() < kLongLookup) {
     return;
   }
-  absl::StatusOr<std::string> read = reader.Read(kMostLineBytes);
-  const std::string text = read.ok() ? secrets.Hide(*std::move(read)) : std::string();
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t end = std::min(text.find('\n', begin), text.size());
-    response->add_last_lines(wire::Utf8(text.substr(begin, end - begin)));
-    begin = end + 1;
+  const ServiceConfig& config = instance.config();
+  std::vector<std::string> asked;
+  for (const auto& [key, value] : {std::pair("user", &config.user), std::pair("group", &config.group),
+                                   std::pair("environment_file", &config.environment_file)}) {
+    if (!value->empty()) {
+      asked.push_back(fmt::format("{} {}", key, *value));
+    }
   }
+  response->add_causes(
+      wire::Utf8(fmt::format("waits since {} for what the system knows of its {}: a directory server "
+                             "or a file system that does not answer?",
+                             FormatSpan(now - instance.looking_up_since()), fmt::join(asked, ", "))));
 }
 
 }  // namespace
@@ -184,14 +193,14 @@ grpc::ServerUnaryReactor* SupervisorService::Explain(grpc::CallbackServerContext
       }
     }
     wire::FillHealth(instance, kChecks, response->mutable_health());
+    AddWhatIsLookedUp(instance, MonotonicNow(), response);
     AddCauses(context_.supervisor, instance, response);
     response->set_next(NextStep(instance, MonotonicNow()));
     Store::EventQuery query;
     query.service_ids = {instance.id()};
     query.limit = kEvents;
-    const auto finish = [this, reactor, response, files = instance.log_files(), secrets = instance.secrets(),
-                         environment_file =
-                             instance.config().environment_file](const absl::StatusOr<std::vector<EventRow>>& rows) {
+    const auto finish = [this, reactor, response,
+                         of = instance.WhoseLastLines()](const absl::StatusOr<std::vector<EventRow>>& rows) {
       if (rows.ok()) {
         for (const EventRow& row : *rows) {
           wire::FillEvent(row, response->add_events());
@@ -200,17 +209,37 @@ grpc::ServerUnaryReactor* SupervisorService::Explain(grpc::CallbackServerContext
         response->set_notice(
             fmt::format("its history is missing: {}", wire::Utf8(std::string(rows.status().message()))));
       }
-      workers_.Next()->Post([reactor, response, files, secrets, environment_file]() mutable {
-        secrets.LearnFile(environment_file);
-        for (const std::string& file : files) {
-          AddLastLines(file, secrets, response);
-        }
-        reactor->Finish(grpc::Status::OK);
-      });
+      AddLastLines(of, reactor, response);
     };
     context_.store.QueryEvents(query, FromStore<std::vector<EventRow>>(context_.loop, finish));
   });
   return reactor;
+}
+
+// The last part of the answer, which does not wait for a file system that hangs.
+void SupervisorService::AddLastLines(const LastLinesOf& of, grpc::ServerUnaryReactor* reactor,
+                                     v1::ExplainResponse* response) {
+  const auto finish = [reactor, response](const absl::StatusOr<std::vector<std::string>>& lines) {
+    if (lines.ok()) {
+      for (const std::string& line : *lines) {
+        response->add_last_lines(wire::Utf8(line));
+      }
+    } else {
+      response->set_notice(fmt::format("{}{}its last lines are missing: {}", response->notice(),
+                                       response->notice().empty() ? "" : "; ",
+                                       wire::Utf8(std::string(lines.status().message()))));
+    }
+    reactor->Finish(grpc::Status::OK);
+  };
+  const std::string asked =
+      fmt::format("{}{}{}", fmt::join(of.log_files, ", "), of.environment_file.empty() ? "" : " or environment_file ",
+                  of.environment_file);
+  const WithPatience<std::vector<std::string>> lines(
+      context_.loop, kLinesPatience,
+      fmt::format("{} did not answer within {}: a file system that hangs?", asked, FormatSpan(kLinesPatience)), finish);
+  if (!context_.supervisor.last_lines().Read(of, kLines * of.log_files.size(), lines)) {
+    lines(absl::ResourceExhaustedError(fmt::format("too many others wait for theirs; asked were {}", asked)));
+  }
 }
 
 }  // namespace supervisor

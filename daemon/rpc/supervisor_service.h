@@ -69,6 +69,8 @@ class SupervisorService final : public v1::Supervisor::CallbackService {
                                 v1::ActionResponse* response, Action action);
   ActionsDone Answer(grpc::ServerUnaryReactor* reactor, google::protobuf::RepeatedPtrField<v1::ActionResult>* results);
 
+  void AddLastLines(const LastLinesOf& of, grpc::ServerUnaryReactor* reactor, v1::ExplainResponse* response);
+
   RpcContext context_;
   const Peers& peers_;
   StreamWorkers workers_;

@@ -13,6 +13,7 @@ HealthMonitor::HealthMonitor(Loop& loop, Checker& checker, Observer observer)
       checker_(checker),
       observer_(std::move(observer)),
       timer_(loop.NewTimer([this] { Apply(CheckIsDue(cycle_, MonotonicNow())); })),
+      run_as_timer_(loop.NewTimer([this] { WithoutRunAs("its user is still being looked up"); })),
       alive_(std::make_shared<bool>(true)) {}
 
 HealthMonitor::~HealthMonitor() { Stop(); }
@@ -52,25 +53,35 @@ void HealthMonitor::Apply(const CheckCycleStep& step) {
 }
 
 void HealthMonitor::TakeRunAs(const absl::StatusOr<std::shared_ptr<const RunAs>>& run_as) {
+  wants_run_as_ = false;
+  run_as_timer_->Disarm();
   if (target_.run_as != nullptr) {
     return;  // another process meanwhile, of which it is known
   }
-  if (run_as.ok()) {
-    target_.run_as = *run_as;
+  if (!run_as.ok()) {
+    WithoutRunAs(std::string(run_as.status().message()));
+    return;
   }
-  const bool is_waited_for = cycle_.under_way && !handle_;
-  if (is_waited_for && target_.run_as != nullptr) {
+  target_.run_as = *run_as;
+  if (cycle_.under_way && !handle_) {
     BeginCheck();
-  } else if (is_waited_for) {
-    LogWarning("not checked: whom the script is to run as is not known",
-               {{"service", target_.id}, {"error", std::string(run_as.status().message())}});
+  }
+}
+
+// That says nothing about the service: no check has failed.
+void HealthMonitor::WithoutRunAs(const std::string& why) {
+  if (cycle_.under_way && !handle_) {
+    LogWarning("not checked: whom the script is to run as is not known", {{"service", target_.id}, {"error", why}});
     Apply(AbandonCheck(config_, cycle_, MonotonicNow()));
   }
 }
 
 void HealthMonitor::BeginCheck() {
   if (config_.type == HealthCheckType::kScript && target_.run_as == nullptr) {
-    observer_.on_wants_run_as();  // rather than as the daemon, who may do more than the service
+    run_as_timer_->ArmAfter(config_.timeout);
+    if (!std::exchange(wants_run_as_, true)) {
+      observer_.on_wants_run_as();  // rather than as the daemon, who may do more than the service
+    }
     return;
   }
   // The checker answers on a thread of its own, perhaps when this object is no more.

@@ -42,8 +42,8 @@ class HealthMonitor {
   void Stop();
   // The service has another main process now.
   void SetProcess(pid_t pid) { target_.pid = pid; }
-  // As whom its scripts run: to be told where the target at the start did not. Without it no script is started. An
-  // error fails the check that waits for it; the next asks again.
+  // As whom its scripts run: to be told where the target at the start did not. Without it no script is started: a check
+  // that waits for it is given up with an error and after its timeout, and the next one waits or asks again.
   void TakeRunAs(const absl::StatusOr<std::shared_ptr<const RunAs>>& run_as);
   // Another configuration for a running process: the verdict is kept, the next check is by the new one.
   void Update(const HealthCheckConfig& config);
@@ -55,6 +55,7 @@ class HealthMonitor {
  private:
   void Apply(const CheckCycleStep& step);
   void BeginCheck();
+  void WithoutRunAs(const std::string& why);
   void OnResult(uint64_t check, CheckResult result);
 
   Loop& loop_;
@@ -63,6 +64,8 @@ class HealthMonitor {
   HealthCheckConfig config_;
   CheckTarget target_;
   std::unique_ptr<Loop::Timer> timer_;
+  std::unique_ptr<Loop::Timer> run_as_timer_;
+  bool wants_run_as_ = false;  // asked, and not answered yet
   CheckCycleState cycle_;
   std::deque<CheckResult> history_;
   std::optional<uint64_t> handle_;  // the checker's, of the check under way

@@ -167,10 +167,12 @@ void Instance::operator()(const SpawnProcess&) {
   spawning_ = true;
   exec_failure_.reset();
   status_text_.clear();
+  looking_up_since_ = MonotonicNow();
   WithIdentity([this, spawn = spawn_](absl::StatusOr<ServiceIdentity> identity) {
     if (!spawning_ || spawn != spawn_) {
       return;
     }
+    looking_up_since_ = kNoDeadline;
     if (!identity.ok()) {
       FailStart(std::string(identity.status().message()));
       return;
@@ -185,14 +187,8 @@ void Instance::WithIdentity(std::function<void(absl::StatusOr<ServiceIdentity>)>
     next(ResolveIdentity(config_));
     return;
   }
-  const std::weak_ptr<bool> alive = alive_;
-  context_.lookups.Post([config = config_, alive, next = std::move(next), &loop = context_.loop] {
-    loop.Post([alive, next, identity = ResolveIdentity(config)]() mutable {
-      if (!alive.expired()) {
-        next(std::move(identity));
-      }
-    });
-  });
+  context_.lookups.Ask<ServiceIdentity>(
+      alive_, [config = config_] { return ResolveIdentity(config); }, std::move(next));
 }
 
 void Instance::TakeIdentity(ServiceIdentity identity) {

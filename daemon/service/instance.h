@@ -14,6 +14,7 @@
 #include "common/unique_fd.h"
 #include "daemon/config/config.h"
 #include "daemon/logs/log_pump.h"
+#include "daemon/loop/helper_calls.h"
 #include "daemon/loop/loop.h"
 #include "daemon/loop/worker.h"
 #include "daemon/process/birth_journal.h"
@@ -26,6 +27,7 @@
 #include "daemon/service/environment.h"
 #include "daemon/service/health_monitor.h"
 #include "daemon/service/helper_command.h"
+#include "daemon/service/last_lines.h"
 #include "daemon/service/limit_keeper.h"
 #include "daemon/service/machine.h"
 #include "daemon/service/notify_socket.h"
@@ -52,8 +54,9 @@ class InstanceObserver {
 // What instances share. It outlives them.
 struct InstanceContext {
   Loop& loop;
-  Worker& files;    // small files, in order
-  Worker& lookups;  // what may take long: users and groups of a directory server, cgroups that go
+  Worker& files;         // small files, in order
+  Worker& removals;      // of cgroups, which take the kernel a while
+  HelperCalls& lookups;  // of users, groups and environment files
   LogPump& logs;
   Checker& checker;
   const CgroupRoot* cgroups;  // null: no cgroup v2 that we may use
@@ -121,6 +124,8 @@ class Instance {
   pid_t ended_pid() const { return ended_pid_; }
   const EndedRun& run_end() const { return run_end_; }  // of the last run
   const SecretMask& secrets() const { return secrets_; }
+  // Since when its start waits for its user, its group or its environment file; kNoDeadline: it does not.
+  MonoTime looking_up_since() const { return spawning_ ? looking_up_since_ : kNoDeadline; }
   // The guardian has reaped the adopted process.
   void ReportExit(pid_t pid, WaitStatus status);
   bool stopped_by_request() const { return stopped_by_request_; }
@@ -154,7 +159,7 @@ class Instance {
   std::string log_path() const;
   std::string stderr_log_path() const;
   // What it writes to: standard output (and error), and standard error where that is apart.
-  std::vector<std::string> log_files() const;
+  LastLinesOf WhoseLastLines() const;
   std::vector<std::string> streams() const;
   std::string stdout_stream() const { return id_; }
   std::string stderr_stream() const { return id_ + ".err"; }
@@ -286,6 +291,7 @@ class Instance {
   bool stopped_by_request_ = false;
   bool was_wanted_ = false;
   bool spawning_ = false;  // asked to spawn, no child yet
+  MonoTime looking_up_since_ = kNoDeadline;
   uint64_t spawn_ = 0;
   InstanceRecord written_;                      // what the record file says
   std::shared_ptr<bool> alive_;                 // outlives this for answers from other threads

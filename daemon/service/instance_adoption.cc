@@ -302,14 +302,12 @@ void Instance::LookUpRunAs() {
     health_.TakeRunAs(RunAsOf(std::nullopt));
     return;
   }
-  context_.lookups.Post(
-      [this, user = config_.user, group = config_.group, alive = std::weak_ptr<bool>(alive_), &loop = context_.loop] {
-        loop.Post([this, alive, credentials = LookUpCredentials(user, group)] {
-          if (!alive.expired()) {
-            health_.TakeRunAs(credentials.ok() ? absl::StatusOr<std::shared_ptr<const RunAs>>(RunAsOf(*credentials))
-                                               : credentials.status());
-          }
-        });
+  using Credentials = SpawnRequest::Credentials;
+  context_.lookups.Ask<Credentials>(
+      alive_, [user = config_.user, group = config_.group] { return LookUpCredentials(user, group); },
+      [this](const absl::StatusOr<Credentials>& credentials) {
+        health_.TakeRunAs(credentials.ok() ? absl::StatusOr<std::shared_ptr<const RunAs>>(RunAsOf(*credentials))
+                                           : credentials.status());
       });
 }
 

@@ -55,7 +55,7 @@ void Instance::LeaveCgroup() {
   leaving_ = std::make_shared<LeavingCgroup>();
   leaving_->cgroup = tree_.TakeCgroup();
   // Not in line with the files: who waits for those does not wait for this.
-  context_.lookups.Post([leaving = leaving_] {
+  context_.removals.Post([leaving = leaving_] {
     const std::lock_guard lock(leaving->mutex);
     leaving->cgroup.reset();
   });
@@ -232,9 +232,11 @@ void Instance::Forget() {
 
 std::string Instance::log_path() const { return fmt::format("{}/{}.log", context_.log_directory, id_); }
 
-std::vector<std::string> Instance::log_files() const {
-  return config_.logs.stderr_mode == StderrMode::kSeparate ? std::vector{log_path(), stderr_log_path()}
-                                                           : std::vector{log_path()};
+LastLinesOf Instance::WhoseLastLines() const {
+  const bool separate = config_.logs.stderr_mode == StderrMode::kSeparate;
+  return {.log_files = separate ? std::vector{log_path(), stderr_log_path()} : std::vector{log_path()},
+          .secrets = secrets_,
+          .environment_file = config_.environment_file};
 }
 
 std::vector<std::string> Instance::streams() const {

@@ -21,6 +21,7 @@ namespace {
 constexpr const char* kOwnId = "supervisor";
 // A service shows what it uses soon after it has started, not only a whole interval later.
 constexpr absl::Duration kFirstUsage = absl::Seconds(1);
+constexpr size_t kMostLookups = 32;  // so many may hang before the next one waits for them
 
 OrderView ViewOf(const Instance& instance) {
   const ServiceConfig& config = instance.config();
@@ -66,8 +67,10 @@ Supervisor::Supervisor(Loop& loop, Worker& files, LogPump& logs, Checker& checke
       store_(store),
       options_(std::move(options)),
       config_(std::move(config)),
+      lookups_(loop, kMostLookups),
       context_{.loop = loop,
                .files = files,
+               .removals = removals_,
                .lookups = lookups_,
                .logs = logs,
                .checker = checker,
@@ -91,9 +94,10 @@ Supervisor::Supervisor(Loop& loop, Worker& files, LogPump& logs, Checker& checke
                      }
                    }}),
       usage_timer_(loop.NewTimer([this] { SampleUsage(); })),
-      first_usage_timer_(loop.NewTimer([this] { SampleUsage(); })) {}
+      first_usage_timer_(loop.NewTimer([this] { SampleUsage(); })),
+      measuring_(loop, 1) {}
 
-Supervisor::~Supervisor() { aside_->Finish(); }  // its work refers to us
+Supervisor::~Supervisor() { last_lines_->Finish(); }  // what it calls refers to the store
 
 // ------------------------------------------------------------------------------------------------------------- boot
 
@@ -357,9 +361,7 @@ void Supervisor::OnRecord(Instance& instance, const RecordEvent& event) {
     want_lines_.push_back(
         {.event = {.service_id = instance.id(), .event_type = event.type, .timestamp = now, .last_lines = ""},
          .streams = instance.streams(),
-         .log_files = instance.log_files(),
-         .secrets = instance.secrets(),
-         .environment_file = instance.config().environment_file});
+         .of = instance.WhoseLastLines()});
   }
   AddRow(instance,
          {.id = 0,

@@ -18,6 +18,7 @@
 #include "daemon/config/load.h"
 #include "daemon/service/alert_keeper.h"
 #include "daemon/service/instance.h"
+#include "daemon/service/last_lines.h"
 #include "daemon/service/operations.h"
 #include "daemon/service/order.h"
 #include "daemon/store/store.h"
@@ -98,6 +99,7 @@ class Supervisor final : private InstanceObserver {
 
   const Config& config() const { return config_; }
   AlertKeeper& alerts() { return alerts_; }
+  LastLinesReader& last_lines() { return *last_lines_; }
   std::vector<Instance*> instances() const;  // by priority, then id
   Instance* Find(std::string_view id) const;
   SystemHealth system_health() const;
@@ -153,7 +155,8 @@ class Supervisor final : private InstanceObserver {
   Store& store_;
   Options options_;
   Config config_;
-  Worker lookups_;
+  Worker removals_;
+  HelperCalls lookups_;
   InstanceContext context_;
   std::map<std::string, std::unique_ptr<Instance>, std::less<>> instances_;  // by instance id
   std::set<std::string> removed_;                                            // to be erased when they have stopped
@@ -181,14 +184,13 @@ class Supervisor final : private InstanceObserver {
   struct WantsLines {
     EventAmendment event;
     std::vector<std::string> streams;
-    std::vector<std::string> log_files;
-    SecretMask secrets;
-    std::string environment_file;
+    LastLinesOf of;
   };
   std::vector<WantsLines> want_lines_;
-  // What reads files that are not ours and may be slow: /proc of services, their logs. Also with the log pump, for
-  // answers that come late.
-  std::shared_ptr<Worker> aside_ = std::make_shared<Worker>();
+  // Also with the log pump, for answers that come late.
+  std::shared_ptr<LastLinesReader> last_lines_ = std::make_shared<LastLinesReader>();
+  HelperCalls measuring_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // for who calls back
 };
 
 }  // namespace supervisor

@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "common/clock.h"
-#include "daemon/service/capsule.h"
 #include "daemon/service/supervisor.h"
 
 // What the supervisor measures and keeps beside the machines: usage, what alerts go by, how runs ended.
@@ -16,8 +15,7 @@ namespace {
 
 constexpr size_t kUsageSlice = 32;
 constexpr absl::Duration kFlushWait = absl::Milliseconds(200);
-// A storm of ends must not become one of readings: what is beyond this many at once goes without its lines.
-constexpr int kMostReadings = 256;
+constexpr uint64_t kKeptLines = 50;
 
 }  // namespace
 
@@ -92,16 +90,22 @@ void Supervisor::SampleUsage() {
     return;
   }
   sampling_ = true;
-  aside_->Post([this, samples] {
-    EveryProcess everybody;
-    for (Sample& sample : *samples) {
-      sample.usage = sample.sampler->Sample(sample.tree, everybody, MonotonicNow());
-    }
-    loop_.Post([this, samples] {
-      sampling_ = false;
-      TakeSamples(samples, 0);
-    });
-  });
+  using Samples = std::shared_ptr<std::vector<Sample>>;
+  measuring_.Ask<Samples>(
+      alive_,
+      [samples] {
+        EveryProcess everybody;
+        for (Sample& sample : *samples) {
+          sample.usage = sample.sampler->Sample(sample.tree, everybody, MonotonicNow());
+        }
+        return samples;
+      },
+      [this](const absl::StatusOr<Samples>& taken) {
+        sampling_ = false;
+        if (taken.ok()) {
+          TakeSamples(*taken, 0);
+        }
+      });
 }
 
 // In slices, so that a thousand services do not hold up the loop.
@@ -150,22 +154,17 @@ const EndedRun* Supervisor::AbnormalEnd(const Instance& instance, const RecordEv
 // After the events themselves have been handed on: the lines come when the pump has brought the last of them to the
 // file and somebody has read it, and nothing waits for that.
 void Supervisor::KeepLastLines() {
-  static std::atomic<int> readings = 0;
   for (WantsLines& wants : std::exchange(want_lines_, {})) {
-    if (readings >= kMostReadings) {
-      return;
-    }
-    ++readings;
     const std::vector<std::string> streams = wants.streams;
-    const std::function<void()> read = [aside = aside_, &files = files_, &store = store_, wants = std::move(wants)] {
-      aside->Post([&files, &store, wants]() mutable {
-        wants.secrets.LearnFile(wants.environment_file);
-        wants.event.last_lines = LastLinesAsJson(wants.log_files, wants.secrets);
-        --readings;
-        if (wants.event.last_lines.empty()) {
+    const std::function<void()> read = [reader = last_lines_, &files = files_, &store = store_,
+                                        wants = std::move(wants)] {
+      reader->Read(wants.of, kKeptLines, [&files, &store, event = wants.event](const std::vector<std::string>& lines) {
+        if (lines.empty()) {
           return;
         }
-        files.Post([&store, event = std::move(wants.event)] { store.AmendEvent(event); });
+        EventAmendment amendment = event;
+        amendment.last_lines = LastLinesAsJson(lines);
+        files.Post([&store, amendment = std::move(amendment)] { store.AmendEvent(amendment); });
         files.Wake();
       });
     };

@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/call_gate.h"
 #include "common/clock.h"
 #include "daemon/store/queries.h"
 #include "daemon/store/store_queue.h"
@@ -113,24 +114,5 @@ inline void WaitForWake(std::condition_variable& wake, std::unique_lock<std::mut
 // Between two tries to get a lock. SQLite queues nobody: against a program that commits in a loop only many tries find
 // the moment between two commits. After a while it is rather one long transaction.
 inline absl::Duration LockPause(int tries) { return tries < 2000 ? absl::Microseconds(500) : absl::Milliseconds(2); }
-
-// Calls out to the owner until the owner has gone.
-class CallGate {
- public:
-  void Call(const std::function<void()>& call) {
-    const std::lock_guard lock(mutex_);
-    if (!closed_) {
-      call();
-    }
-  }
-  void Close() {
-    const std::lock_guard lock(mutex_);
-    closed_ = true;
-  }
-
- private:
-  std::mutex mutex_;
-  bool closed_ = false;
-};
 
 }  // namespace supervisor

@@ -16,6 +16,7 @@ from harness import (
     Daemon,
     Scenario,
     Workspace,
+    hung_file_system,
     main,
     needs_root,
     process_status,
@@ -248,45 +249,31 @@ class Resolver(Scenario):
 class FileSystem(Scenario):
     """Scripts on a file system that does not answer."""
 
-    def hung(self, directory, fuse):
-        """A Daemon's `prepare`: mounts one there whose server takes no request."""
-
-        def prepare():
-            libc = ctypes.CDLL(None, use_errno=True)
-            options = f"fd={fuse},rootmode=40000,user_id=0,group_id=0".encode()
-            failed = libc.unshare(CLONE_NEWNS) or libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None)
-            if failed or libc.mount(b"hung", str(directory).encode(), b"fuse", 0, options) != 0:
-                raise OSError(ctypes.get_errno(), "cannot mount")
-
-        return prepare
-
     @needs_root
     @unittest.skipUnless(os.path.exists("/dev/fuse"), "this kernel has no FUSE")
     def test_scripts_that_cannot_even_start_hold_up_nothing(self):
         hanging = 20  # more than there were threads for all of them
         check = {"type": "script", "interval": 0.05, "retries": 1, "on_failure": "alert"}
         with Workspace() as place:
-            fuse = os.open("/dev/fuse", os.O_RDWR)  # while it is open nobody is told that nobody answers
             services = {"well": sleeper(health_check={**check, "command": "/bin/true"})}
             for i in range(hanging):
                 services[f"hung{i}"] = sleeper(health_check={**check, "command": f"{place.dir}/check{i}", "timeout": 0.2})
-            try:
-                with Daemon(services, started=False, prepare=self.hung(place.dir, fuse)) as daemon:
-                    daemon.start()
-                    for i in range(hanging):
-                        self.wait_rounds(daemon, f"hung{i}", 4)
-                        row = daemon.ctl_json("health", f"hung{i}", expect=None)["services"][0]
-                        self.assertIn("timed out after 200 ms", row["message"])
-                        self.assertIn("a slow file system?", row["message"])
-                    self.wait_rounds(daemon, "well", 4)
-                    results = daemon.sql("SELECT DISTINCT health_status FROM supervisor_metrics "
-                                         "WHERE service_id = 'well' AND response_time_ms IS NOT NULL")
-                    self.assertEqual(results, [("healthy",)])
-                    began = time.monotonic()
-                    daemon.ctl("stop", "hung0")
-                    self.assert_quicker(4, began)
-            finally:
-                os.close(fuse)
+            with hung_file_system(place.dir) as prepare, Daemon(services, started=False, prepare=prepare) as daemon:
+                daemon.start()
+                for i in range(hanging):
+                    self.wait_rounds(daemon, f"hung{i}", 4)
+                    row = daemon.ctl_json("health", f"hung{i}", expect=None)["services"][0]
+                    self.assertIn("timed out after 200 ms", row["message"])
+                    self.assertIn("a slow file system?", row["message"])
+                self.wait_rounds(daemon, "well", 4)
+                results = daemon.sql(
+                    "SELECT DISTINCT health_status FROM supervisor_metrics "
+                    "WHERE service_id = 'well' AND response_time_ms IS NOT NULL"
+                )
+                self.assertEqual(results, [("healthy",)])
+                began = time.monotonic()
+                daemon.ctl("stop", "hung0")
+                self.assert_quicker(4, began)
 
     def wait_rounds(self, daemon, service, more):
         count = "SELECT count(*) FROM supervisor_metrics WHERE service_id = ? AND response_time_ms IS NOT NULL"

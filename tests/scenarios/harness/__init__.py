@@ -35,7 +35,7 @@ from .daemon import (
     Daemon,
     Workspace,
 )
-from .namespaces import main_in_pid_namespace, read_only, small_disk, with_name_server, without_cgroups
+from .namespaces import hung_file_system, main_in_pid_namespace, read_only, small_disk, with_name_server, without_cgroups
 from .processes import (
     cpu_seconds,
     free_port,

@@ -53,6 +53,24 @@ def without_cgroups():
             _check(libc.umount2(line.split()[4].encode(), MNT_DETACH), "umount")
 
 
+@contextlib.contextmanager
+def hung_file_system(directory):
+    """A Daemon's `prepare`: to it alone, `directory` is a file system that answers nothing while the block lasts."""
+    fuse = os.open("/dev/fuse", os.O_RDWR)  # while it is open nobody is told that nobody answers
+
+    def prepare():
+        libc = ctypes.CDLL(None, use_errno=True)
+        options = f"fd={fuse},rootmode=40000,user_id=0,group_id=0".encode()
+        _check(libc.unshare(CLONE_NEWNS), "unshare")
+        _check(libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None), "mount /")
+        _check(libc.mount(b"hung", str(directory).encode(), b"fuse", 0, options), f"mount {directory}")
+
+    try:
+        yield prepare
+    finally:
+        os.close(fuse)
+
+
 class _Disk:
     def __init__(self, libc, target):
         self._libc = libc

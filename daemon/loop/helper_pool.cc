@@ -1,4 +1,4 @@
-#include "daemon/health/helper_pool.h"
+#include "daemon/loop/helper_pool.h"
 
 #include <pthread.h>
 
