@@ -21,6 +21,8 @@ namespace {
 
 constexpr uint32_t kDefaultHistory = 10;
 constexpr size_t kMostRows = 100'000;  // a day with a check a second
+// Rows from outside are no results, and stand between them.
+constexpr size_t kRowsForOneResult = 4;
 
 struct SpanSummary {
   uint32_t checks = 0;
@@ -80,8 +82,7 @@ v1::HealthState ResultOf(const MetricRow& row) {
   return row.health_status == HealthName(Health::kHealthy) ? v1::HEALTH_STATE_HEALTHY : v1::HEALTH_STATE_UNHEALTHY;
 }
 
-// Lays it beneath what the loop knew.
-void Add(const Found& found, size_t wanted, v1::ServiceHealth* out) {
+void SetTimes(const Found& found, v1::ServiceHealth* out) {
   out->set_p50_ms_hour(found.hour.p50_ms);
   out->set_p95_ms_hour(found.hour.p95_ms);
   out->set_p50_ms_day(found.day.p50_ms);
@@ -90,7 +91,10 @@ void Add(const Found& found, size_t wanted, v1::ServiceHealth* out) {
   out->set_success_rate_hour(found.hour.success_rate);
   out->set_checks_day(found.day.checks);
   out->set_success_rate_day(found.day.success_rate);
-  const std::vector<MetricRow>& rows = found.newest;
+}
+
+// Lays the newest results of the database beneath what the loop knew.
+void AddHistory(const std::vector<MetricRow>& rows, size_t wanted, v1::ServiceHealth* out) {
   const auto end = out->history().empty() ? rows.end() : std::find_if(rows.begin(), rows.end(), [&](const auto& row) {
     return wire::UnixMillis(row.timestamp) >= out->history(0).timestamp_unix_ms();
   });
@@ -117,36 +121,63 @@ class HealthCall : public std::enable_shared_from_this<HealthCall> {
       : loop_(loop), reactor_(reactor), response_(response), wanted_(wanted) {}
 
   // Once, when the verdicts are in the response.
-  void Begin(Store& store, const std::vector<size_t>& known) {
-    const absl::Time now = WallNow();
+  void Begin(Store& store) {
     for (int i = 0; i < response_->services_size(); ++i) {
-      const v1::ServiceHealth& service = response_->services(i);
-      if (service.check_type().empty()) {
-        continue;
+      if (!response_->services(i).check_type().empty()) {
+        ++waits_for_;
+        // The last day, for its response times; what is further back only where the newest results are.
+        Ask(store,
+            {.service_id = response_->services(i).id(),
+             .since = now_ - absl::Hours(24),
+             .limit = kMostRows,
+             .health_only = true},
+            [self = shared_from_this(), &store, i](const absl::StatusOr<Found>& found) {
+              self->Take(store, i, found);
+            });
       }
-      ++waits_for_;
-      Store::MetricQuery query{.service_id = service.id(), .limit = kMostRows, .health_only = true};
-      if (known[static_cast<size_t>(i)] >= wanted_) {
-        query.since = now - absl::Hours(24);
-      }
-      const auto take = [self = shared_from_this(), i](const absl::StatusOr<Found>& found) { self->Take(i, found); };
-      store.QueryMetrics(query, [answer = FromStore<Found>(loop_, take), now,
-                                 wanted = wanted_](absl::StatusOr<std::vector<MetricRow>> rows) {
-        answer(rows.ok() ? FoundIn(*std::move(rows), now, wanted) : absl::StatusOr<Found>(rows.status()));
-      });
     }
     FinishWhenDone();
   }
 
  private:
-  void Take(int service, const absl::StatusOr<Found>& found) {
-    --waits_for_;
-    if (found.ok()) {
-      Add(*found, wanted_, response_->mutable_services(service));
-    } else {
-      response_->set_notice(fmt::format("history and response times are of this daemon's time only: {}",
-                                        wire::Utf8(std::string(found.status().message()))));
+  void Ask(Store& store, const Store::MetricQuery& query, std::function<void(absl::StatusOr<Found>)> done) const {
+    store.QueryMetrics(query, [answer = FromStore<Found>(loop_, std::move(done)), now = now_,
+                               wanted = wanted_](absl::StatusOr<std::vector<MetricRow>> rows) {
+      answer(rows.ok() ? FoundIn(*std::move(rows), now, wanted) : absl::StatusOr<Found>(rows.status()));
+    });
+  }
+
+  void Take(Store& store, int service, const absl::StatusOr<Found>& found) {
+    v1::ServiceHealth* out = response_->mutable_services(service);
+    if (!found.ok()) {
+      Miss(found.status());
+      return;
     }
+    SetTimes(*found, out);
+    if (std::max(found->newest.size(), static_cast<size_t>(out->history_size())) >= wanted_) {
+      AddHistory(found->newest, wanted_, out);
+      Done();
+      return;
+    }
+    Ask(store, {.service_id = out->id(), .limit = wanted_ * kRowsForOneResult, .health_only = true},
+        [self = shared_from_this(), out](const absl::StatusOr<Found>& further) {
+          if (!further.ok()) {
+            self->Miss(further.status());
+            return;
+          }
+          AddHistory(further->newest, self->wanted_, out);
+          self->Done();
+        });
+  }
+
+  void Miss(const absl::Status& why) {
+    response_->set_notice(fmt::format("history and response times are of this daemon's time only: {}",
+                                      wire::Utf8(std::string(why.message()))));
+    Done();
+  }
+
+  void Done() {
+    --waits_for_;
     FinishWhenDone();
   }
 
@@ -160,6 +191,7 @@ class HealthCall : public std::enable_shared_from_this<HealthCall> {
   grpc::ServerUnaryReactor* reactor_;
   v1::HealthResponse* response_;
   const size_t wanted_;
+  const absl::Time now_ = WallNow();
   int waits_for_ = 0;
 };
 
@@ -177,17 +209,15 @@ grpc::ServerUnaryReactor* SupervisorService::Health(grpc::CallbackServerContext*
     }
     const size_t wanted = request->history() > 0 ? request->history() : kDefaultHistory;
     response->set_status(wire::ToWire(context_.supervisor.system_health()));
-    std::vector<size_t> known;
     for (const Instance* instance : *instances) {
       wire::FillHealth(*instance, wanted, response->add_services());
-      known.push_back(instance->health().history().size());
     }
     // The overview of all is asked for often, and shows none of what the database has.
     if (targets.empty() && request->history() == 0) {
       reactor->Finish(grpc::Status::OK);
       return;
     }
-    std::make_shared<HealthCall>(context_.loop, reactor, response, wanted)->Begin(context_.store, known);
+    std::make_shared<HealthCall>(context_.loop, reactor, response, wanted)->Begin(context_.store);
   });
   return reactor;
 }

@@ -180,6 +180,7 @@ void AlertKeeper::Finish(const std::vector<AlertRow>& open, const std::vector<Re
   alerts.reserve(open.size());
   for (const AlertRow& row : open) {
     alerts.push_back(AlertOf(row));
+    store_.RaiseAlert(row);  // for it to know what a database that is put in the place of this one is to be told
   }
   std::vector<AlertBook::Restart> earlier;
   for (const RestartRow& row : restarts) {

@@ -219,8 +219,7 @@ void SqliteStore::Enqueue(QueryWork work) {
     work(refused).deliver();
     return;
   }
-  state_->queries.push_back(
-      {state_->queue.last_sequence(), MonotonicNow() + state_->tuning.query_patience, std::move(work)});
+  state_->queries.push_back({state_->queue.last_sequence(), MonotonicNow(), std::move(work)});
   state_->reader_wake.notify_one();
   state_->writer_wake.notify_one();  // rows that were queued before it are due now
 }

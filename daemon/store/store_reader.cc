@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "common/fail_point.h"
+#include "common/time_format.h"
 #include "daemon/store/db_file.h"
 
 namespace supervisor {
@@ -28,14 +29,14 @@ void StoreReader::Run() {
       Answer(query);
       lock.lock();
     } else {
-      WaitForWake(state_->reader_wake, lock, queries.front().deadline);
+      WaitForWake(state_->reader_wake, lock, queries.front().asked + state_->tuning.query_patience);
     }
   }
 }
 
 bool StoreReader::IsReady(const WaitingQuery& query) const {
   return state_->stopping || state_->stuck || (state_->opened && state_->OldestUnwritten() > query.after_sequence) ||
-         MonotonicNow() >= query.deadline;
+         MonotonicNow() >= query.asked + state_->tuning.query_patience;
 }
 
 void StoreReader::Answer(const WaitingQuery& query) {
@@ -51,6 +52,10 @@ QueryAnswer StoreReader::Read(const WaitingQuery& query) {
   if (state_
           ->stopping) {  // looked at under connection_mutex_: no connection is made after the writer's last Disconnect
     return query.work(absl::CancelledError(fmt::format("database {}: the daemon stops", state_->path)));
+  }
+  if (MonotonicNow() - query.asked >= state_->tuning.query_too_late) {
+    return query.work(absl::DeadlineExceededError(
+        fmt::format("database {}: other queries took {}", state_->path, FormatSpan(MonotonicNow() - query.asked))));
   }
   FailPoint(FailPointId::kStoreAsked);
   const absl::Status connected = Connect();

@@ -38,6 +38,8 @@ struct StoreTuning {
   absl::Duration retention_pause = absl::Milliseconds(10);  // between two steps: others want the lock too
   int64_t retention_step = 500;
   absl::Duration query_patience = absl::Seconds(2);  // for rows queued before it
+  // Nobody waits that long for an answer: such a query would only hold up the next.
+  absl::Duration query_too_late = absl::Seconds(10);
   absl::Duration flush_time = absl::Seconds(2);
 };
 
@@ -51,7 +53,7 @@ using QueryWork = std::function<QueryAnswer(absl::StatusOr<RowReader*>)>;
 
 struct WaitingQuery {
   uint64_t after_sequence = 0;
-  MonoTime deadline;
+  MonoTime asked;
   QueryWork work;
 };
 

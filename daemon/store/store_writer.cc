@@ -154,7 +154,7 @@ absl::Status StoreWriter::Open() {
       return status;
     }
   }
-  return restore_ ? RestoreServices() : absl::OkStatus();
+  return restore_ ? Restore() : absl::OkStatus();
 }
 
 bool StoreWriter::IsReplaced() const {
@@ -189,7 +189,7 @@ absl::Status StoreWriter::Connect() {
   if (!fresh.ok()) {
     return fresh.status();
   }
-  restore_ = restore_ || (*fresh && !last_known_.empty());
+  restore_ = restore_ || *fresh;
   absl::StatusOr<RowWriter> rows = RowWriter::Prepare(*db);
   if (!rows.ok()) {
     return rows.status();
@@ -198,9 +198,22 @@ absl::Status StoreWriter::Connect() {
   return absl::OkStatus();
 }
 
-absl::Status StoreWriter::RestoreServices() {
+// Another file is in place of the one that was written, new or somebody's backup: it is told what holds now.
+absl::Status StoreWriter::Restore() {
   StoreBatch batch;
   batch.services = last_known_;
+  if (!last_known_.empty()) {
+    batch.keep.emplace();
+    std::ranges::transform(last_known_, std::inserter(*batch.keep, batch.keep->end()),
+                           [](const auto& known) { return known.first; });
+  }
+  for (const auto& [key, alert] : open_alerts_) {
+    batch.alerts.push_back(alert);
+  }
+  if (batch.empty()) {
+    restore_ = false;
+    return absl::OkStatus();
+  }
   if (const auto outcome = connection_->rows.Write(connection_->db, batch, WallNow()); !outcome.ok()) {
     return outcome.status();
   }
@@ -266,6 +279,16 @@ void StoreWriter::Remember() {
   for (auto& [id, service] : in_flight_.services) {
     if (!service.removed) {
       last_known_.insert_or_assign(id, std::move(service));
+    }
+  }
+  for (AlertRow& alert : in_flight_.alerts) {
+    const auto key = std::pair(alert.service_id, alert.rule);
+    if (alert.resolved.has_value()) {
+      open_alerts_.erase(key);
+    } else if (!alert.only_owed) {
+      open_alerts_.insert_or_assign(key, std::move(alert));
+    } else if (const auto open = open_alerts_.find(key); open != open_alerts_.end()) {
+      open->second.owed = std::move(alert.owed);
     }
   }
 }
@@ -338,6 +361,7 @@ void StoreWriter::LeaveReplacedFile() {
   const std::unique_lock no_queries = reader_->Disconnect();
   connection_->db.EmptyWal();
   connection_.reset();
+  restore_ = true;
   const std::lock_guard lock(state_->mutex);
   state_->malformed = false;
 }

@@ -6,6 +6,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -54,7 +55,7 @@ class StoreWriter {
   absl::Status Open();
   bool IsReplaced() const;
   absl::Status Connect();
-  absl::Status RestoreServices();
+  absl::Status Restore();
   absl::Status TakeAndWrite();
   void Committed(const BatchOutcome& outcome);
   void Remember();
@@ -83,7 +84,9 @@ class StoreWriter {
 
   std::optional<Connection> connection_;
   StoreBatch in_flight_;
-  std::map<std::string, QueuedService> last_known_;  // what a database that is made again begins with
+  // What a database that is made again, or another that is put in its place, is told first.
+  std::map<std::string, QueuedService> last_known_;
+  std::map<std::pair<std::string, std::string>, AlertRow> open_alerts_;  // by service and rule
   bool restore_ = false;
   MonoTime attempt_at_;  // when to try to open and write even with an empty queue: at the start, after a failure
   absl::Duration backoff_;

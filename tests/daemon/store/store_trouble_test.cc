@@ -131,6 +131,15 @@ TEST_F(StoreTroubleTest, NobodyWaitsForADiskThatTakesNothing) {
   EXPECT_EQ(MessagesOnDisk(path_), "before,first,second");
 }
 
+TEST_F(StoreTroubleTest, AQueryThatNobodyWaitsForAnyMoreIsNotMade) {
+  StoreTuning tuning = FastTuning();
+  tuning.query_too_late = absl::ZeroDuration();
+  const auto store = OpenStore(path_, recorder_, tuning);
+  LogAndWait(*store, "before");
+  const auto answer = Ask(*store, Store::EventQuery{});
+  EXPECT_TRUE(absl::IsDeadlineExceeded(answer.status())) << answer.status();
+}
+
 TEST_F(StoreTroubleTest, LockedFromTheStart) {
   OtherProgram other(path_);
   other.Run("CREATE TABLE theirs (x); BEGIN EXCLUSIVE; INSERT INTO theirs VALUES (1)");
@@ -312,6 +321,44 @@ TEST_F(StoreTroubleTest, ADeletedDatabaseIsMadeAgain) {
     EXPECT_THAT(*Ask(*store, Store::EventQuery{}), SizeIs(1));
   }
   EXPECT_THAT(recorder_.troubles(), IsEmpty());
+}
+
+AlertRow FailedAlert(const std::string& service) {
+  AlertRow alert;
+  alert.service_id = service;
+  alert.rule = "failed";
+  alert.severity = "warning";
+  alert.message = service + " has failed";
+  alert.raised = absl::FromUnixMillis(1795419000987);
+  return alert;
+}
+
+TEST_F(StoreTroubleTest, WhateverIsPutInItsPlaceIsToldWhatHolds) {
+  const auto store = Open();
+  store->UpdateService(Service("web", "running"));
+  store->UpdateService(Service("removed later", "running"));
+  store->RaiseAlert(FailedAlert("over"));
+  LogAndWait(*store, "before");
+  const std::string backup = directory_ / "backup.db";
+  OtherProgram(path_).Run("VACUUM INTO '" + backup + "'");
+  store->UpdateService(Service("web", "failed"));
+  store->RemoveServicesExcept({"web"});
+  store->RaiseAlert(FailedAlert("web"));
+  store->ResolveAlert(FailedAlert("over"));
+  LogAndWait(*store, "later");
+  const std::string alerts =
+      "SELECT group_concat(service_id || ' ' || raised_at) FROM supervisor_alerts WHERE resolved_at IS NULL";
+  const std::string services =
+      "SELECT group_concat(id || '=' || state) FROM (SELECT * FROM supervisor_services "
+      "WHERE id NOT IN ('supervisor', 'over') ORDER BY id)";
+  std::filesystem::rename(backup, path_);
+  LogAndWait(*store, "after");
+  EXPECT_EQ(OtherProgram(path_).Value(services), "removed later=stopped,web=failed");
+  EXPECT_THAT(OtherProgram(path_).Value(alerts), HasSubstr("web 2026-11-23 07:30:00.987"));
+  std::filesystem::remove(path_);
+  LogAndWait(*store, "after");
+  EXPECT_EQ(OtherProgram(path_).Value(services), "web=failed");
+  EXPECT_EQ(OtherProgram(path_).Value(alerts), "web 2026-11-23 07:30:00.987");
 }
 
 TEST_F(StoreTroubleTest, ADeletedDirectoryIsMadeAgain) {
