@@ -15,8 +15,8 @@ constexpr size_t kDefaultLimit = 50;
 }  // namespace
 
 EventsCall* EventsCall::Make(std::shared_ptr<Worker> worker, StreamRegistry& registry, Loop& loop, EventHub& hub,
-                             Store& store, const v1::EventsRequest& request) {
-  std::shared_ptr<EventsCall> stream(new EventsCall(std::move(worker), registry, loop, hub, store, request));
+                             Supervisor& supervisor, const v1::EventsRequest& request) {
+  std::shared_ptr<EventsCall> stream(new EventsCall(std::move(worker), registry, loop, hub, supervisor, request));
   stream->self_ = stream;
   const grpc::Status ending(grpc::StatusCode::UNAVAILABLE, "the daemon is ending");
   const bool added = registry.Add(stream.get(), [weak = std::weak_ptr<EventsCall>(stream), ending] {
@@ -31,8 +31,13 @@ EventsCall* EventsCall::Make(std::shared_ptr<Worker> worker, StreamRegistry& reg
 }
 
 EventsCall::EventsCall(std::shared_ptr<Worker> worker, StreamRegistry& registry, Loop& loop, EventHub& hub,
-                       Store& store, const v1::EventsRequest& request)
-    : worker_(std::move(worker)), registry_(registry), loop_(loop), hub_(hub), store_(store), request_(request) {}
+                       Supervisor& supervisor, const v1::EventsRequest& request)
+    : worker_(std::move(worker)),
+      registry_(registry),
+      loop_(loop),
+      hub_(hub),
+      supervisor_(supervisor),
+      request_(request) {}
 
 void EventsCall::Refuse(const grpc::Status& status) {
   worker_->Post([self = shared_from_this(), status] { self->End(status); });
@@ -69,7 +74,7 @@ void EventsCall::Ask(const Store::EventQuery& query, void (EventsCall::*then)(Ro
   const auto take = [self = shared_from_this(), then](Rows rows) {
     self->worker_->Post([self, then, rows = std::move(rows)]() mutable { (self.get()->*then)(std::move(rows)); });
   };
-  store_.QueryEvents(query, FromStore<std::vector<EventRow>>(loop_, take));
+  supervisor_.QueryEvents(query, FromStore<std::vector<EventRow>>(loop_, take));
 }
 
 void EventsCall::OnHistory(Rows rows) {

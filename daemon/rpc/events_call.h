@@ -12,6 +12,7 @@
 #include "daemon/loop/loop.h"
 #include "daemon/rpc/streams.h"
 #include "daemon/service/event_hub.h"
+#include "daemon/service/supervisor.h"
 #include "supervisor/v1/supervisor.pb.h"
 
 namespace supervisor {
@@ -21,7 +22,7 @@ namespace supervisor {
 class EventsCall final : public grpc::ServerWriteReactor<v1::Event>, public std::enable_shared_from_this<EventsCall> {
  public:
   static EventsCall* Make(std::shared_ptr<Worker> worker, StreamRegistry& registry, Loop& loop, EventHub& hub,
-                          Store& store, const v1::EventsRequest& request);
+                          Supervisor& supervisor, const v1::EventsRequest& request);
 
   // Any thread; one of them, once. `ids` empty: all.
   void Begin(std::vector<std::string> ids);
@@ -32,8 +33,8 @@ class EventsCall final : public grpc::ServerWriteReactor<v1::Event>, public std:
   void OnDone() override;
 
  private:
-  EventsCall(std::shared_ptr<Worker> worker, StreamRegistry& registry, Loop& loop, EventHub& hub, Store& store,
-             const v1::EventsRequest& request);
+  EventsCall(std::shared_ptr<Worker> worker, StreamRegistry& registry, Loop& loop, EventHub& hub,
+             Supervisor& supervisor, const v1::EventsRequest& request);
 
   void Open();
   using Rows = absl::StatusOr<std::vector<EventRow>>;
@@ -48,7 +49,7 @@ class EventsCall final : public grpc::ServerWriteReactor<v1::Event>, public std:
   StreamRegistry& registry_;
   Loop& loop_;
   EventHub& hub_;
-  Store& store_;
+  Supervisor& supervisor_;
   const v1::EventsRequest request_;
   std::set<std::string> ids_;
   std::unique_ptr<EventHub::Subscription> subscription_;

@@ -211,7 +211,7 @@ grpc::ServerUnaryReactor* SupervisorService::Explain(grpc::CallbackServerContext
       }
       AddLastLines(of, reactor, response);
     };
-    context_.store.QueryEvents(query, FromStore<std::vector<EventRow>>(context_.loop, finish));
+    context_.supervisor.QueryEvents(query, FromStore<std::vector<EventRow>>(context_.loop, finish));
   });
   return reactor;
 }

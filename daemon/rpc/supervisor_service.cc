@@ -178,7 +178,7 @@ grpc::ServerWriteReactor<v1::Event>* SupervisorService::Events(grpc::CallbackSer
                                                                const v1::EventsRequest* request) {
   static_cast<void>(call);
   EventsCall* stream =
-      EventsCall::Make(workers_.Next(), streams_, context_.loop, context_.events, context_.store, *request);
+      EventsCall::Make(workers_.Next(), streams_, context_.loop, context_.events, context_.supervisor, *request);
   context_.loop.Post([this, stream = stream->shared_from_this(), targets = Strings(request->targets())] {
     std::vector<std::string> ids;
     std::vector<std::string> services;
@@ -261,7 +261,7 @@ grpc::ServerUnaryReactor* SupervisorService::Summary(grpc::CallbackServerContext
       }
       reactor->Finish(grpc::Status::OK);
     };
-    context_.store.QueryEvents(query, FromStore<std::vector<EventRow>>(context_.loop, finish));
+    context_.supervisor.QueryEvents(query, FromStore<std::vector<EventRow>>(context_.loop, finish));
   });
   return reactor;
 }

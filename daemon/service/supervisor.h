@@ -97,6 +97,10 @@ class Supervisor final : private InstanceObserver {
   // when what was decided before is in them; a database that takes longer than a second is not waited for.
   void WhenRecorded(std::function<void()> then);
 
+  // Any thread. What Store::QueryEvents answers, and nothing is missing of what had been decided before: rows reach the
+  // store by way of the files' thread.
+  void QueryEvents(Store::EventQuery query, std::function<void(absl::StatusOr<std::vector<EventRow>>)> done);
+
   const Config& config() const { return config_; }
   AlertKeeper& alerts() { return alerts_; }
   LastLinesReader& last_lines() { return *last_lines_; }
@@ -148,6 +152,8 @@ class Supervisor final : private InstanceObserver {
   std::vector<Instance*> WithDependents(const std::vector<Instance*>& named) const;
   ServiceRow RowOf(const Instance& instance) const;
   std::vector<AlertSubject> AlertSubjects() const;
+  // When what was written to these streams before is in their files, or that takes too long: on the log pump's thread.
+  void AfterOutput(const std::vector<std::string>& streams, const std::function<void()>& then);
   ActionsDone AfterRecords(ActionsDone done);
 
   Loop& loop_;

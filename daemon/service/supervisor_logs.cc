@@ -1,11 +1,31 @@
 // Supervisor: what the log pump has to tell of a service.
 
+#include <atomic>
+#include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "daemon/service/supervisor.h"
 
 namespace supervisor {
+
+void Supervisor::AfterOutput(const std::vector<std::string>& streams, const std::function<void()>& then) {
+  constexpr absl::Duration kPatience = absl::Milliseconds(200);
+  if (streams.empty()) {
+    then();
+    return;
+  }
+  const auto left = std::make_shared<std::atomic<size_t>>(streams.size());
+  for (const std::string& stream : streams) {
+    context_.logs.Flush(stream, kPatience, [left, then] {
+      if (--*left == 0) {
+        then();
+      }
+    });
+  }
+}
 
 void Supervisor::RecordLogEvent(const std::string& stream, const std::string& type, const std::string& message) {
   constexpr std::string_view kStderr = ".err";

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <atomic>
 #include <memory>
 #include <string>
 #include <utility>
@@ -14,7 +13,6 @@ namespace supervisor {
 namespace {
 
 constexpr size_t kUsageSlice = 32;
-constexpr absl::Duration kFlushWait = absl::Milliseconds(200);
 constexpr uint64_t kKeptLines = 50;
 
 }  // namespace
@@ -168,14 +166,7 @@ void Supervisor::KeepLastLines() {
         files.Wake();
       });
     };
-    const auto left = std::make_shared<std::atomic<size_t>>(streams.size());
-    for (const std::string& stream : streams) {
-      context_.logs.Flush(stream, kFlushWait, [left, read] {
-        if (--*left == 0) {
-          read();
-        }
-      });
-    }
+    AfterOutput(streams, read);
   }
 }
 

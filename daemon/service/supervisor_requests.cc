@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <iterator>
 #include <set>
 #include <utility>
 #include <variant>
@@ -130,10 +131,26 @@ void Supervisor::WhenRecorded(std::function<void()> then) {
   });
 }
 
-// An answer that says "started" or "stopped" comes after the pid file and the database say so too.
+void Supervisor::QueryEvents(Store::EventQuery query, std::function<void(absl::StatusOr<std::vector<EventRow>>)> done) {
+  loop_.Post([this, query = std::move(query), done = std::move(done)] {
+    files_.Post([&store = store_, query, done] { store.QueryEvents(query, done); });
+  });
+}
+
+// An answer that says "started" or "stopped" comes after the pid file and the database say so too, and the log has the
+// last words of what was stopped.
 ActionsDone Supervisor::AfterRecords(ActionsDone done) {
   return [this, done = std::move(done)](std::vector<ActionOutcome> outcomes) {
-    WhenRecorded([done, outcomes = std::move(outcomes)] { done(outcomes); });
+    std::vector<std::string> ended;
+    for (const ActionOutcome& outcome : outcomes) {
+      const Instance* instance = Find(outcome.id);
+      if (instance != nullptr && !IsAlive(instance->machine().phase)) {
+        std::ranges::move(instance->streams(), std::back_inserter(ended));
+      }
+    }
+    AfterOutput(ended, [this, done, outcomes = std::move(outcomes)] {
+      loop_.Post([this, done, outcomes] { WhenRecorded([done, outcomes] { done(outcomes); }); });
+    });
   };
 }
 
