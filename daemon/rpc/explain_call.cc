@@ -21,7 +21,7 @@ namespace {
 constexpr size_t kEvents = 12;
 constexpr uint64_t kLines = 10;
 constexpr absl::Duration kLinesPatience = absl::Seconds(2);
-constexpr absl::Duration kLongLookup = absl::Milliseconds(200);  // shorter ones are the usual
+constexpr absl::Duration kLongStart = absl::Milliseconds(200);  // shorter ones are the usual
 constexpr uint32_t kChecks = 5;
 
 // What the restart policy does should it end now.
@@ -63,6 +63,9 @@ std::string NextStep(const Instance& instance, MonoTime now) {
     case Phase::kBecomingReady:
       if (instance.looking_up_since() != kNoDeadline) {
         return "its process is started when its user and its environment are known";
+      }
+      if (instance.awaits_exec_since() != kNoDeadline) {
+        return "it runs when its process has become its program";
       }
       return machine.deadline == kNoDeadline ? "it is ready when it says so"
                                              : fmt::format("it has {} left to become ready", FormatSpan(left));
@@ -151,23 +154,31 @@ void AddCauses(Supervisor& supervisor, const Instance& instance, v1::ExplainResp
   }
 }
 
-// Why there is no process yet, where the reason is none of the machine's.
-void AddWhatIsLookedUp(const Instance& instance, MonoTime now, v1::ExplainResponse* response) {
-  if (instance.looking_up_since() == kNoDeadline || now - instance.looking_up_since() < kLongLookup) {
-    return;
-  }
+constexpr char kHangs[] = "that does not answer?";
+
+// Why a start takes long, where the machine has no reason for it.
+void AddSlowStart(const Instance& instance, MonoTime now, v1::ExplainResponse* response) {
   const ServiceConfig& config = instance.config();
-  std::vector<std::string> asked;
-  for (const auto& [key, value] : {std::pair("user", &config.user), std::pair("group", &config.group),
-                                   std::pair("environment_file", &config.environment_file)}) {
-    if (!value->empty()) {
-      asked.push_back(fmt::format("{} {}", key, *value));
+  const auto values = [](std::initializer_list<std::pair<std::string_view, const std::string&>> all) {
+    std::vector<std::string> given;
+    for (const auto& [key, value] : all) {
+      if (!value.empty()) {
+        given.push_back(fmt::format("{} {}", key, value));
+      }
     }
+    return fmt::format("{}", fmt::join(given, ", "));
+  };
+  if (now - instance.looking_up_since() > kLongStart) {
+    response->add_causes(wire::Utf8(fmt::format(
+        "waits since {} for what the system knows of its {}: a directory server or a file system {}",
+        FormatSpan(now - instance.looking_up_since()),
+        values({{"user", config.user}, {"group", config.group}, {"environment_file", config.environment_file}}),
+        kHangs)));
+  } else if (now - instance.awaits_exec_since() > kLongStart) {
+    response->add_causes(wire::Utf8(fmt::format(
+        "waits since {} to become its program: {} on a file system {}", FormatSpan(now - instance.awaits_exec_since()),
+        values({{"command", config.run.command}, {"working_directory", config.working_directory}}), kHangs)));
   }
-  response->add_causes(
-      wire::Utf8(fmt::format("waits since {} for what the system knows of its {}: a directory server "
-                             "or a file system that does not answer?",
-                             FormatSpan(now - instance.looking_up_since()), fmt::join(asked, ", "))));
 }
 
 }  // namespace
@@ -193,7 +204,7 @@ grpc::ServerUnaryReactor* SupervisorService::Explain(grpc::CallbackServerContext
       }
     }
     wire::FillHealth(instance, kChecks, response->mutable_health());
-    AddWhatIsLookedUp(instance, MonotonicNow(), response);
+    AddSlowStart(instance, MonotonicNow(), response);
     AddCauses(context_.supervisor, instance, response);
     response->set_next(NextStep(instance, MonotonicNow()));
     Store::EventQuery query;

@@ -317,6 +317,7 @@ void Instance::Launch(uint64_t spawn) {
   spawning_ = false;
   child_ = *std::move(child);
   execed_ = false;
+  awaits_exec_since_ = MonotonicNow();
   early_.clear();
   started_ = WallNow();
   tree_.SetSession(child_->pid());

@@ -126,6 +126,8 @@ class Instance {
   const SecretMask& secrets() const { return secrets_; }
   // Since when its start waits for its user, its group or its environment file; kNoDeadline: it does not.
   MonoTime looking_up_since() const { return spawning_ ? looking_up_since_ : kNoDeadline; }
+  // Since when its process is there and has not become its program; kNoDeadline: it has.
+  MonoTime awaits_exec_since() const { return child_ != nullptr && !execed_ ? awaits_exec_since_ : kNoDeadline; }
   // The guardian has reaped the adopted process.
   void ReportExit(pid_t pid, WaitStatus status);
   bool stopped_by_request() const { return stopped_by_request_; }
@@ -292,6 +294,7 @@ class Instance {
   bool was_wanted_ = false;
   bool spawning_ = false;  // asked to spawn, no child yet
   MonoTime looking_up_since_ = kNoDeadline;
+  MonoTime awaits_exec_since_ = kNoDeadline;
   uint64_t spawn_ = 0;
   InstanceRecord written_;                      // what the record file says
   std::shared_ptr<bool> alive_;                 // outlives this for answers from other threads

@@ -16,6 +16,8 @@ namespace supervisor {
 namespace {
 
 constexpr absl::Duration kSlowestSweep = absl::Milliseconds(50);
+// The file system of its program or its working directory hangs.
+constexpr absl::Duration kHungExec = absl::Seconds(1);
 
 }  // namespace
 
@@ -33,7 +35,9 @@ void Instance::operator()(const TerminateTree& action) {
     static_cast<void>(child_->Signal(SIGCONT));
     return;
   }
-  if (shutdown.run.command.empty() || main == 0) {
+  if (MonotonicNow() - awaits_exec_since() > kHungExec) {
+    static_cast<void>(child_->Signal(SIGKILL));  // until its exec it blocks all others, and there is nobody to be asked
+  } else if (shutdown.run.command.empty() || main == 0) {
     AskToGo();
   } else if (identity_) {
     RunStopCommand();

@@ -1,6 +1,7 @@
 """Files of one service on a file system that has stopped to answer: the others, and the daemon's end, know nothing of it."""
 
 import os
+import re
 import time
 import unittest
 
@@ -36,6 +37,30 @@ class HungFiles(Scenario):
                 began = time.monotonic()
                 daemon.stop()
                 self.assert_quicker(8, began)
+
+    def test_a_program_or_a_directory_that_does_not_answer_holds_up_its_service_alone(self):
+        with Workspace() as place, hung_file_system(place.dir) as prepare:
+            services = {
+                "program": sleeper(command=f"{place.dir}/program"),
+                "directory": sleeper(working_directory=f"{place.dir}/directory"),
+                "hook": sleeper(hooks={"pre_start": {"command": f"{place.dir}/hook"}}),
+                "well": sleeper(),
+            }
+            with Daemon(services, started=False, prepare=prepare) as daemon:
+                daemon.start()
+                pid = daemon.wait_state("well", "running")["pid"]
+                for name in ("program", "directory"):
+                    told = f"^waits since .* to become its program: .*{place.dir}/{name}.* does not answer"
+                    wait_until(
+                        lambda name=name, told=told: re.search(told, daemon.ctl_json("explain", name)["causes"][0]),
+                        f"{name} to be explained",
+                    )
+                began = time.monotonic()
+                # Nobody is there to be asked to go: the graceful shutdown's ten seconds are not waited for.
+                wait_until(lambda: time.monotonic() - began > 1, "the start to count as hanging")
+                daemon.ctl("stop", "program", "directory", "hook")
+                self.assert_quicker(8, began)
+                self.assertEqual(daemon.pid("well"), pid)
 
     def test_one_that_stops_to_answer_later_takes_no_lines_and_measurements_from_others(self):
         with Workspace() as place, Workspace() as files, hung_file_system(place.dir) as prepare:
