@@ -27,8 +27,9 @@ struct LogStreamOptions {
   int max_files = 10;                   // rotated ones kept; 0: truncated instead of kept
   bool compress = false;
   bool timestamps = false;  // every line gets "YYYY-MM-DD HH:MM:SS.mmm " before it
-  uid_t fifo_uid = 0;       // owner of the FIFO: the service's user, so that it can reopen /dev/stdout
-  gid_t fifo_gid = 0;
+  // Owner of the FIFO: the service's user, so that it can reopen /dev/stdout. -1: as it is, see chown(2).
+  uid_t fifo_uid = static_cast<uid_t>(-1);
+  gid_t fifo_gid = static_cast<gid_t>(-1);
   bool operator==(const LogStreamOptions&) const = default;
 };
 

@@ -205,12 +205,13 @@ LogStreamOptions Instance::StreamOptions(bool is_stderr) const {
   options.max_files = config_.logs.max_files;
   options.compress = config_.logs.compress;
   options.timestamps = config_.logs.timestamps;
-  options.fifo_uid = geteuid();
-  options.fifo_gid = getegid();
   if (identity_ && identity_->credentials) {
     options.fifo_uid = identity_->credentials->uid;
     options.fifo_gid = identity_->credentials->gid;
-  }
+  } else if (config_.user.empty() && config_.group.empty()) {
+    options.fifo_uid = geteuid();
+    options.fifo_gid = getegid();
+  }  // else it is adopted, and not known yet
   return options;
 }
 

@@ -195,7 +195,8 @@ class Instance {
   absl::Status OpenNotifySocket(const std::optional<SpawnRequest::Credentials>& credentials);
   absl::Status ResumeNotifySocket();
   std::string NotifyPath() const;
-  void ReopenLogs();
+  void ReopenOutput();
+  void OpenStreams();
   void FindNamelessFifo(const std::string& path) const;
   void FailStart(const std::string& why);
   ChildProcess::Observer ObserveChild();
@@ -204,6 +205,7 @@ class Instance {
   void FinishExit(WaitStatus status);
   void OnNotification(const Notification& notification);
   bool MayNotify(const Notification& notification) const;
+  uid_t OwnUid() const;
   void ChangeMainProcess(pid_t pid);
   void BeginHealth(bool awaits_readiness, const std::optional<VerdictState>& verdict = std::nullopt);
   std::shared_ptr<const RunAs> RunAsOf(const std::optional<SpawnRequest::Credentials>& credentials) const;

@@ -247,7 +247,7 @@ void Instance::Resume(const InstanceRecord& record, std::unique_ptr<ChildProcess
   if (const std::optional<ProcStat> stat = ReadProcStat(record.pid)) {
     tree_.AddSession(stat->session);  // another than its own where the service has named its main process
   }
-  ReopenLogs();
+  ReopenOutput();
   Enqueue(adopted);
   BeginHealth(!record.ready && config_.readiness.type == ReadinessType::kHealthCheck,
               VerdictOf(record.health, MonotonicNow() - adopted.up_for));
@@ -262,7 +262,7 @@ void Instance::Resume(const InstanceRecord& record, std::unique_ptr<ChildProcess
 void Instance::GoOnAfter(const InstanceRecord& record, const WaitStatus& status) {
   Adopted adopted = AdoptedOf(record);
   adopted.is_alive = false;
-  ReopenLogs();  // for what it wrote last
+  ReopenOutput();  // for what it wrote last
   Enqueue(adopted);
   if (record.restarting) {
     Enqueue(RestartRequested{{.actor = "supervisor", .reason = "its restart was under way when the daemon died"}});
@@ -311,35 +311,45 @@ void Instance::LookUpRunAs() {
       });
 }
 
-void Instance::ReopenLogs() {
+// At once: output that nobody takes stops a service sooner or later, a watchdog that hears nothing kills it, and
+// whoever is asked for its user may not answer.
+void Instance::ReopenOutput() {
+  OpenStreams();
+  if (child_ != nullptr && notify_ == nullptr && WantsNotifications(watchdog_)) {
+    if (const absl::Status status = ResumeNotifySocket(); !status.ok()) {
+      LogError("cannot hear what the adopted service says of itself",
+               {{"service", id_}, {"error", std::string(status.message())}});
+    }
+  }
   WithIdentity([this](absl::StatusOr<ServiceIdentity> identity) {
-    if (identity.ok()) {
-      TakeIdentity(*std::move(identity));
+    if (!identity.ok() || identity_) {  // a start has asked for it meanwhile
+      return;
     }
-    if (child_ != nullptr && notify_ == nullptr && WantsNotifications(watchdog_)) {
-      if (const absl::Status status = ResumeNotifySocket(); !status.ok()) {
-        LogError("cannot hear what the adopted service says of itself",
-                 {{"service", id_}, {"error", std::string(status.message())}});
-      }
-    }
-    const auto keep = [this, alive = std::weak_ptr<bool>(alive_)](bool is_stderr) {
-      return [this, alive, is_stderr, &loop = context_.loop](absl::StatusOr<UniqueFd> fd) {
-        auto held = std::make_shared<absl::StatusOr<UniqueFd>>(std::move(fd));
-        loop.Post([this, alive, is_stderr, held] {
-          if (!alive.expired() && held->ok()) {
-            (is_stderr ? stderr_fd_ : stdout_fd_) = std::move(**held);
-          }
-        });
-      };
-    };
-    for (const bool is_stderr : {false, true}) {
-      if (!is_stderr || config_.logs.stderr_mode == StderrMode::kSeparate) {
-        const LogStreamOptions options = StreamOptions(is_stderr);
-        FindNamelessFifo(options.fifo_path);
-        context_.logs.OpenAsync(is_stderr ? stderr_stream() : stdout_stream(), options, keep(is_stderr));
-      }
+    TakeIdentity(*std::move(identity));
+    if (identity_->credentials) {
+      OpenStreams();  // whose they are, should they have been made anew
     }
   });
+}
+
+void Instance::OpenStreams() {
+  const auto keep = [this, alive = std::weak_ptr<bool>(alive_)](bool is_stderr) {
+    return [this, alive, is_stderr, &loop = context_.loop](absl::StatusOr<UniqueFd> fd) {
+      auto held = std::make_shared<absl::StatusOr<UniqueFd>>(std::move(fd));
+      loop.Post([this, alive, is_stderr, held] {
+        if (!alive.expired() && held->ok()) {
+          (is_stderr ? stderr_fd_ : stdout_fd_) = std::move(**held);
+        }
+      });
+    };
+  };
+  for (const bool is_stderr : {false, true}) {
+    if (!is_stderr || config_.logs.stderr_mode == StderrMode::kSeparate) {
+      const LogStreamOptions options = StreamOptions(is_stderr);
+      FindNamelessFifo(options.fifo_path);
+      context_.logs.OpenAsync(is_stderr ? stderr_stream() : stdout_stream(), options, keep(is_stderr));
+    }
+  }
 }
 
 // Where somebody removed the name of the FIFO that it writes to, one made anew would be another: it would write to

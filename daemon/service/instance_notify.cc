@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -80,8 +81,17 @@ bool Instance::MayNotify(const Notification& notification) const {
     return true;
   }
   const std::optional<ProcStat> stat = ReadProcStat(notification.sender);
-  const uid_t own = identity_ && identity_->credentials ? identity_->credentials->uid : geteuid();
-  return (!stat || stat->is_dead()) && notification.sender_uid == own;
+  return (!stat || stat->is_dead()) && notification.sender_uid == OwnUid();
+}
+
+// Of an adopted process whose user is not known yet: as whom it runs.
+uid_t Instance::OwnUid() const {
+  if (identity_ && identity_->credentials) {
+    return identity_->credentials->uid;
+  }
+  struct stat status {};
+  const bool is_known = identity_.has_value() || stat(fmt::format("/proc/{}", pid()).c_str(), &status) != 0;
+  return is_known ? geteuid() : status.st_uid;
 }
 
 void Instance::OnNotification(const Notification& notification) {

@@ -5,7 +5,20 @@ import re
 import time
 import unittest
 
-from harness import Daemon, Scenario, Workspace, hung_file_system, kill, main, needs_root, shell, sleeper, wait_until
+from harness import (
+    SCALE,
+    Daemon,
+    Scenario,
+    Workspace,
+    hung_file_system,
+    kill,
+    main,
+    needs_root,
+    python,
+    shell,
+    sleeper,
+    wait_until,
+)
 
 
 @needs_root
@@ -61,6 +74,35 @@ class HungFiles(Scenario):
                 daemon.ctl("stop", "program", "directory", "hook")
                 self.assert_quicker(8, began)
                 self.assertEqual(daemon.pid("well"), pid)
+
+    def test_an_adopted_service_is_heard_though_its_environment_file_does_not_answer(self):
+        with Workspace() as place, Workspace() as files, hung_file_system(place.dir) as prepare:
+            environment = files.dir / "env"
+            environment.write_text("GREETING=hello\n", encoding="utf-8")
+            notify = "import os, socket, time\nwhile True:\n print('tick', flush=True)\n time.sleep(0.05)\n" + (
+                " socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto("
+                "b'READY=1\\nWATCHDOG=1\\nSTATUS=%d' % time.time_ns(), os.environ['NOTIFY_SOCKET'])"
+            )
+            services = {
+                "talks": python(
+                    notify,
+                    user="nobody",
+                    environment_file=str(environment),
+                    readiness={"type": "notify", "timeout": 30},
+                    environment={"WATCHDOG_USEC": str(int(3e6 * SCALE))},
+                )
+            }
+            with Daemon(services, started=False, prepare=prepare) as daemon:
+                daemon.start()
+                pid = daemon.wait_state("talks", "running", timeout=30)["pid"]
+                environment.unlink()
+                environment.symlink_to(place.dir / "env")
+                kill(daemon.version()["pid"])  # the guardian starts the next one
+                ticks = daemon.log("talks").count(b"tick")
+                # More than the watchdog's time: it hears it too.
+                daemon.wait_log("talks", "tick", count=ticks + int(4 * SCALE / 0.05), timeout=30)
+                self.assertEqual(daemon.pid("talks"), pid)
+                self.assertEqual(daemon.status("talks")["state"], "running")
 
     def test_one_that_stops_to_answer_later_takes_no_lines_and_measurements_from_others(self):
         with Workspace() as place, Workspace() as files, hung_file_system(place.dir) as prepare:
