@@ -38,6 +38,7 @@ from .daemon import (
 from .namespaces import hung_file_system, main_in_pid_namespace, read_only, small_disk, with_name_server, without_cgroups
 from .processes import (
     cpu_seconds,
+    environment,
     free_port,
     is_alive,
     kill,
@@ -45,8 +46,9 @@ from .processes import (
     process_status,
     processes_with,
     read_proc,
+    remove_tree,
 )
 from .receivers import HttpReceiver, MailReceiver, refused_port
 from .scenario import TIMESTAMP, Scenario, main, needs_root
 from .services import merge, python, shell, sleeper
-from .waiting import SCALE, ScenarioError, wait_until
+from .waiting import SCALE, ScenarioError, eventually, wait_until

@@ -73,8 +73,12 @@ class Stream:
         self._lines = queue.Queue()
         self._errors = queue.Queue()
         self.seen = []
-        for pipe, target in ((self._process.stdout, self._lines), (self._process.stderr, self._errors)):
-            threading.Thread(target=self._pump, args=(pipe, target), daemon=True).start()
+        self._pumps = [
+            threading.Thread(target=self._pump, args=(pipe, target), daemon=True)
+            for pipe, target in ((self._process.stdout, self._lines), (self._process.stderr, self._errors))
+        ]
+        for pump in self._pumps:
+            pump.start()
 
     @staticmethod
     def _pump(pipe, target):
@@ -127,7 +131,11 @@ class Stream:
         return self._process.pid
 
     def wait(self, timeout=10.0):
-        return self._process.wait(timeout * SCALE)
+        """Its exit code, once all that it has written is there to be asked for."""
+        code = self._process.wait(timeout * SCALE)
+        for pump in self._pumps:
+            pump.join(timeout * SCALE)
+        return code
 
     def interrupt(self):
         """Control-C."""

@@ -3,8 +3,14 @@
 import contextlib
 import os
 import pathlib
+import random
+import shutil
 import signal
 import socket
+
+from .waiting import eventually, wait_until
+
+EPHEMERAL = 32768  # from here on the kernel gives ports to whoever connects
 
 
 def read_proc(pid, name):
@@ -13,6 +19,13 @@ def read_proc(pid, name):
         return pathlib.Path(f"/proc/{pid}/{name}").read_bytes()
     except OSError:
         return b""
+
+
+def environment(pid):
+    """The environment as a dict. A process that has just become its program has none for a moment."""
+    raw = wait_until(lambda: read_proc(pid, "environ"), f"the environment of {pid}")
+    pairs = (entry.partition(b"=") for entry in raw.split(b"\0") if entry)
+    return {key.decode(): value.decode() for key, _, value in pairs}
 
 
 def process_status(pid):
@@ -68,8 +81,17 @@ def kill(pid, number=signal.SIGKILL):
         os.kill(pid, number)
 
 
+def remove_tree(path):
+    """rm -rf of what a daemon fills again meanwhile."""
+    eventually(lambda: shutil.rmtree(path))
+
+
 def free_port():
-    """A TCP port of 127.0.0.1 on which nobody listens at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A TCP port of 127.0.0.1 on which nobody listens at the moment, and which is given to nobody who asks for any."""
+
+    def bound():
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", random.randrange(EPHEMERAL // 2, EPHEMERAL)))
+            return probe.getsockname()[1]
+
+    return wait_until(bound, "a free port")

@@ -8,7 +8,7 @@ import time
 import unittest
 
 from .daemon import BIN_DIR, SUPERVISORD
-from .waiting import SCALE
+from .waiting import SCALE, eventually
 
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{3})?")  # UTC, in the database and in --json
 
@@ -23,6 +23,10 @@ class Scenario(unittest.TestCase):
         rest = iter(actual)
         missing = [item for item in wanted if item not in rest]
         self.assertFalse(missing, f"{missing} not found in order: {wanted} in {actual}")
+
+    def assert_becomes(self, value, wanted, timeout=10.0):
+        """value() is `wanted`, at the latest when the time is up; the last difference is the failure."""
+        eventually(lambda: self.assertEqual(value(), wanted), timeout)
 
     def assert_quicker(self, seconds, since):
         """Less than so many seconds, scaled, have passed since the time.monotonic() given."""

@@ -6,6 +6,7 @@ import time
 
 SCALE = float(os.environ.get("SCENARIO_TIME_SCALE") or 1)
 POLL_S = 0.01
+NOT_YET = (OSError, KeyError, IndexError, ValueError, sqlite3.Error)  # of a look at what is only coming about
 
 
 class ScenarioError(AssertionError):
@@ -22,8 +23,23 @@ def wait_until(condition, what="the condition", timeout=10.0):
             if value:
                 return value
             last = value
-        except (ScenarioError, OSError, KeyError, IndexError, ValueError, sqlite3.Error) as error:
+        except (ScenarioError, *NOT_YET) as error:
             last = error
         if time.monotonic() >= deadline:
             raise ScenarioError(f"waited {timeout * SCALE:g} s in vain for {what}; last: {last!r}")
+        time.sleep(POLL_S)
+
+
+def eventually(check, timeout=10.0):
+    """Calls check() until its assertions hold: for what comes a moment after the state or the answer that it belongs to.
+
+    When the time is up the last failure is the scenario's.
+    """
+    deadline = time.monotonic() + timeout * SCALE
+    while True:
+        try:
+            return check()
+        except (AssertionError, *NOT_YET):
+            if time.monotonic() >= deadline:
+                raise
         time.sleep(POLL_S)
