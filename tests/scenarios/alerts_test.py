@@ -5,7 +5,8 @@ import json
 import signal
 import sqlite3
 
-from harness import TIMESTAMP, Daemon, Scenario, is_alive, kill, main, python, shell, sleeper, wait_until
+from harness import SCALE, TIMESTAMP, Daemon, Scenario, is_alive, kill, main, python, shell, sleeper
+from harness import wait_until
 
 GIVES_UP = {"restart_policy": {"mode": "on-failure", "delay": 0.05, "max_attempts": 1, "jitter": 0}}
 
@@ -57,7 +58,8 @@ class Alerts(Scenario):
         wait_until(lambda: daemon.sql(sql) == [(count,)], f"{count} looks")
 
     def test_a_failure_is_raised_once_resolved_once_and_kept(self):
-        with Daemon({"web": failing(critical=True)}) as daemon:
+        # Never up, or the alert would be resolved by that.
+        with Daemon({"web": failing(critical=True, readiness={"type": "uptime", "uptime": 600})}) as daemon:
             (alert,) = self.wait_open(daemon, ("web", "failed"))
             self.assertEqual(alert["severity"], "critical")
             self.assertIn("exited with code 3", alert["message"])
@@ -73,27 +75,30 @@ class Alerts(Scenario):
             daemon.wait_state("web", "failed")
             daemon.ctl("stop", "web")
             self.wait_none(daemon)
-            self.assertEqual(self.told(daemon, "web"), [("alert_raised", "failed"), ("alert_resolved", "failed")])
+            self.assert_becomes(
+                lambda: self.told(daemon, "web"), [("alert_raised", "failed"), ("alert_resolved", "failed")]
+            )
             (kept,) = self.alerts(daemon, "--all")
             self.assertEqual(kept["id"], alert["id"])
             self.assertRegex(kept["resolved_at"], TIMESTAMP)
             self.assertEqual(daemon.ctl_json("summary")["alerts"], 0)
-            rows = daemon.sql(
-                "SELECT service_id, rule, severity, message, resolved_at IS NOT NULL FROM supervisor_alerts"
-            )
-            self.assertEqual(rows, [("web", "failed", "critical", alert["message"], 1)])
+            rows = "SELECT service_id, rule, severity, message, resolved_at IS NOT NULL FROM supervisor_alerts"
+            self.assert_becomes(lambda: daemon.sql(rows), [("web", "failed", "critical", alert["message"], 1)])
             self.assertIn("No alerts", daemon.ctl("alerts").stdout)
 
     def test_dependents_of_a_failed_one_are_listed_under_it(self):
         services = {
             "db": failing(),
-            "app": failing(depends_on=["db"]),
+            # Up while it sleeps, should db be up before it fails; it fails later than that.
+            "app": shell(f"sleep {SCALE}; exit 3", **GIVES_UP, depends_on=["db"]),
             "web": sleeper(depends_on=["app"]),
             "other": sleeper(),
         }
         with Daemon(services) as daemon:
             (alert,) = self.wait_open(daemon, ("db", "failed"))
             self.assertEqual(alert["dependents"], ["app", "web"])
+            daemon.wait_state("app", "stopped", "failed")
+            self.assert_becomes(lambda: self.told(daemon, "db"), [("alert_raised", "failed")])
             raised = [
                 event for event in daemon.ctl_json("events", "-n", "1000")["events"]
                 if event["event_type"] == "alert_raised"
@@ -153,7 +158,7 @@ class Alerts(Scenario):
         rules = {"monitoring": {"metrics_interval": 0.1, "alerts": {"cpu_percent": 2, "for": 4}}}
         spin = "import sys, time\nend = time.monotonic() + {}\nwhile time.monotonic() < end: pass\nsys.exit(3)"
         services = {
-            "short": python(spin.format(1), restart_policy={"mode": "always", "delay": 10000, "max_delay": 10000}),
+            "short": python(spin.format(2.5), restart_policy={"mode": "always", "delay": 10000, "max_delay": 10000}),
             "long": python(spin.format(1e6), enabled=False),
         }
         with Daemon(services, extra=rules) as daemon:
@@ -209,8 +214,8 @@ class Alerts(Scenario):
                 self.assertEqual((alert["id"], alert["raised_at"]), raised[alert["service_id"]])
             for name in ("broken", "many", "stays"):
                 self.assertEqual(len(self.told(daemon, name)), 1)
-            self.assertEqual(
-                self.told(daemon, "mends"), [("alert_raised", "unhealthy"), ("alert_resolved", "unhealthy")]
+            self.assert_becomes(
+                lambda: self.told(daemon, "mends"), [("alert_raised", "unhealthy"), ("alert_resolved", "unhealthy")]
             )
             daemon.ctl("upgrade")
             self.wait_looks(daemon, "many", 3)
@@ -234,7 +239,7 @@ class Alerts(Scenario):
             )
             daemon.kill_daemon()
             daemon.start()
-            self.assertEqual(self.open(daemon), [])
+            self.assert_becomes(lambda: self.open(daemon), [])
             restart()
             self.wait_open(daemon, ("web", "flapping"))
 

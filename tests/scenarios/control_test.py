@@ -12,6 +12,7 @@ from harness import (
     TIMED_OUT,
     Daemon,
     Scenario,
+    eventually,
     is_alive,
     main,
     shell,
@@ -237,7 +238,7 @@ class Control(Scenario):
             for client in clients:
                 self.assertIn(client.wait(), (DONE, FAILED))
             daemon.ctl("start", "web")
-            self.assertEqual(instances(), [daemon.pid("web")])
+            self.assert_becomes(instances, [daemon.pid("web")])
 
     def test_a_start_brings_up_what_it_depends_on_and_a_stop_takes_its_dependents_along(self):
         services = {"db": sleeper(enabled=False), "web": sleeper(enabled=False, depends_on=["db"]), "alone": sleeper()}
@@ -271,6 +272,7 @@ class Control(Scenario):
     def test_explain_says_why(self):
         with Daemon({"web": shell("echo cannot find my keys; exit 17", restart_policy={"mode": "never"})}) as daemon:
             daemon.wait_state("web", "failed")
+            daemon.wait_log("web", "cannot find my keys")
             daemon.require("explain", "web")
             text = daemon.ctl("explain", "web").stdout
             for words in ("failed", "17", "cannot find my keys"):
@@ -328,12 +330,11 @@ class Events(Scenario):
 
     def test_the_daemons_own_events(self):
         with Daemon(background=True) as daemon:
-            self.assertIn("supervisor_started", daemon.event_types("supervisor"))
+            daemon.wait_event("supervisor", "supervisor_started")
             daemon.stop()
             daemon.start()
-            self.assert_in_order(
-                ["supervisor_started", "supervisor_stopped", "supervisor_started"], daemon.event_types("supervisor")
-            )
+            life = ["supervisor_started", "supervisor_stopped", "supervisor_started"]
+            eventually(lambda: self.assert_in_order(life, daemon.event_types("supervisor")))
 
     def test_a_dependent_that_is_taken_along_says_who_asked(self):
         services = {"db": sleeper(), "web": sleeper(depends_on=["db"])}

@@ -29,6 +29,7 @@ from harness import (
     SUPERVISORD,
     Daemon,
     Scenario,
+    eventually,
     is_alive,
     kill,
     main,
@@ -159,17 +160,16 @@ class Death(Scenario):
             wait_until(lambda: world.try_ctl("stop", f"crash{i}"), f"crash{i} to stop", timeout=60)
 
     def check(self, world, codes_known=True):
-        rows = world.status()
         expected = {
             **{name: "running" for name in ("lines", "slow-lines", "toggled0", "toggled1", "steady:0", "steady:1", "steady:2")},
             **{name: "stopped" for name in ("toggled2", "toggled3", "off", *(f"crash{i}" for i in range(4)))},
             "once": "exited",
         }
-        self.assertEqual({name: row["state"] for name, row in rows.items()}, expected)
-        self.check_processes(world, rows)
-        self.check_ends(world, codes_known)
+        self.assert_becomes(lambda: {name: row["state"] for name, row in world.status().items()}, expected)
+        eventually(lambda: self.check_processes(world, world.status()))
+        eventually(lambda: self.check_ends(world, codes_known))
         world.ctl("stop", "all")
-        self.check_logs(world)
+        eventually(lambda: self.check_logs(world), timeout=30)
         self.assertEqual(world.ledger("off"), [], "nobody has ever wanted it")
         self.assertEqual(len([line for line in world.ledger("once") if line.startswith("begin")]), 1, "a one-off runs once")
 
@@ -241,7 +241,7 @@ class Death(Scenario):
         with World() as world:
             world.start()
             clients = []
-            steady = [world.status()[f"steady:{i}"]["pid"] for i in range(3)]
+            steady = [world.wait_state(f"steady:{i}", "running")["pid"] for i in range(3)]
             for _ in range(KILLS):
                 for _ in range(rng.randrange(3)):
                     clients.append(self.random_action(world, rng)[2])
@@ -253,14 +253,16 @@ class Death(Scenario):
             for client in clients:
                 client.wait(60 * SCALE)
             self.settle(world)
-            self.assertEqual([world.status()[f"steady:{i}"]["pid"] for i in range(3)], steady, "they never noticed")
+            self.assertEqual(
+                [world.wait_state(f"steady:{i}", "running")["pid"] for i in range(3)], steady, "they never noticed"
+            )
             self.check(world)
 
     def test_guardian_and_daemon_together(self):
         rng = random.Random(SEED)
         with World() as world:
             world.start()
-            steady = [world.status()[f"steady:{i}"]["pid"] for i in range(3)]
+            steady = [world.wait_state(f"steady:{i}", "running")["pid"] for i in range(3)]
             clients = []
             for _ in range(KILLS):
                 for _ in range(rng.randrange(3)):
@@ -273,7 +275,9 @@ class Death(Scenario):
             for client in clients:
                 client.wait(60 * SCALE)
             self.settle(world)
-            self.assertEqual([world.status()[f"steady:{i}"]["pid"] for i in range(3)], steady, "they never noticed")
+            self.assertEqual(
+                [world.wait_state(f"steady:{i}", "running")["pid"] for i in range(3)], steady, "they never noticed"
+            )
             self.check(world, codes_known=False)
 
 
@@ -283,6 +287,7 @@ class WhatIsLeft(Scenario):
     def test_a_damaged_record_is_set_aside_and_told(self):
         with Daemon({"web": sleeper(), "other": sleeper()}, started=False) as daemon:
             daemon.start()
+            daemon.ctl("start", "web", "other")  # its answer comes when their records are there
             pids = daemon.pid("web"), daemon.pid("other")
             daemon.kill_daemon()
             record = daemon.dir / "s.state/web.record"
@@ -290,15 +295,16 @@ class WhatIsLeft(Scenario):
             daemon.start()
             event = daemon.wait_event("web", "failed")
             self.assertIn("web.record.damaged", event["message"])
-            self.assertTrue((daemon.dir / "s.state/web.record.damaged").exists())
+            wait_until((daemon.dir / "s.state/web.record.damaged").exists, "it to be there")
             wait_until(lambda: not is_alive(pids[0]), "what ran without a record to be gone")
             self.assertNotEqual(daemon.wait_state("web", "running")["pid"], pids[0])
-            self.assertEqual(daemon.pid("other"), pids[1])
+            self.assertEqual(daemon.wait_state("other", "running")["pid"], pids[1])
             (daemon.dir / "s.state/web.record.damaged").unlink()
 
     def test_foreign_files_in_the_state_directory_do_no_harm(self):
         with Daemon({"web": sleeper()}, started=False) as daemon:
             daemon.start()
+            daemon.ctl("start", "web")
             pid = daemon.pid("web")
             daemon.kill_daemon()
             state = daemon.dir / "s.state"
@@ -307,7 +313,7 @@ class WhatIsLeft(Scenario):
             (state / "applied.config").write_bytes(b"{")
             daemon.start()
             self.assertEqual(daemon.wait_state("web", "running")["pid"], pid)
-            self.assertTrue((state / "births.damaged").exists())
+            wait_until((state / "births.damaged").exists, "what is no note to be set aside")
             for path in state.glob("*.damaged"):
                 path.unlink()
 
@@ -326,8 +332,9 @@ class WhatIsLeft(Scenario):
             old = daemon.version()["pid"]
             kill(old)
             wait_until(lambda: daemon.version()["pid"] != old, "the next daemon", timeout=20)
-            after = {name: {key: row[key] for key in keys} for name, row in daemon.status().items()}
-            self.assertEqual(after, before)
+            self.assert_becomes(
+                lambda: {name: {key: row[key] for key in keys} for name, row in daemon.status().items()}, before
+            )
 
     def test_an_end_that_was_still_to_be_told_is_told_whole(self):
         """Its process has ended, what that started has not: the event waits, and the daemon dies."""

@@ -58,13 +58,14 @@ class Keeper(Scenario):
             daemon.start()
             pid = daemon.wait_state("web", "running")["pid"]
             daemon.kill_daemon()
-            self.assertEqual(len(daemon.keepers()), 1)
+            self.assert_becomes(lambda: len(daemon.keepers()), 1)
             kill(pid)
             wait_until(lambda: not daemon.processes(), "the keeper to follow the last service")
             daemon.start()
 
     def test_it_is_gone_with_an_orderly_end(self):
         with Daemon({"web": sleeper()}) as daemon:
+            daemon.wait_state("web", "running")
             (keeper,) = daemon.keepers()
             self.assertTrue(read_proc(keeper, "cmdline").startswith(b"supervisor-keep: "), read_proc(keeper, "cmdline"))
             guardian = daemon.process.pid
@@ -85,7 +86,7 @@ class Keeper(Scenario):
             daemon.kill_daemon()
             daemon.start()
             self.assertEqual(daemon.wait_state("web", "running")["pid"], pid)
-            self.assertEqual(len(daemon.keepers()), 1)
+            self.assert_becomes(lambda: len(daemon.keepers()), 1)
 
 
 if __name__ == "__main__":

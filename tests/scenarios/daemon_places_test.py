@@ -195,8 +195,7 @@ class DeafReader(Scenario):
                 pid = daemon.wait_state("web", "running")["pid"]
                 wait_until(lambda: "lines were dropped" in daemon.ctl("summary").stdout, "what nobody hears to be told")
                 daemon.ctl("upgrade", timeout=20)
-                starts = [event for event in daemon.events() if event["event_type"] == "supervisor_started"]
-                self.assertEqual(len(starts), 2, "the next daemon answers")
+                self.assert_becomes(lambda: daemon.event_types("supervisor").count("supervisor_started"), 2)
                 self.assertEqual(daemon.wait_state("web", "running")["pid"], pid)
                 daemon.supervisord("--stop", expect=0, timeout=20)
                 daemon.check_gone()
@@ -284,9 +283,9 @@ class OrdinaryUser(Scenario):
             version = self.version()
             kill(version["pid"])
             wait_until(lambda: self.version()["pid"] != version["pid"], "the next daemon", timeout=20)
-            self.assertEqual({name: row["pid"] for name, row in self.status().items()}, pids)
+            self.assert_becomes(lambda: {name: row["pid"] for name, row in self.status().items()}, pids)
             self.command(SUPERVISORCTL, "upgrade")
-            self.assertEqual({name: row["pid"] for name, row in self.status().items()}, pids)
+            self.assert_becomes(lambda: {name: row["pid"] for name, row in self.status().items()}, pids)
             self.command(SUPERVISORCTL, "restart", "web")
         finally:
             self.command(SUPERVISORD, "--stop")

@@ -129,9 +129,10 @@ class Database(Scenario):
     def test_the_daemon_has_its_row_and_events(self):
         with Daemon(background=True) as daemon:
             wait_until(lambda: self.row(daemon, "supervisor", "id", "name", "state"), "the daemon's row")
-            self.assertIn(
-                ("supervisor_started",),
-                daemon.sql("SELECT event_type FROM supervisor_events WHERE service_id = 'supervisor'"),
+            wait_until(
+                lambda: ("supervisor_started",)
+                in daemon.sql("SELECT event_type FROM supervisor_events WHERE service_id = 'supervisor'"),
+                "its event",
             )
             daemon.stop()
             self.assertEqual(
@@ -155,7 +156,10 @@ class Database(Scenario):
                 self.assertEqual(daemon.ctl(*command).returncode, 0)
                 return time.monotonic() - began < patience
 
-            last = "SELECT event_type FROM supervisor_events WHERE service_id = ? ORDER BY id DESC LIMIT 1"
+            last = (  # whatever a busy machine may raise alerts about
+                "SELECT event_type FROM supervisor_events WHERE service_id = ? AND event_type NOT LIKE 'alert_%' "
+                "ORDER BY id DESC LIMIT 1"
+            )
             looked = 0
             for _ in range(10):
                 for command, state, event in (("stop", "stopped", "stopped"), ("start", "running", "started")):
@@ -213,8 +217,9 @@ class Database(Scenario):
 
             rows = wait_until(measured, "metrics")
             self.assertIsNone(rows[0][0])  # a rate since when?
+            self.assertGreater(max(memory for _, memory in rows), 0.1)
             for cpu, memory in rows:
-                self.assertGreater(memory, 0.1)
+                self.assertGreaterEqual(memory, 0)  # in the midst of its execve(2) it has next to none
                 self.assertGreaterEqual(cpu or 0, 0)
             daemon.require("metrics", "web")
             self.assertTrue(daemon.ctl_json("metrics", "web"))
