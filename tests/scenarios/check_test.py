@@ -8,7 +8,7 @@ import socket
 import subprocess
 
 from harness import DONE, FAILED, NOT_RUNNING, SUPERVISORCTL, TIMED_OUT, TIMESTAMP, USAGE
-from harness import Scenario, Workspace, free_port, main, wait_until
+from harness import Scenario, Workspace, main, process_stat, refused_port, wait_until
 from harness.servers import GrpcServer, Nginx, Rude, silent
 
 
@@ -75,7 +75,8 @@ class Check(Scenario):
         with Rude(lambda peer, _: peer.sendall(b"220 ready\r\n")) as server:
             self.check("tcp", "127.0.0.1", server.port)
             self.check("tcp", "127.0.0.1", server.port, "--expected-content", "220 ")
-        self.check("tcp", "127.0.0.1", free_port(), expect=NOT_RUNNING)
+        with refused_port() as port:
+            self.check("tcp", "127.0.0.1", port, expect=NOT_RUNNING)
 
     def test_what_does_not_answer_is_told_apart_from_what_is_ill(self):
         with Rude(silent) as server:
@@ -92,6 +93,7 @@ class Check(Scenario):
             self.check("process", child.pid)
             self.check("process", "--max-memory-mb", "0.001", child.pid, expect=NOT_RUNNING)
             child.send_signal(signal.SIGSTOP)
+            wait_until(lambda: process_stat(child.pid)[0] == "T", "it to be stopped")
             self.assertIn("is stopped", self.check("process", child.pid, expect=NOT_RUNNING).stdout)
         finally:
             child.kill()

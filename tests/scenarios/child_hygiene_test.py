@@ -10,6 +10,7 @@ import subprocess
 from harness import (
     Daemon,
     Scenario,
+    environment,
     main,
     needs_root,
     process_stat,
@@ -20,11 +21,6 @@ from harness import (
     SUPERVISORD,
     wait_until,
 )
-
-
-def environment(pid):
-    pairs = (entry.partition(b"=") for entry in read_proc(pid, "environ").split(b"\0") if entry)
-    return {key.decode(): value.decode() for key, _, value in pairs}
 
 
 def descriptors(pid):
@@ -65,7 +61,7 @@ class ChildHygiene(Scenario):
             daemon.wait_ready()
             for service in ("web", "talker"):
                 pid = self.pid_of(daemon, service)
-                self.assertEqual(sorted(descriptors(pid)), [0, 1, 2])
+                self.assert_becomes(lambda pid=pid: sorted(descriptors(pid)), [0, 1, 2])
                 status = process_status(pid)
                 for mask in ("SigBlk", "SigIgn", "SigPnd", "ShdPnd"):
                     self.assertEqual(int(status[mask], 16), 0, f"{mask}: {status[mask]}")
@@ -75,9 +71,9 @@ class ChildHygiene(Scenario):
 
     def test_it_has_descriptors_0_to_2_and_reads_nothing(self):
         with Daemon({"web": sleeper()}) as daemon:
-            found = descriptors(self.pid_of(daemon))
-            self.assertEqual(sorted(found), [0, 1, 2])
-            self.assertEqual(found[0], "/dev/null")
+            pid = self.pid_of(daemon)
+            self.assert_becomes(lambda: sorted(descriptors(pid)), [0, 1, 2])
+            self.assertEqual(descriptors(pid)[0], "/dev/null")
 
     def test_it_has_a_session_of_its_own_and_no_terminal(self):
         with Daemon({"web": sleeper()}) as daemon:
@@ -165,7 +161,7 @@ class ChildHygiene(Scenario):
             "a;b|c",
         ]
         with Daemon({"web": sleeper(command="/usr/bin/python3", args=arguments)}) as daemon:
-            daemon.wait_log("web", "]")
+            daemon.wait_log("web", "]\n")
             self.assertEqual(eval(daemon.log("web")), arguments[2:])  # the list as Python prints it
 
     def test_limits_niceness_and_oom_score_as_configured(self):
@@ -230,7 +226,7 @@ class ChildHygiene(Scenario):
             }
         ) as daemon:
             daemon.wait_state("web", "exited", "failed")
-            self.assertEqual(daemon.log("web"), b"one\ntwo\nthree\n")
+            self.assert_becomes(lambda: daemon.log("web"), b"one\ntwo\nthree\n")
 
     @needs_root
     def test_stop_of_another_users_service_and_its_children(self):

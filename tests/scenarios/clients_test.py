@@ -14,8 +14,8 @@ import random
 import threading
 import time
 
-from harness import DONE, FAILED, NO_SUCH_SERVICE, NOT_RUNNING, TIMED_OUT, Daemon, Scenario, main, shell, wait_until
-from harness import merge
+from harness import DONE, FAILED, NO_SUCH_SERVICE, NOT_RUNNING, SCALE, TIMED_OUT, Daemon, Scenario, main, merge
+from harness import shell, wait_until
 
 CLIENTS = 8
 SECONDS = float(os.environ.get("SCENARIO_CLIENTS_SECONDS") or 10)
@@ -159,7 +159,7 @@ class Clients(Scenario):
     def assert_orderly(self, daemon, base):
         daemon.write_config(base)
         daemon.ctl("reload")
-        daemon.ctl("restart", "all", "--timeout", "30", expect=(DONE, FAILED))  # "dies" may
+        daemon.ctl("restart", "all", "--timeout", 30 * SCALE, expect=(DONE, FAILED))  # "dies" may
         expected = sorted([id for id in base if id != "worker"] + [f"worker:{i}" for i in range(3)])
         wait_until(lambda: sorted(daemon.status()) == expected, "those that were removed to be forgotten")
         pids = {id: daemon.wait_state(id, "running", timeout=30)["pid"] for id in expected if id != "dies"}
@@ -167,7 +167,7 @@ class Clients(Scenario):
         daemon.ctl("stop", "all")
         self.assertEqual(daemon.service_processes(), [])
         self.assertEqual({row["state"] for row in daemon.status().values()}, {"stopped"})
-        daemon.ctl("start", "all", "--timeout", "30", expect=(DONE, FAILED))
+        daemon.ctl("start", "all", "--timeout", 30 * SCALE, expect=(DONE, FAILED))
         for id in expected:
             daemon.wait_state(id, *(("running", "backoff", "starting") if id == "dies" else ("running",)))
         daemon.stop()

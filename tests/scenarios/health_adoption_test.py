@@ -2,6 +2,7 @@
 
 import http.server
 import pwd
+import re
 import threading
 
 from harness import NOT_RUNNING, Daemon, Scenario, main, needs_root, sleeper, wait_until
@@ -68,6 +69,14 @@ class HealthOverAdoption(Scenario):
     def upgrade(self, daemon):
         daemon.ctl("upgrade")
 
+    def wait_recorded(self, daemon, key, wanted):
+        """Until the record, which is all that the next daemon has of the verdict, has that of it."""
+        record = daemon.dir / "s.state" / "web.record"
+        wait_until(
+            lambda: any(wanted(value) for value in re.findall(rf"(?m)^{key} (.*)$", record.read_text())),
+            f"{key} in the record",
+        )
+
     def each_way(self, work):
         for way in (self.kill_and_start, self.upgrade):
             with self.subTest(way.__name__):
@@ -79,10 +88,11 @@ class HealthOverAdoption(Scenario):
                 self.wait_health(daemon, "healthy")
                 wait_until(lambda: self.row(daemon)["success_rate"] == 100, "some results")
                 pid = daemon.pid("web")
+                self.wait_recorded(daemon, "health", "healthy".__eq__)
                 server.go.clear()  # no check ends from here on, so the verdict can only be the earlier daemon's
                 change(daemon)
                 wait_until(lambda: daemon.status("web")["pid"] == pid, "the adoption")
-                self.assertEqual(daemon.status("web")["health"], "healthy")
+                self.wait_health(daemon, "healthy")
                 row = self.row(daemon)
                 self.assertEqual((row["health"], row["consecutive_failures"]), ("healthy", 0))
                 self.assertEqual(row["success_rate"], 100)
@@ -90,7 +100,7 @@ class HealthOverAdoption(Scenario):
                 before = server.requests
                 wait_until(lambda: server.requests > before, "checks to go on")
                 # Nothing has changed, so nothing is told.
-                self.assertEqual(daemon.event_types("web").count("healthy"), 1)
+                self.assert_becomes(lambda: daemon.event_types("web").count("healthy"), 1)
                 self.assertEqual(daemon.event_types("web").count("ready"), 0)
 
         self.each_way(work)
@@ -102,10 +112,10 @@ class HealthOverAdoption(Scenario):
                 wait_until(lambda: server.requests >= 5, "some checks")
                 server.go.clear()
                 stored = "SELECT timestamp FROM supervisor_metrics WHERE response_time_ms IS NOT NULL ORDER BY id"
-                before = [row[0] for row in daemon.sql(stored)]
+                before = wait_until(lambda: [row[0] for row in daemon.sql(stored)], "the first results on disk")
                 change(daemon)
                 wait_until(lambda: self.row(daemon)["health"] == "healthy", "an answer")
-                row = self.history(daemon, 1000)
+                row = wait_until(lambda: (row := self.history(daemon, 1000))["history"] and row, "the history")
                 told = [result["timestamp"] for result in row["history"]]
                 self.assertEqual(told[: len(before)], before)
                 self.assertEqual(row["last_check"], told[-1])
@@ -133,8 +143,9 @@ class HealthOverAdoption(Scenario):
                 server.go.clear()
                 wait_until(lambda: server.requests, "a request")
                 before = self.row(daemon)["consecutive_failures"]
+                self.wait_recorded(daemon, "consecutive_failures", lambda count: int(count) >= before)
                 change(daemon)
-                row = wait_until(lambda: self.row(daemon), "an answer")
+                row = wait_until(lambda: (row := self.row(daemon))["health"] != "unknown" and row, "its adoption")
                 self.assertEqual(row["health"], "healthy")  # not yet declared unhealthy
                 self.assertGreaterEqual(row["consecutive_failures"], before)
                 server.go.set()
@@ -148,10 +159,10 @@ class HealthOverAdoption(Scenario):
                 self.wait_health(daemon, "healthy")
                 server.status = 503
                 self.wait_health(daemon, "unhealthy")
+                self.wait_recorded(daemon, "health", "unhealthy".__eq__)
                 server.go.clear()
                 change(daemon)
-                wait_until(lambda: daemon.status("web"), "an answer")
-                self.assertEqual(daemon.status("web")["health"], "unhealthy")
+                self.wait_health(daemon, "unhealthy")
                 daemon.ctl("health", "web", expect=NOT_RUNNING)
                 pid = daemon.pid("web")
                 # From now on it is to be restarted: the next failure says so, though the verdict is an old one.
@@ -160,6 +171,7 @@ class HealthOverAdoption(Scenario):
                 daemon.ctl("reload")
                 server.go.set()
                 daemon.wait_for("web", lambda row: row["pid"] and row["pid"] != pid, "the restart")
+                daemon.wait_event("web", "restarting")
                 before = daemon.event_types("web")
                 before = before[: before.index("restarting")]  # the next instance may be ill again by now
                 self.assertEqual(before.count("unhealthy"), 1)
@@ -184,6 +196,7 @@ class HealthOverAdoption(Scenario):
                 self.wait_health(daemon, "healthy")
                 self.assertEqual(self.row(daemon)["message"], "exit code 0: nobody")
                 pid = daemon.pid("web")
+                self.wait_recorded(daemon, "health", "healthy".__eq__)
                 before = len(said.read_text().splitlines())
                 change(daemon)
                 wait_until(lambda: len(said.read_text().splitlines()) >= before + 3, "checks to go on")
@@ -203,11 +216,12 @@ class HealthOverAdoption(Scenario):
                     wait_until(lambda: server.requests >= 3, "checks")
                     self.assertEqual(daemon.status("web")["state"], "starting")
                     pid = daemon.pid("web")
+                    self.wait_recorded(daemon, "pid", str(pid).__eq__)
                     change(daemon)
                     before = server.requests
                     wait_until(lambda: server.requests >= before + 3, "checks of the next daemon")
+                    self.wait_health(daemon, "starting")
                     self.assertEqual(daemon.status("web")["state"], "starting")
-                    self.assertEqual(daemon.status("web")["health"], "starting")
                     server.status = 200
                     row = daemon.wait_state("web", "running")
                     self.assertEqual((row["pid"], row["health"]), (pid, "healthy"))
@@ -218,6 +232,7 @@ class HealthOverAdoption(Scenario):
         with Server() as server, Daemon({"web": self.service(server, start_period=3, retries=1)}) as daemon:
             server.status = 503
             pid = daemon.wait_state("web", "running")["pid"]
+            self.wait_recorded(daemon, "pid", str(pid).__eq__)
 
             def unhealthy_at_last():
                 # Each daemon lives shorter than the start period, so none of them alone would see its end.

@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 
-from harness import NOT_RUNNING, Daemon, Scenario, Workspace, free_port, main, sleeper, wait_until
+from harness import NOT_RUNNING, Daemon, Scenario, Workspace, main, refused_port, sleeper, wait_until
 
 
 class Server:
@@ -165,16 +165,17 @@ class Health(Scenario):
             self.assertEqual(daemon.status("web")["health"], "unknown")
 
     def test_nobody_listening_is_told_as_refused(self):
-        check = {
-            "type": "http",
-            "url": f"http://127.0.0.1:{free_port()}/",
-            "interval": 0.05,
-            "retries": 1,
-            "on_failure": "alert",
-        }
-        with Daemon({"web": sleeper(health_check=check)}) as daemon:
-            self.wait_health(daemon, "web", "unhealthy")
-            self.assertIn("refused", self.health_row(daemon, "web")["message"].lower())
+        with refused_port() as port:
+            check = {
+                "type": "http",
+                "url": f"http://127.0.0.1:{port}/",
+                "interval": 0.05,
+                "retries": 1,
+                "on_failure": "alert",
+            }
+            with Daemon({"web": sleeper(health_check=check)}) as daemon:
+                self.wait_health(daemon, "web", "unhealthy")
+                self.assertIn("refused", self.health_row(daemon, "web")["message"].lower())
 
     def test_tcp(self):
         with socket.socket() as server:

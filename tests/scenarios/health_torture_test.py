@@ -242,7 +242,7 @@ class Resolver(Scenario):
                 self.assert_quicker(4, began)
                 daemon.ctl("restart", "hung2")
                 self.assert_quicker(8, began)
-                self.assertEqual(daemon.status("known")["health"], "healthy")
+                daemon.wait_for("known", lambda row: row["health"] == "healthy", "healthy", 20)
             # Leaving the block has stopped the daemon, whose look-ups still hang.
 
 
