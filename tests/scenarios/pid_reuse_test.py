@@ -5,6 +5,7 @@ import pathlib
 import subprocess
 
 from harness import (
+    SCALE,
     Daemon,
     Scenario,
     is_alive,
@@ -82,7 +83,7 @@ while True: time.sleep(1000)
     def test_while_what_a_dead_service_left_behind_is_being_killed_a_stranger_with_its_pid_is_not(self):
         for prepare in (None, without_cgroups):
             with self.subTest(cgroups=prepare is None), Daemon(
-                {"web": python(self.ORPHAN, graceful_shutdown={"timeout": 1}, restart_policy={"delay": 300})},
+                {"web": python(self.ORPHAN, graceful_shutdown={"timeout": 3 * SCALE}, restart_policy={"delay": 300})},
                 prepare=prepare,
             ) as daemon:
                 orphan = int(daemon.wait_log("web", b"\n").split()[1])

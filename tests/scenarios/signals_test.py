@@ -6,6 +6,7 @@ import threading
 
 from harness import (
     NOT_RUNNING,
+    SCALE,
     Daemon,
     Scenario,
     is_alive,
@@ -190,7 +191,8 @@ class DesiredState(Scenario):
             self.assert_states(daemon, web="running", db="running", off="stopped", worker="running")
 
     def test_a_stop_that_the_daemon_did_not_live_to_finish_is_finished_by_the_next(self):
-        stubborn = shell("trap '' TERM; echo set; while :; do sleep 0.02; done", graceful_shutdown={"timeout": 1})
+        patience = {"timeout": 3 * SCALE}  # time enough to be killed in
+        stubborn = shell("trap '' TERM; echo set; while :; do sleep 0.02; done", graceful_shutdown=patience)
         with Daemon({"web": stubborn}) as daemon:
             daemon.wait_log("web", "set")
             pid = daemon.pid("web")

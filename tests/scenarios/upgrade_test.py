@@ -18,6 +18,13 @@ class Upgradable(Daemon):
         shutil.copy2(SUPERVISORD, self.program)
         return super().__enter__()
 
+    def start(self):
+        """Until all that is enabled has been started: what it has by then must be as it is afterwards."""
+        super().start()
+        begun = lambda row: row["state"] not in ("stopped", "starting") or not row["enabled"]  # noqa: E731
+        wait_until(lambda: all(map(begun, self.status().values())), "all to have begun", timeout=30)
+        return self
+
     def put(self, path_or_text):
         """Another program in the place of the present one, as a package manager does it."""
         fresh = self.dir / "supervisord.new"
@@ -64,19 +71,20 @@ class Upgrade(Scenario):
             self.assertNotEqual(after["pid"], version["pid"])
             self.assertEqual(after["guardian_pid"], version["guardian_pid"], "the guardian is replaced in place")
             self.assertEqual(os.readlink(f"/proc/{after['guardian_pid']}/exe"), daemon.program)
-            self.assertEqual(self.pids(daemon), before)
+            self.assert_becomes(lambda: self.pids(daemon), before)
             rows = daemon.status()
             self.assertEqual({row["restart_count"] for row in rows.values()}, {0})
             states = {name: row["state"] for name, row in rows.items() if name not in ("web", "lines")}
             self.assertEqual(
                 states, {"off": "stopped", "once": "exited", "broken": "failed", "by-hand": "running"}, "all stay as they were"
             )
-            self.assertEqual((daemon.log("once"), daemon.log("broken")), (b"ran\n", b"tried\n"))
+            self.assert_becomes(lambda: (daemon.log("once"), daemon.log("broken")), (b"ran\n", b"tried\n"))
             daemon.ctl("stop", "lines")
             numbers = [int(n) for n in re.findall(rb"line (\d+)\n", daemon.log("lines"))]
             self.assertEqual(numbers, list(range(1, len(numbers) + 1)), "not a line lost, doubled or torn")
-            own = [event["message"] + event["actor"] for event in daemon.events("supervisor")]
-            self.assertTrue(any("makes room" in message for message in own), own)
+            wait_until(
+                lambda: any("makes room" in event["message"] for event in daemon.events("supervisor")), "its event"
+            )
 
     def test_sigusr2_does_the_same_and_exits_are_still_known(self):
         with Upgradable({"web": sleeper()}) as daemon:
@@ -136,14 +144,15 @@ class Upgrade(Scenario):
             before = self.pids(daemon)
             daemon.write_config({"web": sleeper()})
             daemon.ctl("upgrade")
-            self.assertEqual(self.pids(daemon), before, "a changed file is for a reload to apply")
+            self.assert_becomes(lambda: self.pids(daemon), before)  # a changed file is for a reload to apply
             daemon.write_text("{ nonsense")
             daemon.ctl("upgrade")
-            self.assertEqual(self.pids(daemon), before)
-            self.assertIn("have changed since they were applied", daemon.daemon_log.read_text())
+            self.assert_becomes(lambda: self.pids(daemon), before)
+            said = "have changed since they were applied"
+            wait_until(lambda: said in daemon.daemon_log.read_text(), "it to be said")
             daemon.write_config({"web": sleeper()})
             daemon.ctl("reload")
-            self.assertEqual(list(daemon.status()), ["web"])
+            self.assert_becomes(lambda: list(daemon.status()), ["web"])
             wait_until(lambda: not is_alive(before["extra"]), "the removed service to be gone")
 
     def test_a_crash_goes_on_with_the_configuration_in_force_too(self):
@@ -153,7 +162,7 @@ class Upgrade(Scenario):
             old = daemon.version()["pid"]
             kill(old)
             daemon.wait_other(old)
-            self.assertEqual(self.pids(daemon), before)
+            self.assert_becomes(lambda: self.pids(daemon), before)
             result = daemon.supervisord("--status", expect=3)
             self.assertIn("has errors, so a daemon that it started may have another socket", result.stderr)
             daemon.write_config()
@@ -183,8 +192,8 @@ class Upgrade(Scenario):
             old = daemon.version()["pid"]
             kill(old)
             daemon.wait_other(old)
-            self.assertEqual(daemon.pid("web"), pid)
-            self.assertEqual(len(daemon.service_processes()), 1, "one instance of each")
+            self.assertEqual(daemon.wait_state("web", "running")["pid"], pid)
+            self.assert_becomes(lambda: daemon.service_processes(), [pid])  # one instance of each
             daemon.config["global"]["socket"] = str(daemon.socket)
             daemon.write_config()
 
@@ -196,7 +205,7 @@ class Upgrade(Scenario):
             daemon.start()
             wait_until(lambda: not is_alive(pids["extra"]), "the service that is not configured any more to be gone")
             wait_until(lambda: list(daemon.status()) == ["web"], "it to be forgotten")
-            self.assertEqual(daemon.pid("web"), pids["web"])
+            self.assertEqual(daemon.wait_state("web", "running")["pid"], pids["web"])
 
     def test_a_follower_goes_on_without_a_gap(self):
         service = shell("i=0; while :; do i=$((i+1)); echo line $i; sleep 0.005; done")
