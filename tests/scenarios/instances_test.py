@@ -5,13 +5,8 @@ import json
 import os
 import pwd
 
-from harness import FAILED, TIMED_OUT, Daemon, Scenario, main, needs_root, process_status, read_proc, shell, sleeper
+from harness import FAILED, TIMED_OUT, Daemon, Scenario, environment, main, needs_root, process_status, shell, sleeper
 from harness import wait_until
-
-
-def environment(pid):
-    pairs = (entry.partition(b"=") for entry in read_proc(pid, "environ").split(b"\0") if entry)
-    return {key.decode(): value.decode() for key, _, value in pairs}
 
 
 class Instances(Scenario):
@@ -128,7 +123,9 @@ class RunningAs(Scenario):
             for words in ("environment_file", str(path), "No such file or directory"):
                 self.assertIn(words, result.stderr)
             self.assertEqual(daemon.service_processes(), [])
-            path.write_text("A=2\n")
+            whole = path.with_suffix(".new")  # the daemon looks all the time
+            whole.write_text("A=2\n")
+            whole.rename(path)
             self.assertEqual(environment(daemon.wait_state("web", "running")["pid"])["A"], "2")
 
 
@@ -138,8 +135,10 @@ class Reasons(Scenario):
     def assert_kept(self, daemon, service, event_type):
         event = daemon.wait_event(service, event_type, lambda event: event["details"].get("reason") == self.REASON)
         self.assertIn(f"uid {os.getuid()}", event["actor"])
-        ((details,),) = daemon.sql("SELECT details FROM supervisor_events WHERE id = ?", event["id"])
-        self.assertEqual(json.loads(details)["reason"], self.REASON)
+        query = "SELECT details FROM supervisor_events WHERE id = ?"
+        self.assert_becomes(
+            lambda: [json.loads(details)["reason"] for (details,) in daemon.sql(query, event["id"])], [self.REASON]
+        )
 
     def test_of_start_stop_restart_and_reload(self):
         with Daemon({"web": sleeper(enabled=False)}) as daemon:
@@ -166,7 +165,7 @@ class Reasons(Scenario):
             self.assertEqual(event["actor"], "service")
 
     def test_of_a_stop_that_was_not_waited_for_or_timed_out(self):
-        slow = shell("trap 'sleep 0.5; exit 0' TERM; echo set; while :; do sleep 0.02; done")
+        slow = shell("trap 'sleep 2; exit 0' TERM; echo set; while :; do sleep 0.02; done")
         with Daemon({"web": slow, "late": slow}) as daemon:
             for id in ("web", "late"):
                 daemon.wait_log(id, "set")

@@ -112,6 +112,7 @@ class Limits(Scenario):
         with Daemon({"web": self.limited(service, max_memory_mb=LIMIT_MB)}, extra=OFTEN) as daemon:
             way = self.way(daemon, "web")
             row = daemon.wait_state("web", "failed", timeout=60)
+            daemon.wait_event("web", "failed")
             types = daemon.event_types("web")
             if way == "cgroup":
                 why = "killed by SIGKILL: out of memory (limit 64 MB)"
@@ -121,7 +122,7 @@ class Limits(Scenario):
                 oom = daemon.wait_event("web", "oom_killed")
                 self.assertIn("out of memory (limit 64 MB): the kernel killed", oom["message"])
                 self.assertEqual(oom["actor"], "limit")
-                self.assertEqual(self.once(daemon, "web", "oom_killed"), 2)
+                self.assert_becomes(lambda: self.once(daemon, "web", "oom_killed"), 2)
                 self.assertEqual(daemon.wait_event("web", "exited")["message"], why)
                 self.assertNotIn("limit_exceeded", types)
                 self.assertNotIn(b"has all", daemon.log("web"))

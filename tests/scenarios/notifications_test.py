@@ -120,7 +120,7 @@ class Notifications(Scenario):
 
     def test_what_comes_within_the_interval_is_told_together(self):
         with HttpReceiver() as receiver:
-            extra = notifications(webhook(receiver), min_interval=2)
+            extra = notifications(webhook(receiver), min_interval=2 * SCALE)
             services = {f"s{i}": sleeper(**failing()) for i in range(5)}
             services["first"] = failing()
             for i in range(5):

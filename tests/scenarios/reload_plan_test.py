@@ -117,7 +117,7 @@ class ReloadPlan(Scenario):
             kill(daemon.pid("dies"))
             daemon.wait_state("dies", "failed")
             daemon.ctl("stop", "web")
-            self.assertEqual(daemon.log("web"), b"set\nint\n")
+            self.assert_becomes(lambda: daemon.log("web"), b"set\nint\n")
             self.assertEqual(out.read_text(), "web\n")
 
     def test_settings_of_the_daemon_that_need_its_restart_are_said_so(self):

@@ -12,6 +12,7 @@ from harness import (
     is_alive,
     main,
     merge,
+    read_proc,
     shell,
     sleeper,
     wait_until,
@@ -45,8 +46,7 @@ class Reload(Scenario):
             lambda row: row["state"] == "running" and row["pid"] != pids["change"],
             "the changed one's restart",
         )
-        with open(f"/proc/{row['pid']}/cmdline", "rb") as file:
-            self.assertIn(b"2000000", file.read())
+        wait_until(lambda: b"2000000" in read_proc(row["pid"], "cmdline"), "its new arguments")
         self.assertEqual(daemon.pid("keep"), pids["keep"])
         self.assertEqual(daemon.pid("relabel"), pids["relabel"])
         self.assertEqual(daemon.status("relabel")["priority"], 5)
@@ -147,8 +147,8 @@ class Reload(Scenario):
             daemon.ctl("reload")
             self.assertEqual(daemon.status("web")["state"], "stopped")
             daemon.ctl("start", "web")
-            with open(f"/proc/{daemon.pid('web')}/cmdline", "rb") as file:
-                self.assertIn(b"3000000", file.read())
+            pid = daemon.pid("web")
+            wait_until(lambda: b"3000000" in read_proc(pid, "cmdline"), "its new arguments")
 
     def test_enabling_starts_and_disabling_stops(self):
         with Daemon({"on": sleeper(), "off": sleeper(enabled=False)}) as daemon:

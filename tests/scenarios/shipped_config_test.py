@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import shutil
 import unittest
 import urllib.request
@@ -31,11 +32,9 @@ class ShippedConfiguration(Scenario):
 
     def test_its_services_run_and_are_healthy(self):
         # On ports of this scenario's own, so that it can run beside others: wherever a port is written, it is replaced.
-        text = SHIPPED.read_text()
-        ports = {}
-        for port in ("8080", "8081", "5063", "7085"):
-            ports[port] = str(free_port())
-            text = text.replace(port, ports[port])
+        ports = {port: str(free_port()) for port in ("8080", "8081", "5063", "7085")}
+        # In one go: a port that was put in may hold the digits of one to be replaced.
+        text = re.sub(rf"\b({'|'.join(ports)})\b", lambda found: ports[found[0]], SHIPPED.read_text())
         with Daemon(started=False) as daemon:
             shutil.copytree(SHIPPED.parent, daemon.dir, dirs_exist_ok=True)
             shipped = json.loads(text)

@@ -130,7 +130,7 @@ class StopTree(Scenario):
             wait_until(lambda: daemon.log("web").count(b"\n") == 10, "the next family")
             kill(daemon.pid("web"))
             wait_until(lambda: daemon.log("web").count(b"\n") == 15, "the family after that")
-            self.assertEqual(len(daemon.service_processes()), 5)
+            self.assert_becomes(lambda: len(daemon.service_processes()), 5)
 
     def test_a_grandchild_that_wiped_its_environment_is_gone_after_the_stop(self):
         with Daemon({"web": python(WIPED, **BRIEF)}) as daemon:
@@ -171,7 +171,7 @@ class StopTree(Scenario):
             daemon.ctl("restart", "web")
             self.assertEqual([name for name, pid in family.items() if is_alive(pid)], [])
             wait_until(lambda: daemon.log("web").count(b"\n") == 10, "the next family")
-            self.assertEqual(len(daemon.service_processes()), 5)
+            self.assert_becomes(lambda: len(daemon.service_processes()), 5)
 
     def test_children_are_gone_before_a_service_that_died_begins_again(self):
         with Daemon({"web": python(FAMILY, **BRIEF)}) as daemon:
@@ -215,7 +215,7 @@ class StopTree(Scenario):
         with Daemon({"web": shell(script, graceful_shutdown={"signal": "SIGINT"})}) as daemon:
             daemon.wait_log("web", "set")
             daemon.ctl("stop", "web")
-            self.assertEqual(daemon.log("web"), b"set\nint\n")
+            self.assert_becomes(lambda: daemon.log("web"), b"set\nint\n")
 
     def test_a_stop_command_is_run_instead_of_the_signal(self):
         with Daemon(
@@ -229,7 +229,7 @@ class StopTree(Scenario):
         ) as daemon:
             daemon.wait_log("web", "set")
             daemon.ctl("stop", "web")
-            self.assertEqual(daemon.log("web"), b"set\nasked\n")
+            self.assert_becomes(lambda: daemon.log("web"), b"set\nasked\n")
 
     @needs_root
     def test_a_stop_command_never_runs_as_the_daemon_in_the_services_place(self):
@@ -254,7 +254,8 @@ class StopTree(Scenario):
             daemon.ctl("stop", "web")
             self.assertFalse(is_alive(pid))
             self.assertEqual(who.read_text(), "nobody\n")
-            self.assertIn("graceful_shutdown command cannot be run", daemon.daemon_log.read_text())
+            said = "graceful_shutdown command cannot be run"
+            wait_until(lambda: said in daemon.daemon_log.read_text(), "it to be said")
 
     def test_a_service_that_starts_children_without_end_is_stopped(self):
         with Daemon(

@@ -52,17 +52,15 @@ class Storm(Scenario):
 
             wait_until(lambda: len(exits()) == MANY, "every exit to be told")
             self.assertEqual(exits(), once)
-            in_database = daemon.sql(
-                "SELECT service_id, count(*) FROM supervisor_events WHERE event_type = 'exited' GROUP BY service_id"
-            )
-            self.assertEqual(dict(in_database), once)
+            ends = "SELECT service_id, count(*) FROM supervisor_events WHERE event_type = 'exited' GROUP BY service_id"
+            self.assert_becomes(lambda: dict(daemon.sql(ends)), once)
             wait_until(
                 lambda: dict(daemon.sql("SELECT id, pid FROM supervisor_services WHERE id <> 'supervisor'"))
                 == {id: row["pid"] for id, row in rows.items()},
                 "the database to have the new pids",
             )
             wait_until(lambda: not self.zombies_of(daemon), "zombies to be reaped")
-            self.assertEqual(len(daemon.service_processes()), MANY)
+            self.assert_becomes(lambda: len(daemon.service_processes()), MANY)
 
     def test_a_service_that_dies_at_once_is_restarted_a_thousand_times_and_each_exit_is_recorded(self):
         quick = {"command": "/bin/false", "restart_policy": {"delay": 0, "max_attempts": 0, "jitter": 0}}
@@ -93,7 +91,7 @@ class Storm(Scenario):
                 alive = kind == "started"
             self.assertFalse(alive)
             self.assertGreaterEqual([kind for _, kind in rows].count("exited"), 1000)
-            self.assertFalse(self.zombies_of(daemon))
+            wait_until(lambda: not self.zombies_of(daemon), "zombies to be reaped")
             self.assertEqual(daemon.pid("beside"), beside)
             self.assertEqual(daemon.version()["pid"], version, "the daemon must not have died of it")
 
