@@ -198,7 +198,7 @@ TEST(Checker, HangingChecksDelayNoOther) {
   EXPECT_EQ(results.count(), 0u);
   const MonoTime before = MonotonicNow();
   checker.reset();
-  EXPECT_LT(MonotonicNow() - before, absl::Seconds(1));
+  EXPECT_LT(MonotonicNow() - before, absl::Seconds(10));
   EXPECT_EQ(results.count(), 0u);
 }
 
@@ -243,7 +243,7 @@ TEST(Checker, HangingResolver) {
   lookup.AwaitHanging(11);
   const MonoTime before = MonotonicNow();
   checker.reset();
-  EXPECT_LT(MonotonicNow() - before, absl::Seconds(1));
+  EXPECT_LT(MonotonicNow() - before, absl::Seconds(10));
 }
 
 // A name that a redirect leads to is looked up in the same way.

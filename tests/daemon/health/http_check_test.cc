@@ -174,7 +174,7 @@ TEST_F(HttpCheck, NeverAnswers) {
   EXPECT_FALSE(result.success);
   EXPECT_THAT(result.message, StartsWith("timed out after 300 ms (waiting for an answer from 127.0.0.1:"));
   EXPECT_GE(result.response_time_ms, 298);  // timers count whole milliseconds
-  EXPECT_LT(result.response_time_ms, 1500);
+  EXPECT_LT(result.response_time_ms, 10'000);
 }
 
 TEST_F(HttpCheck, SlowHeaders) {
@@ -185,8 +185,8 @@ TEST_F(HttpCheck, SlowHeaders) {
     }
   });
   HealthCheckConfig config = Http(server.Url());
-  config.timeout = absl::Milliseconds(300);
-  EXPECT_THAT(Run(config).message, MatchesRegex("timed out after 300 ms \\(the headers from .* did not end\\)"));
+  config.timeout = absl::Seconds(2);  // enough for the first of them to have come
+  EXPECT_THAT(Run(config).message, MatchesRegex("timed out after 2.0 s \\(the headers from .* did not end\\)"));
 }
 
 TEST_F(HttpCheck, SlowBody) {
@@ -197,9 +197,9 @@ TEST_F(HttpCheck, SlowBody) {
     }
   });
   HealthCheckConfig config = Http(server.Url());
-  config.timeout = absl::Milliseconds(300);
+  config.timeout = absl::Seconds(2);  // enough for some of it to have come
   EXPECT_THAT(Run(config).message,
-              MatchesRegex("timed out after 300 ms \\(HTTP 200, but its body did not end: [0-9]+ bytes came\\)"));
+              MatchesRegex("timed out after 2.0 s \\(HTTP 200, but its body did not end: [0-9]+ bytes came\\)"));
   config.expected_content = "xxx";  // decides it before the end
   config.timeout = absl::Seconds(20);
   EXPECT_TRUE(Run(config).success);

@@ -71,8 +71,8 @@ TEST_F(TcpCheck, WrongBanner) {
   });
   HealthCheckConfig config = Tcp(server.port());
   config.expected_content = "SSH";
-  config.timeout = absl::Milliseconds(200);
-  EXPECT_EQ(Run(config).message, "timed out after 200 ms (banner lacks \"SSH\"; got \"220 mail\")");
+  config.timeout = absl::Seconds(2);  // enough for the banner to have come
+  EXPECT_EQ(Run(config).message, "timed out after 2.0 s (banner lacks \"SSH\"; got \"220 mail\")");
 }
 
 TEST_F(TcpCheck, ClosesInsteadOfABanner) {

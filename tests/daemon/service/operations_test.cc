@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/clock.h"
@@ -17,20 +20,34 @@ class OperationsTest : public ::testing::Test {
     for (const std::string& id : ids) {
       items.push_back({.id = id, .implied = false, .outcome = {}});
     }
-    operations_.Add(wanted, std::move(items), timeout,
-                    [this](std::vector<ActionOutcome> outcomes) { answers_.push_back(std::move(outcomes)); });
+    operations_.Add(wanted, std::move(items), timeout, [this](std::vector<ActionOutcome> outcomes) {
+      answers_.push_back(std::move(outcomes));
+      if (answers_.size() == wanted_) {
+        loop_.Stop();
+      }
+    });
   }
 
-  // Runs the loop for that long.
-  void RunFor(absl::Duration span) {
+  // Runs the loop until so many answers have come, and a moment longer for those that must not.
+  void RunUntilAnswered(size_t count) {
     const std::unique_ptr<Loop::Timer> end = loop_.NewTimer([this] { loop_.Stop(); });
-    end->ArmAfter(span);
+    if (answers_.size() < count) {
+      wanted_ = count;
+      end->ArmAfter(absl::Seconds(10));
+      loop_.Run();
+      wanted_ = kNever;
+    }
+    end->ArmAfter(absl::Milliseconds(5));
     loop_.Run();
   }
 
   Loop loop_;
   Operations operations_{loop_};
   std::vector<std::vector<ActionOutcome>> answers_;
+
+ private:
+  static constexpr size_t kNever = std::numeric_limits<size_t>::max();
+  size_t wanted_ = kNever;
 };
 
 TEST_F(OperationsTest, AnswersOnceWhenAllOutcomesAreKnown) {
@@ -38,7 +55,7 @@ TEST_F(OperationsTest, AnswersOnceWhenAllOutcomesAreKnown) {
   operations_.AttemptEnded("a", true, "");
   operations_.AttemptEnded("b", false, "no such file");
   operations_.AttemptEnded("b", true, "");
-  RunFor(absl::Milliseconds(5));
+  RunUntilAnswered(1);
   ASSERT_EQ(answers_.size(), 1);
   EXPECT_EQ(answers_[0][0].kind, ActionOutcome::Kind::kDone);
   EXPECT_EQ(answers_[0][1].kind, ActionOutcome::Kind::kFailed);
@@ -48,7 +65,7 @@ TEST_F(OperationsTest, AnswersOnceWhenAllOutcomesAreKnown) {
 TEST_F(OperationsTest, WhoIsLateHasTimedOut) {
   Add(Operations::Wanted::kUp, {"quick", "late"}, absl::Milliseconds(5));
   operations_.AttemptEnded("quick", true, "");
-  RunFor(absl::Milliseconds(50));
+  RunUntilAnswered(1);
   ASSERT_EQ(answers_.size(), 1);
   EXPECT_EQ(answers_[0][0].kind, ActionOutcome::Kind::kDone);
   EXPECT_EQ(answers_[0][1].kind, ActionOutcome::Kind::kTimedOut);
@@ -65,7 +82,7 @@ TEST_F(OperationsTest, TheOutcomeComesInTheVeryTurnInWhichTheTimeIsUp) {
       operations_.AttemptEnded("service-with-a-name-longer-than-a-string-keeps-within-itself", true, "");
     });
   }
-  RunFor(absl::Milliseconds(150));
+  RunUntilAnswered(20);
   ASSERT_EQ(answers_.size(), 20);
   for (const std::vector<ActionOutcome>& outcomes : answers_) {
     ASSERT_EQ(outcomes.size(), 1);
@@ -77,7 +94,7 @@ TEST_F(OperationsTest, WhatWasRemovedIsDownAndNotUp) {
   Add(Operations::Wanted::kUp, {"gone"}, absl::ZeroDuration());
   Add(Operations::Wanted::kDown, {"gone"}, absl::ZeroDuration());
   operations_.Removed("gone");
-  RunFor(absl::Milliseconds(5));
+  RunUntilAnswered(2);
   ASSERT_EQ(answers_.size(), 2);
   EXPECT_EQ(answers_[0][0].kind, ActionOutcome::Kind::kFailed);
   EXPECT_EQ(answers_[1][0].kind, ActionOutcome::Kind::kDone);
