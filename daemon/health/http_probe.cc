@@ -299,6 +299,10 @@ class HttpProbe final : public Probe {
       retry_->ArmAfter(kRetryAfter);
     } else if (headers_done_ && !IsExpected()) {
       OnUnexpectedStatus();
+    } else if (code == CURLE_OK && !headers_done_) {
+      // libcurl calls an answer complete that ends within its headers.
+      Finish(false, fmt::format("connection closed in the middle of the headers ({}{})", Where(),
+                                status_ > 0 ? fmt::format(", HTTP {}", status_) : ""));
     } else if (code == CURLE_OK ||
                (headers_done_ && (matcher_->full() || matcher_->is_decided()) && code == CURLE_WRITE_ERROR)) {
       JudgeBody();

@@ -6,6 +6,7 @@
 #include <zlib.h>
 
 #include <cstdlib>
+#include <map>
 #include <mutex>
 #include <set>
 #include <string>
@@ -151,6 +152,29 @@ TEST_F(HttpCheck, ClosesAtOnce) {
 TEST_F(HttpCheck, ClosesInTheMiddleOfTheBody) {
   TinyServer server(Answer("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"));
   EXPECT_THAT(Run(Http(server.Url())).message, StartsWith("connection closed in the middle of the body"));
+}
+
+TEST_F(HttpCheck, ClosesInTheMiddleOfTheHeaders) {
+  const std::map<std::string, int> answers = {{"HTTP/1.1 500 Err\r\n", 500},
+                                              {"HTTP/1.1 500 Err\r\nFoo: ba", 500},
+                                              {"HTTP/1.1 500 Err\r\nFoo: bar\r\n", 500},
+                                              {"HTTP/1.1 200 OK\r\n", 200},
+                                              {"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nFoo: ba", 200},
+                                              {"HTTP/1.1 302 Found\r\nLocation: /there\r\n", 302},
+
+                                              {"HTTP/1.1 103 Hints\r\n\r\nHTTP/1.1 200 OK\r\nFoo: ba", 200}};
+  for (const auto& [answer, status] : answers) {
+    TinyServer server(Answer(answer));
+    for (const char* method : {"GET", "HEAD"}) {
+      HealthCheckConfig config = Http(server.Url());
+      config.method = method;
+      const CheckResult result = Run(config);
+      EXPECT_FALSE(result.success) << answer;
+      EXPECT_EQ(result.message, fmt::format("connection closed in the middle of the headers (127.0.0.1:{}, HTTP {})",
+                                            server.port(), status))
+          << answer;
+    }
+  }
 }
 
 TEST_F(HttpCheck, Resets) {
