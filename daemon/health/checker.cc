@@ -148,7 +148,8 @@ class CheckEngine {
                  .starters = starters,
                  .gate = gate,
                  .killer = killer,
-                 .scripts = scripts} {}
+                 .scripts = scripts,
+                 .looks = std::make_shared<ProcessLooks>()} {}
     Resolver resolver;
     CurlDriver curl;
     HelperPool pool;

@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "daemon/config/config.h"
+#include "daemon/process/process_tree.h"
 #include "daemon/process/spawn.h"
 
 namespace supervisor {
@@ -40,6 +41,7 @@ struct CheckTarget {
   pid_t pid = 0;   // main process
   std::string working_directory;
   std::shared_ptr<const RunAs> run_as = nullptr;  // scripts; null: as this process itself, its umask included
+  ProcessTreeView tree = {};                      // its processes; empty: the main process and its descendants
 };
 
 // Runs single checks, on one thread of its own that begins with the first of them. HTTP goes through libcurl (loaded

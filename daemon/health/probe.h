@@ -12,6 +12,7 @@
 #include "daemon/health/content_matcher.h"
 #include "daemon/health/curl_driver.h"
 #include "daemon/health/killer_thread.h"
+#include "daemon/health/process_looks.h"
 #include "daemon/health/resolver.h"
 #include "daemon/health/script_start.h"
 #include "daemon/health/start_gate.h"
@@ -27,10 +28,11 @@ struct ProbeTools {
   Resolver& resolver;
   CurlDriver& curl;
   HelperPool& pool;      // for what takes long
-  HelperPool& starters;  // for scripts, whose start may hang
+  HelperPool& starters;  // for what may hang: the start of a script, a look at a process's memory
   StartGate& gate;       // for what brings up a process
   KillerThread& killer;
   std::shared_ptr<ScriptStarter> scripts;
+  std::shared_ptr<ProcessLooks> looks;
 };
 
 struct ProbeOutcome {

@@ -1,11 +1,10 @@
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <map>
+#include <memory>
 #include <optional>
+#include <string>
 #include <utility>
-#include <vector>
 
 #include "daemon/health/probe.h"
 #include "daemon/health/text.h"
@@ -19,7 +18,7 @@ constexpr absl::Duration kStoppedTooLong = absl::Milliseconds(300);
 constexpr absl::Duration kBlockedTooLong = absl::Seconds(3);
 constexpr absl::Duration kLookEvery = absl::Milliseconds(100);
 constexpr absl::Duration kCpuWindow = absl::Seconds(1);
-constexpr double kBytesAMegabyte = 1024.0 * 1024.0;
+constexpr absl::Duration kShortestWindow = absl::Milliseconds(1);
 
 // What keeps a process from working, by its state in /proc. Empty: nothing.
 const char* Trouble(char state) {
@@ -35,23 +34,24 @@ const char* Trouble(char state) {
   }
 }
 
-// The main process is there and works, and its tree keeps within the limits.
+// The main process is there and works, and its tree keeps within the limits: two samples where the processor has one,
+// else one, each measured by a helper thread.
+//
+//   Begin -> Look [-> trouble: Look again] -> CheckLimits [-> Measure -> OnUsage -> wait -> Look] -> Measure -> Judge
 class ProcessProbe final : public Probe {
  public:
   ProcessProbe(ProbeTools& tools, ProbeRequest request)
-      : request_(std::move(request)), timer_(tools.loop.NewTimer([this] { Look(); })) {}
+      : tools_(tools),
+        request_(std::move(request)),
+        timer_(tools.loop.NewTimer([this] { Look(); })),
+        alive_(std::make_shared<bool>(true)) {}
 
   void Begin() override {
     if (request_.target.pid <= 0) {
       Fail("the process is not running");
       return;
     }
-    began_ = MonotonicNow();
-    if (request_.config.max_cpu_percent > 0) {
-      for (const ProcStat& process : ReadProcessTree(request_.target.pid)) {
-        ticks_before_[{process.pid, process.start_ticks}] = process.cpu_ticks;
-      }
-    }
+    deadline_ = MonotonicNow() + request_.config.timeout;
     Look();
   }
 
@@ -59,8 +59,9 @@ class ProcessProbe final : public Probe {
     if (trouble_state_ != 0) {
       Fail(fmt::format("process {} {}", request_.target.pid, Trouble(trouble_state_)));
     } else {
-      request_.finish(
-          {.message = fmt::format("timed out after {}", DurationText(request_.config.timeout)), .timed_out = true});
+      Finish({.message =
+                  fmt::format("timed out after {} (measuring its processes)", DurationText(request_.config.timeout)),
+              .timed_out = true});
     }
   }
 
@@ -100,69 +101,94 @@ class ProcessProbe final : public Probe {
     timer_->ArmAfter(std::min(kLookEvery, trouble_since_ + patience - now));
   }
 
+  bool limits_cpu() const { return request_.config.max_cpu_percent > 0; }
+
   void CheckLimits() {
-    const HealthCheckConfig& config = request_.config;
-    if (config.max_memory_mb <= 0 && config.max_cpu_percent <= 0) {
-      request_.finish({.success = true, .message = fmt::format("process {} is alive", request_.target.pid)});
+    if (request_.config.max_memory_mb <= 0 && !limits_cpu()) {
+      Finish({.success = true, .message = fmt::format("process {} is alive", request_.target.pid)});
       return;
     }
-    const MonoTime window_end = began_ + std::min(kCpuWindow, 0.5 * config.timeout);
-    if (const MonoTime now = MonotonicNow(); config.max_cpu_percent > 0 && now < window_end) {
-      timer_->ArmAfter(window_end - now);
+    if (const MonoTime now = MonotonicNow(); window_end_ != kNoDeadline && now < window_end_) {
+      timer_->ArmAfter(window_end_ - now);
       return;
     }
-    Judge(ReadProcessTree(request_.target.pid));
+    if (sampler_ == nullptr) {
+      sampler_ = tools_.looks->SamplerFor(request_.target.pid, kShortestWindow);
+    }
+    if (sampler_ == nullptr) {
+      timer_->ArmAfter(kLookEvery);
+      return;
+    }
+    Measure();
   }
 
-  void Judge(const std::vector<ProcStat>& tree) {
+  void Measure() {
+    const auto measure = [this, sampler = sampler_, tree = request_.target.tree, pid = request_.target.pid,
+                          looks = tools_.looks, mailbox = tools_.mailbox,
+                          wanted = std::weak_ptr<bool>(alive_)]() mutable {
+      const Usage usage = looks->Measure(*sampler, tree, pid);
+      sampler.reset();  // the next check may come as soon as this one has its answer
+      mailbox->Post([this, wanted, usage] {
+        if (!wanted.expired()) {
+          OnUsage(usage);
+        }
+      });
+    };
+    if (!tools_.starters.Run(alive_, measure)) {
+      Fail("the check did not run: no thread for it can be made");
+    }
+  }
+
+  void OnUsage(const Usage& usage) {
+    if (limits_cpu() && window_end_ == kNoDeadline) {
+      const MonoTime now = MonotonicNow();
+      window_end_ = now + std::max(kShortestWindow, std::min(kCpuWindow, 0.5 * (deadline_ - now)));
+      Look();
+    } else {
+      Judge(usage);
+    }
+  }
+
+  void Judge(const Usage& usage) {
     const HealthCheckConfig& config = request_.config;
-    const double memory_mb = MemoryOf(tree);
-    const std::string who = tree.size() == 1 ? "1 process" : fmt::format("{} processes", tree.size());
-    if (config.max_memory_mb > 0 && memory_mb > config.max_memory_mb) {
-      Fail(fmt::format("memory {:.1f} MB (at most {:g} MB; {})", memory_mb, config.max_memory_mb, who));
+    if (usage.processes == 0) {
+      Fail(fmt::format("process {} is gone", request_.target.pid));
       return;
     }
-    std::string used = fmt::format("{:.1f} MB", memory_mb);
-    if (config.max_cpu_percent > 0) {
-      const double percent = CpuOf(tree);
+    const std::string who = usage.processes == 1 ? "1 process" : fmt::format("{} processes", usage.processes);
+    if (config.max_memory_mb > 0 && usage.memory_mb > config.max_memory_mb) {
+      Fail(fmt::format("memory {:.1f} MB (at most {:g} MB; {})", usage.memory_mb, config.max_memory_mb, who));
+      return;
+    }
+    std::string used = fmt::format("{:.1f} MB", usage.memory_mb);
+    if (limits_cpu()) {
+      const double percent = usage.cpu_percent.value_or(0);
       if (percent > config.max_cpu_percent) {
         Fail(fmt::format("CPU {:.1f} % (at most {:g} %; {})", percent, config.max_cpu_percent, who));
         return;
       }
       used += fmt::format(", CPU {:.1f} %", percent);
     }
-    request_.finish(
-        {.success = true, .message = fmt::format("process {} is alive ({}, {})", request_.target.pid, used, who)});
+    Finish({.success = true, .message = fmt::format("process {} is alive ({}, {})", request_.target.pid, used, who)});
   }
 
-  static double MemoryOf(const std::vector<ProcStat>& tree) {
-    uint64_t pages = 0;
-    for (const ProcStat& process : tree) {
-      pages += process.rss_pages;
-    }
-    return static_cast<double>(pages) * static_cast<double>(sysconf(_SC_PAGESIZE)) / kBytesAMegabyte;
+  void Fail(std::string message) { Finish({.message = std::move(message)}); }
+
+  void Finish(ProbeOutcome outcome) {
+    sampler_.reset();  // for the next check
+    request_.finish(std::move(outcome));
   }
 
-  // Of one core, since Begin. A process that is new since then counts from its start.
-  double CpuOf(const std::vector<ProcStat>& tree) const {
-    uint64_t ticks = 0;
-    for (const ProcStat& process : tree) {
-      const auto before = ticks_before_.find({process.pid, process.start_ticks});
-      ticks += process.cpu_ticks - (before == ticks_before_.end() ? 0 : before->second);
-    }
-    const double seconds = absl::ToDoubleSeconds(MonotonicNow() - began_);
-    return 100.0 * static_cast<double>(ticks) / static_cast<double>(sysconf(_SC_CLK_TCK)) / seconds;
-  }
-
-  void Fail(std::string message) { request_.finish({.message = std::move(message)}); }
-
+  ProbeTools& tools_;
   ProbeRequest request_;
   std::unique_ptr<Loop::Timer> timer_;
-  MonoTime began_;
+  std::shared_ptr<bool> alive_;
+  std::shared_ptr<UsageSampler> sampler_;  // null: none has been measured yet
+  MonoTime deadline_;
+  MonoTime window_end_ = kNoDeadline;  // of the processor's; kNoDeadline: it has not begun
   std::optional<uint64_t> start_ticks_;
   char trouble_state_ = 0;
   MonoTime trouble_since_;
-  std::map<std::pair<pid_t, uint64_t>, uint64_t> ticks_before_;
 };
 
 }  // namespace

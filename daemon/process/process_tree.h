@@ -33,6 +33,9 @@ struct ProcessTreeView {
   std::vector<pid_t> sessions;
   std::vector<pid_t> reaped;  // leaders of them whose number may be a stranger's by now
   std::string mark;
+
+  // Known by nothing.
+  bool empty() const { return cgroup.empty() && sessions.empty(); }
 };
 
 // Of a tree without a cgroup. Any thread.

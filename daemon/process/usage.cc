@@ -148,9 +148,12 @@ void UsageSampler::AddProcess(pid_t pid, Tracked entry, bool with_memory, std::m
 }
 
 Usage UsageSampler::Sample(const ProcessTreeView& tree, EveryProcess& everybody, MonoTime now) {
+  return Measure(tree, PidsOf(tree, everybody), now);
+}
+
+Usage UsageSampler::Measure(const ProcessTreeView& tree, const std::vector<pid_t>& pids, MonoTime now) {
   constexpr double kMegabyte = 1 << 20;
   static const auto ticks_per_second = static_cast<double>(sysconf(_SC_CLK_TCK));
-  const std::vector<pid_t> pids = PidsOf(tree, everybody);
   const bool charged = !tree.cgroup.empty() && tree.has_memory_controller;
   std::map<pid_t, Tracked> tracked;
   Sums sums;
@@ -190,7 +193,7 @@ Usage UsageSampler::Sample(const ProcessTreeView& tree, EveryProcess& everybody,
   window_.read_bytes += sums.read_bytes;
   window_.written_bytes += sums.written_bytes;
   window_.sees_io = window_.sees_io && sums.sees_io;
-  if (now - window_.began < kShortestRate) {
+  if (now - window_.began < shortest_rate_) {
     return usage;
   }
   const double elapsed = absl::ToDoubleSeconds(now - window_.began);

@@ -14,8 +14,8 @@
 
 namespace supervisor {
 
-// What a tree of processes uses. Rates are since an earlier sample, at least kShortestRate before; none where there is
-// no such: in the first one, and in those that follow another too closely.
+// What a tree of processes uses. Rates are since an earlier sample, at least that sampler's shortest_rate before; none
+// where there is no such: in the first one, and in those that follow another too closely.
 struct Usage {
   std::optional<double> cpu_percent = std::nullopt;  // of one core
   // What is charged to the cgroup, without file pages that were not used for a while; where that has no memory
@@ -36,8 +36,12 @@ class UsageSampler {
   // Without a cgroup processor time is counted in ticks of 10 ms, so over a few milliseconds it is 0 % or 200 %.
   static constexpr absl::Duration kShortestRate = absl::Milliseconds(500);
 
+  explicit UsageSampler(absl::Duration shortest_rate = kShortestRate) : shortest_rate_(shortest_rate) {}
+
   // `everybody` is what one look at /proc serves all trees of a round.
   Usage Sample(const ProcessTreeView& tree, EveryProcess& everybody, MonoTime now);
+  // Of these processes, from /proc alone.
+  Usage SampleProcesses(const std::vector<pid_t>& pids, MonoTime now) { return Measure({}, pids, now); }
 
  private:
   struct Tracked {
@@ -65,9 +69,11 @@ class UsageSampler {
     uint64_t written_bytes = 0;
     bool sees_io = true;
   };
+  Usage Measure(const ProcessTreeView& tree, const std::vector<pid_t>& pids, MonoTime now);
   std::vector<pid_t> PidsOf(const ProcessTreeView& tree, EveryProcess& everybody);
   void AddProcess(pid_t pid, Tracked entry, bool with_memory, std::map<pid_t, Tracked>& tracked, Sums& sums) const;
 
+  absl::Duration shortest_rate_;
   std::map<pid_t, Tracked> tracked_;
   CgroupFiles cgroup_;
   uint64_t cgroup_usec_ = 0;  // of cpu.stat, at the last sample

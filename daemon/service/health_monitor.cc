@@ -84,6 +84,7 @@ void HealthMonitor::BeginCheck() {
     }
     return;
   }
+  target_.tree = observer_.tree();
   // The checker answers on a thread of its own, perhaps when this object is no more.
   handle_ = checker_.Start(
       config_, target_,

@@ -26,6 +26,7 @@ class HealthMonitor {
     std::function<void(const std::string& message)> on_wants_restart;  // see CheckCycleStep::wants_restart
     std::function<std::string(std::string)> hide_secrets;  // in what a check says, before anybody hears of it
     std::function<void()> on_wants_run_as;                 // a script is due: answered by TakeRunAs, when it can be
+    std::function<ProcessTreeView()> tree;                 // which the process is of, as it is now
   };
   static constexpr size_t kKeptResults = 100;
 

@@ -9,10 +9,12 @@
 
 #include <array>
 #include <csignal>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "daemon/health/checker.h"
+#include "daemon/health/process_looks.h"
 #include "daemon/process/proc_fs.h"
 #include "tests/daemon/health/check_runner.h"
 
@@ -184,6 +186,16 @@ TEST_F(ProcessCheck, IdleProcessUsesNoCpu) {
   config.timeout = absl::Milliseconds(500);
   const CheckResult result = Run(config, child.pid());
   EXPECT_TRUE(result.success) << result.message;
+}
+
+TEST(ProcessLooks, ALookThatHangsIsTheOnlyOneAtItsProcess) {
+  ProcessLooks looks;
+  std::shared_ptr<UsageSampler> hangs = looks.SamplerFor(1, absl::Milliseconds(1));
+  EXPECT_NE(hangs, nullptr);
+  EXPECT_EQ(looks.SamplerFor(1, absl::Milliseconds(1)), nullptr);
+  EXPECT_NE(looks.SamplerFor(2, absl::Milliseconds(1)), nullptr);
+  hangs.reset();
+  EXPECT_NE(looks.SamplerFor(1, absl::Milliseconds(1)), nullptr);
 }
 
 }  // namespace
