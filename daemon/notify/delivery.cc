@@ -1,6 +1,7 @@
 #include "daemon/notify/delivery.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -235,7 +236,7 @@ class WebDelivery final : public Delivery {
 
   void Finish(const absl::Status& status) {
     if (const Done done = std::exchange(done_, nullptr)) {
-      done(status);
+      done({status});
     }
   }
 
@@ -259,8 +260,23 @@ class MailJob {
   MailJob(const CurlApi& api, ChannelConfig channel, std::string body, std::string addresses)
       : api_(api), channel_(std::move(channel)), body_(std::move(body)), addresses_(std::move(addresses)) {}
 
-  // Helper thread.
-  absl::Status Run() {
+  // Helper thread. A recipient whom the server refuses keeps the mail from nobody else.
+  DeliveryOutcome Run() {
+    const absl::Status status = Send();
+    return {.status = status, .refused = status.ok() ? fmt::format("{}", fmt::join(refused_, ", ")) : ""};
+  }
+
+  // Any thread.
+  void GiveUp() {
+    const std::lock_guard lock(mutex_);
+    given_up_ = true;
+    if (socket_ >= 0) {
+      shutdown(socket_, SHUT_RDWR);
+    }
+  }
+
+ private:
+  absl::Status Send() {
     EasyHandle easy(api_);
     SetCommon(easy, channel_.smtp_url, "smtp,smtps");
     easy.Set(CURLOPT_PROXY, "");
@@ -278,6 +294,10 @@ class MailJob {
       recipients.push_back(fmt::format("<{}>", address));
     }
     easy.SetList(CURLOPT_MAIL_RCPT, recipients);
+    easy.Set(CURLOPT_MAIL_RCPT_ALLLOWFAILS, 1L);
+    easy.Set(CURLOPT_VERBOSE, 1L);  // nothing else tells whom the server refuses
+    easy.Set(CURLOPT_DEBUGFUNCTION, &MailJob::OnTrace);
+    easy.Set(CURLOPT_DEBUGDATA, this);
     easy.Set(CURLOPT_UPLOAD, 1L);
     easy.Set(CURLOPT_INFILESIZE_LARGE, static_cast<curl_off_t>(body_.size()));
     easy.Set(CURLOPT_READFUNCTION, &MailJob::OnRead);
@@ -289,16 +309,6 @@ class MailJob {
     return code == CURLE_OK ? absl::OkStatus() : TransferFailure(api_, code, easy.ResponseCode());
   }
 
-  // Any thread.
-  void GiveUp() {
-    const std::lock_guard lock(mutex_);
-    given_up_ = true;
-    if (socket_ >= 0) {
-      shutdown(socket_, SHUT_RDWR);
-    }
-  }
-
- private:
   static curl_socket_t OpenSocket(void* data, curlsocktype /*purpose*/, curl_sockaddr* address) {
     auto* self = static_cast<MailJob*>(data);
     const std::lock_guard lock(self->mutex_);
@@ -318,6 +328,23 @@ class MailJob {
     return close(fd);
   }
 
+  // Each command, and each line of an answer ("550-no", "550 such user": RFC 5321, section 4.2.1).
+  static int OnTrace(CURL* /*easy*/, curl_infotype type, char* bytes, size_t size, void* data) {
+    auto* self = static_cast<MailJob*>(data);
+    const std::string_view line(bytes, size);
+    constexpr std::string_view kRecipient = "RCPT TO:<";
+    if (type == CURLINFO_HEADER_OUT) {
+      const bool asks = line.starts_with(kRecipient);
+      self->asked_ = asks ? line.substr(kRecipient.size(), line.find('>') - kRecipient.size()) : "";
+    } else if (type == CURLINFO_HEADER_IN && !self->asked_.empty() && size > 3 && line[3] != '-') {
+      if (line[0] != '2') {
+        self->refused_.push_back(fmt::format("{} ({})", self->asked_, line.substr(0, 3)));
+      }
+      self->asked_.clear();
+    }
+    return 0;
+  }
+
   static size_t OnRead(char* buffer, size_t one, size_t size, void* data) {
     auto* self = static_cast<MailJob*>(data);
     const size_t count = std::min(one * size, self->body_.size() - self->sent_);
@@ -330,6 +357,8 @@ class MailJob {
   const std::string body_;
   const std::string addresses_;
   size_t sent_ = 0;
+  std::string asked_;  // the recipient that the server is to answer for
+  std::vector<std::string> refused_;
   std::mutex mutex_;  // guards what follows
   int socket_ = -1;
   bool given_up_ = false;
@@ -361,7 +390,7 @@ class MailDelivery final : public Delivery {
     query_ = tools_.resolver.Resolve(
         place->host, [this, &api = **api, place = *place](const absl::StatusOr<AddressList>& addresses) {
           if (!addresses.ok()) {
-            (*done_)(addresses.status());
+            (*done_)({addresses.status()});
             return;
           }
           Send(api, ResolvedEntry(place, *addresses));
@@ -374,15 +403,15 @@ class MailDelivery final : public Delivery {
     job_ = std::make_shared<MailJob>(api, channel_, body_, addresses);
     const bool runs =
         tools_.pool.Run(job_, [job = job_, mailbox = tools_.mailbox, wanted = std::weak_ptr<Done>(done_)] {
-          const absl::Status status = job->Run();
-          mailbox->Post([wanted, status] {
+          const DeliveryOutcome outcome = job->Run();
+          mailbox->Post([wanted, outcome] {
             if (const std::shared_ptr<Done> done = wanted.lock()) {
-              (*done)(status);
+              (*done)(outcome);
             }
           });
         });
     if (!runs) {
-      (*done_)(absl::ResourceExhaustedError("no thread for it can be made"));
+      (*done_)({absl::ResourceExhaustedError("no thread for it can be made")});
     }
   }
 
@@ -411,7 +440,7 @@ std::unique_ptr<Delivery> Started(DeliveryTools& tools, const ChannelConfig& cha
   if (status.ok()) {
     return delivery;
   }
-  auto timer = tools.loop.NewTimer([done = std::move(done), status] { done(status); });
+  auto timer = tools.loop.NewTimer([done = std::move(done), status] { done({status}); });
   timer->ArmAfter(absl::ZeroDuration());
   return std::make_unique<RefusedDelivery>(std::move(timer));
 }

@@ -23,12 +23,19 @@ struct DeliveryTools {
   HelperPool& pool;
 };
 
+struct DeliveryOutcome {
+  // What went wrong, without anything secret (no URL, no header, no answer's body).
+  absl::Status status;
+  // Where it is well: the recipients that the server would not have, as "a@example.org (550)".
+  std::string refused = {};
+};
+
 // One message on its way by HTTP or SMTP, until it is destroyed. Names go through the Resolver, so that libcurl, whose
 // own may block at clean-up, never looks one up. The time limit is the caller's.
 class Delivery {
  public:
-  // Called once, on a later turn; says what went wrong without anything secret (no URL, no header, no answer's body).
-  using Done = std::function<void(absl::Status)>;
+  // Called once, on a later turn.
+  using Done = std::function<void(const DeliveryOutcome&)>;
 
   // `body` is for the channel's type: JSON, or for mail the whole of it.
   static std::unique_ptr<Delivery> Begin(DeliveryTools& tools, const ChannelConfig& channel, std::string body,

@@ -55,8 +55,9 @@ class Engine {
     std::unique_ptr<Loop::Timer> due;
     std::unique_ptr<Loop::Timer> limit;  // of the attempt under way
     std::unique_ptr<Delivery> delivery;
-    uint64_t attempt = 0;  // tells a late answer from the one that is waited for
-    bool tried = false;    // since Drain
+    uint64_t attempt = 0;      // tells a late answer from the one that is waited for
+    bool tried = false;        // since Drain
+    std::string refused = {};  // recipients of the last mail that the server would not have
   };
   struct Tools {
     Tools(Loop& loop, const std::shared_ptr<LoopMailbox>& mailbox, const Resolver::Lookup& lookup)
@@ -73,7 +74,8 @@ class Engine {
   std::shared_ptr<Channel> NewChannel(const ChannelConfig& config, const std::string& label);
   void Succeed(Channel& channel, Channel& before) const;
   void Begin(const std::shared_ptr<Channel>& channel);
-  void End(const std::shared_ptr<Channel>& channel, uint64_t attempt, const absl::Status& status);
+  void End(const std::shared_ptr<Channel>& channel, uint64_t attempt, const DeliveryOutcome& outcome);
+  static void TellRefused(Channel& channel, const std::string& refused);
   void Account(const Channel& channel, std::string_view why) const;
   void CheckDrained();
   void EndDrain();
@@ -105,7 +107,7 @@ std::shared_ptr<Engine::Channel> Engine::NewChannel(const ChannelConfig& config,
   channel->limit = loop_.NewTimer([this, weak] {
     if (const std::shared_ptr<Channel> alive = weak.lock()) {
       End(alive, alive->attempt,
-          absl::DeadlineExceededError(fmt::format("timed out after {}", FormatSpan(options_.tuning.attempt_limit))));
+          {absl::DeadlineExceededError(fmt::format("timed out after {}", FormatSpan(options_.tuning.attempt_limit)))});
     }
   });
   return channel;
@@ -182,9 +184,9 @@ void Engine::Begin(const std::shared_ptr<Channel>& channel) {
   const MessageFacts facts{
       .host = options_.host, .left_out = channel->queue.left_out(), .now = WallNow(), .number = ++message_};
   const uint64_t attempt = ++channel->attempt;
-  const auto done = [this, weak = std::weak_ptr<Channel>(channel), attempt](const absl::Status& status) {
+  const auto done = [this, weak = std::weak_ptr<Channel>(channel), attempt](const DeliveryOutcome& outcome) {
     if (const std::shared_ptr<Channel> alive = weak.lock()) {
-      End(alive, attempt, status);
+      End(alive, attempt, outcome);
     }
   };
   channel->limit->ArmAfter(options_.tuning.attempt_limit);
@@ -202,14 +204,15 @@ void Engine::Begin(const std::shared_ptr<Channel>& channel) {
     case ChannelType::kCommand:
       // Its own limit kills it; ours comes later and is for a runner that does not answer.
       channel->limit->ArmAfter(options_.tuning.attempt_limit * 2);
-      options_.run_command(
-          channel->config.run, WebhookBody(alerts, facts), options_.tuning.attempt_limit,
-          [mailbox = mailbox_, done](const absl::Status& status) { mailbox->Post([done, status] { done(status); }); });
+      options_.run_command(channel->config.run, WebhookBody(alerts, facts), options_.tuning.attempt_limit,
+                           [mailbox = mailbox_, done](const absl::Status& status) {
+                             mailbox->Post([done, status] { done({status}); });
+                           });
       return;
   }
 }
 
-void Engine::End(const std::shared_ptr<Channel>& channel, uint64_t attempt, const absl::Status& status) {
+void Engine::End(const std::shared_ptr<Channel>& channel, uint64_t attempt, const DeliveryOutcome& outcome) {
   if (attempt != channel->attempt) {
     return;
   }
@@ -219,7 +222,9 @@ void Engine::End(const std::shared_ptr<Channel>& channel, uint64_t attempt, cons
     loop_.DestroyLater(std::move(channel->delivery));  // it may be what calls
   }
   const MonoTime now = MonotonicNow();
+  const absl::Status& status = outcome.status;
   if (status.ok()) {
+    TellRefused(*channel, outcome.refused);
     options_.on_told(channel->label, channel->queue.taken());
   }
   const ChannelQueue::Turn turn = status.ok() ? channel->queue.Delivered(now) : channel->queue.Failed(now);
@@ -240,6 +245,20 @@ void Engine::End(const std::shared_ptr<Channel>& channel, uint64_t attempt, cons
   channel->due->ArmAt(channel->queue.Due());
   channel->tried = true;
   CheckDrained();
+}
+
+// Once, until others are refused.
+void Engine::TellRefused(Channel& channel, const std::string& refused) {
+  if (refused == channel.refused) {
+    return;
+  }
+  channel.refused = refused;
+  if (refused.empty()) {
+    LogInfo("the server takes all recipients of a mail again", {{"channel", channel.label}});
+  } else {
+    LogWarning("the server refuses recipients of a mail; the others have got it",
+               {{"channel", channel.label}, {"refused", refused}});
+  }
 }
 
 // What waits only for its interval goes out at once.

@@ -195,6 +195,46 @@ class Notifications(Scenario):
             with Daemon({"web": failing()}, extra=notifications(channel)) as daemon:
                 wait_until(lambda: "550" in self.log(daemon), "the answer in the log", timeout=20)
 
+    def test_a_recipient_that_is_refused_keeps_the_mail_from_nobody_else(self):
+        with MailReceiver(unknown=["gone@example.org"]) as receiver:
+            channel = {
+                "type": "email",
+                "smtp_url": f"smtp://127.0.0.1:{receiver.port}",
+                "from": "a@example.org",
+                "to": ["first@example.org", "gone@example.org", "last@example.org"],
+            }
+            with Daemon({"web": failing(), "app": failing()}, extra=notifications(channel)) as daemon:
+                for service in ("web", "app"):
+                    wait_until(lambda what=f"{service} failed": what in self.texts(receiver), "a mail")
+                for _, recipients, _ in receiver.mails:
+                    self.assertEqual(recipients, ["first@example.org", "last@example.org"])
+                wait_until(lambda: "gone@example.org (550)" in self.log(daemon), "the warning")
+                daemon.ctl("stop", "web")
+                wait_until(lambda: "resolved: web failed" in self.texts(receiver), "another mail")
+                receiver.unknown.clear()
+                daemon.ctl("stop", "app")
+                wait_until(lambda: "takes all recipients" in self.log(daemon), "the end of it")
+                self.assertEqual(receiver.mails[-1][1], channel["to"])
+                self.assertEqual(self.log(daemon).count("refuses recipients"), 1)
+                self.assertNotIn("not delivered", self.log(daemon))
+
+    @staticmethod
+    def texts(receiver):
+        return "\n".join(mail["Subject"] + mail.get_content() for _, _, mail in list(receiver.mails))
+
+    def test_a_mail_that_all_recipients_are_refused_is_not_delivered(self):
+        with MailReceiver(unknown=["b@example.org", "c@example.org"]) as receiver:
+            channel = {
+                "type": "email",
+                "smtp_url": f"smtp://127.0.0.1:{receiver.port}",
+                "from": "a@example.org",
+                "to": ["b@example.org", "c@example.org"],
+            }
+            with Daemon({"web": failing()}, extra=notifications(channel)) as daemon:
+                wait_until(lambda: "it answered 550" in self.log(daemon), "the answer in the log", timeout=20)
+                self.assertEqual(receiver.mails, [])
+                self.assertIn("not delivered", self.log(daemon))
+
     def test_a_reload_changes_channels(self):
         with HttpReceiver() as first, HttpReceiver() as second:
             with Daemon({"web": failing()}, extra=notifications(webhook(first))) as daemon:

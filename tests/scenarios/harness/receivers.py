@@ -91,11 +91,13 @@ class MailReceiver(_Receiver):
     """An SMTP server (RFC 5321) on loopback that keeps the mails it takes.
 
     refuse   an answer to MAIL FROM instead of taking it: "550 no"
+    unknown  recipients that it refuses with 550
     hang     it greets and then says nothing more
     """
 
-    def __init__(self, refuse=None, hang=False):
+    def __init__(self, refuse=None, unknown=(), hang=False):
         self.refuse = refuse
+        self.unknown = set(unknown)
         self.hang = hang
         self.mails = []  # (sender, [recipients], email.message.EmailMessage)
         self.logins = []
@@ -147,7 +149,12 @@ class MailReceiver(_Receiver):
                 sender, recipients = line.partition("<")[2].partition(">")[0], []
                 say("250 ok")
             elif verb == "RCPT":
-                recipients.append(line.partition("<")[2].partition(">")[0])
+                recipient = line.partition("<")[2].partition(">")[0]
+                if recipient in self.unknown:
+                    say("550-5.1.1 nobody here is called that")
+                    say("550 5.1.1 ask the postmaster")
+                    continue
+                recipients.append(recipient)
                 say("250 ok")
             elif verb == "DATA":
                 say("354 go on")
