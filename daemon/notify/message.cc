@@ -6,6 +6,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string_view>
+#include <utility>
 
 #include "absl/strings/escaping.h"
 #include "common/time_format.h"
@@ -18,10 +19,15 @@ namespace {
 constexpr size_t kMostShown = 50;
 constexpr size_t kMostMessageBytes = 500;
 
-// Without control characters, and no longer than a person reads.
-std::string OneLine(std::string text) {
+std::string WithoutControls(std::string text) {
   std::ranges::replace_if(
       text, [](unsigned char c) { return c < 0x20 || c == 0x7f; }, ' ');
+  return text;
+}
+
+// Without control characters, and no longer than a person reads.
+std::string OneLine(std::string text) {
+  text = WithoutControls(std::move(text));
   if (text.size() > kMostMessageBytes) {
     size_t end = kMostMessageBytes;
     while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) {
@@ -116,6 +122,15 @@ std::string HeaderText(const std::string& text) {
   return words;
 }
 
+// An address a line: a header may be as long as it likes, but none of its lines (RFC 5322, sections 2.1.1 and 2.2.3).
+std::string AddressesText(const std::vector<std::string>& addresses) {
+  std::string text;
+  for (const std::string& address : addresses) {
+    text += (text.empty() ? "" : ",\r\n ") + WithoutControls(address);
+  }
+  return text;
+}
+
 std::string HostOf(std::string_view url) {
   const size_t scheme = url.find("://");
   url.remove_prefix(scheme == std::string_view::npos ? 0 : scheme + 3);
@@ -204,7 +219,7 @@ std::string SlackBody(const std::vector<Alert>& alerts, const MessageFacts& fact
 std::string MailBody(const ChannelConfig& channel, const std::vector<Alert>& alerts, const MessageFacts& facts) {
   std::string mail =
       fmt::format("Date: {}\r\n", absl::FormatTime("%a, %d %b %Y %H:%M:%S +0000", facts.now, absl::UTCTimeZone()));
-  mail += fmt::format("From: {}\r\nTo: {}\r\n", channel.from, OneLine(Joined(channel.to)));
+  mail += fmt::format("From: {}\r\nTo: {}\r\n", channel.from, AddressesText(channel.to));
   mail += fmt::format("Subject: {}\r\n", HeaderText(MessageTitle(alerts, facts)));
   mail += fmt::format("Message-ID: <{}.{}@{}>\r\n", absl::ToUnixMicros(facts.now), facts.number, facts.host);
   mail +=

@@ -1,5 +1,6 @@
 #include "daemon/notify/message.h"
 
+#include <fmt/ranges.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -76,13 +77,23 @@ TEST(Message, AMailCannotBeGivenHeadersByAService) {
   const std::string mail = MailBody(channel, {Raised("web", "x\r\nBcc: everybody@example.org\r\n.\r\nend")}, kFacts);
   const std::string head = mail.substr(0, mail.find("\r\n\r\n"));
   EXPECT_THAT(head, HasSubstr("Subject: box: warning: web failed\r\n"));
-  EXPECT_THAT(head, HasSubstr("To: b@example.org, c@example.org\r\n"));
+  EXPECT_THAT(head, HasSubstr("\r\nTo: b@example.org,\r\n c@example.org\r\n"));
   EXPECT_THAT(head, HasSubstr("Date: Mon, 23 Nov 2026 07:30:01 +0000"));
   EXPECT_THAT(mail, Not(HasSubstr("Bcc")));
   std::string text;
   std::string encoded = mail.substr(mail.find("\r\n\r\n") + 4);
   ASSERT_TRUE(absl::Base64Unescape(encoded, &text));
   EXPECT_THAT(text, HasSubstr("x  Bcc: everybody@example.org"));
+}
+
+TEST(Message, AMailNamesAllItsRecipientsHoweverMany) {
+  ChannelConfig channel;
+  for (int i = 0; i < 100; ++i) {
+    channel.to.push_back(fmt::format("somebody.of.the.team.{}@a.rather.long.name.example.org", i));
+  }
+  const std::string mail = MailBody(channel, {Raised("web", "x")}, kFacts);
+  const size_t begin = mail.find("\r\nTo: ") + 6;
+  EXPECT_EQ(mail.substr(begin, mail.find("\r\nSubject: ") - begin), fmt::format("{}", fmt::join(channel.to, ",\r\n ")));
 }
 
 TEST(Message, ASubjectBeyondAsciiIsEncoded) {
