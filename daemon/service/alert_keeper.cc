@@ -274,16 +274,18 @@ void AlertKeeper::OnTold(const std::string& label, const std::vector<Alert>& ale
 
 // ------------------------------------------------------------------------------------------------------ what happens
 
-void AlertKeeper::OnRecord(const std::string& id, std::string_view type, const std::string& message) {
+void AlertKeeper::OnRecord(const std::string& id, const RecordEvent& event) {
   const MonoTime now = MonotonicNow();
-  if (type == "restarting") {
+  // One with an attempt is the policy's. The others are what a caller asked for, or that a check or a watchdog stops
+  // it, whereupon the policy decides.
+  if (event.type == "restarting" && event.attempt > 0) {
     book_.Restarted(id, now);
-  } else if (type == "unhealthy") {
-    book_.BecameUnhealthy(id, message);
-  } else if (type == "oom_killed") {
-    book_.RanOutOfMemory(id, message, now);
-  } else if (type == "limit_exceeded") {
-    book_.ExceededLimit(id, message, now);
+  } else if (event.type == "unhealthy") {
+    book_.BecameUnhealthy(id, event.message);
+  } else if (event.type == "oom_killed") {
+    book_.RanOutOfMemory(id, event.message, now);
+  } else if (event.type == "limit_exceeded") {
+    book_.ExceededLimit(id, event.message, now);
   }
   SettleSoon();
 }

@@ -12,6 +12,7 @@
 #include "daemon/config/config.h"
 #include "daemon/loop/loop.h"
 #include "daemon/notify/alert_book.h"
+#include "daemon/service/machine.h"
 #include "daemon/store/store.h"
 
 namespace supervisor {
@@ -35,8 +36,7 @@ class AlertKeeper {
   // Reads what is open; until that is known nothing is raised. Once.
   void Begin();
 
-  // An event of an instance.
-  void OnRecord(const std::string& id, std::string_view type, const std::string& message);
+  void OnRecord(const std::string& id, const RecordEvent& event);
   void OnSample(const std::string& id, uint64_t run, std::optional<double> cpu_percent, double memory_mb);
   // Some instance may stand elsewhere now.
   void OnChange();

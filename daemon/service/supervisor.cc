@@ -372,7 +372,7 @@ void Supervisor::OnRecord(Instance& instance, const RecordEvent& event) {
           .details = EventDetails(event, ends_run ? instance.ended_pid() : instance.pid(), abnormal),
           .actor = event.cause.actor},
          ends_run);
-  alerts_.OnRecord(instance.id(), event.type, event.message);
+  alerts_.OnRecord(instance.id(), event);
   if (event.type == "started") {
     first_usage_timer_->ArmAfter(kFirstUsage);
   }

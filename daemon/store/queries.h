@@ -52,9 +52,10 @@ inline constexpr char kSelectOpenAlerts[] =
 inline constexpr char kSelectOwedAlerts[] =
     "SELECT id, service_id, rule, severity, message, dependents, raised_at, resolved_at, owed FROM supervisor_alerts "
     "INDEXED BY idx_supervisor_alerts_owed WHERE owed IS NOT NULL ORDER BY id DESC LIMIT ?1";
+// Those of the policy have an attempt, which one that a caller asked for has not.
 inline constexpr char kSelectRestarts[] =
-    "SELECT service_id, timestamp FROM supervisor_events "
-    "WHERE timestamp >= ?1 AND event_type = 'restarting' ORDER BY timestamp LIMIT ?2";
+    "SELECT service_id, timestamp FROM supervisor_events WHERE timestamp >= ?1 AND event_type = 'restarting' "
+    "AND CASE WHEN json_valid(details) THEN json_extract(details, '$.attempt') END > 0 ORDER BY timestamp LIMIT ?2";
 inline constexpr char kSelectServices[] =
     "SELECT id, name, description, state, pid, port, start_time, uptime_seconds, restart_count, last_restart, "
     "priority, critical, auto_restart FROM supervisor_services ORDER BY id";

@@ -137,6 +137,32 @@ class Alerts(Scenario):
                 self.told(daemon, "web")[:2], [("alert_raised", "flapping"), ("alert_resolved", "flapping")]
             )
 
+    def test_restarts_that_were_asked_for_are_no_flapping(self):
+        rules = {"monitoring": {"alerts": {"restarts": 2, "restarts_window": 1000}}}
+        with Daemon(extra=rules, started=False) as daemon:
+            quiet = daemon.dir / "quiet"
+            always = {"mode": "always", "delay": 0.05, "jitter": 0}
+            once = shell(f"test -e {quiet} && exec sleep 1000000; touch {quiet}; exit 1", restart_policy=always)
+            daemon.write_config({"web": sleeper(restart_policy=always), "once": once})
+            daemon.start()
+
+            def restarted():
+                sql = "SELECT count(*) FROM supervisor_events WHERE service_id = 'web' AND event_type = 'restarting'"
+                return daemon.sql(sql)[0][0]
+
+            daemon.ctl("restart", "web")
+            daemon.ctl("restart", "web")
+            daemon.write_config({"web": sleeper(restart_policy=always, environment={"A": "1"}), "once": once})
+            daemon.ctl("reload")
+            wait_until(lambda: restarted() == 3, "the restarts on disk")
+            daemon.wait_state("once", "running")
+            # The next daemon decides the same way by what is in the database.
+            daemon.kill_daemon()
+            daemon.start()
+            daemon.ctl("restart", "web")
+            kill(daemon.pid("once"))
+            self.wait_open(daemon, ("once", "flapping"))  # by a restart of each daemon
+
     def test_processor_and_memory_above_their_bounds(self):
         rules = {
             "monitoring": {"metrics_interval": 0.1, "alerts": {"cpu_percent": 2, "memory_mb": 30, "for": 0.3}}

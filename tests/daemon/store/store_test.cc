@@ -240,6 +240,26 @@ TEST_F(StoreTest, QueriesSelectTheNewestOldestFirst) {
   EXPECT_THAT(*Ask(*store, Store::EventQuery{.after_id = -5, .limit = SIZE_MAX}), SizeIs(20));
 }
 
+TEST_F(StoreTest, TheRestartsAreThoseOfThePolicy) {
+  const auto store = Open();
+  for (const char* details : {R"({"attempt":1,"delay_seconds":0.5})", R"({"pid":7})", R"({"attempt":0})", "no JSON"}) {
+    EventRow row = Event(details[0] == 'n' ? "odd" : "web", "restarting");
+    row.details = details;
+    store->LogEvent(row);
+  }
+  EventRow started = Event("web", "started");
+  started.details = R"({"attempt":1})";
+  store->LogEvent(started);
+  ASSERT_TRUE(recorder_.WaitForEvents(5));
+  OtherProgram(path_).Run("UPDATE supervisor_events SET details = 'no JSON' WHERE service_id = 'odd'");
+  std::promise<absl::StatusOr<std::vector<RestartRow>>> answer;
+  store->QueryRestarts(absl::InfinitePast(), [&](auto rows) { answer.set_value(std::move(rows)); });
+  const auto rows = answer.get_future().get();
+  ASSERT_TRUE(rows.ok()) << rows.status();
+  ASSERT_THAT(*rows, SizeIs(1));
+  EXPECT_EQ(rows->front().service_id, "web");
+}
+
 TEST_F(StoreTest, MetricsComeBackByTimeAndByHealth) {
   const auto store = Open();
   const absl::Time start = absl::FromUnixSeconds(1795419000);
