@@ -13,6 +13,7 @@
 #include <string>
 #include <system_error>
 
+#include "common/clock.h"
 #include "common/unique_fd.h"
 
 namespace supervisor {
@@ -250,9 +251,22 @@ std::optional<std::string> EnvironmentValue(pid_t pid, std::string_view name) {
   return std::nullopt;
 }
 
-uint64_t ClockTicks(absl::Duration time) {
+namespace {
+
+absl::Duration ClockTick() {
   static const int64_t per_second = sysconf(_SC_CLK_TCK);
-  return static_cast<uint64_t>(time / absl::Nanoseconds(1'000'000'000 / per_second));
+  return absl::Nanoseconds(1'000'000'000 / per_second);
+}
+
+}  // namespace
+
+uint64_t ClockTicks(absl::Duration time) { return static_cast<uint64_t>(time / ClockTick()); }
+
+absl::Duration FromClockTicks(uint64_t ticks) { return ClockTick() * static_cast<double>(ticks); }
+
+absl::Duration StartSinceBoot(pid_t pid) {
+  const std::optional<ProcStat> stat = ReadProcStat(pid);
+  return stat ? FromClockTicks(stat->start_ticks) : SinceBoot();
 }
 
 }  // namespace supervisor

@@ -42,6 +42,9 @@ std::optional<int> ReadZombieStatus(pid_t pid, uint64_t start_ticks);
 
 // A time since boot as start_ticks counts it.
 uint64_t ClockTicks(absl::Duration time);
+absl::Duration FromClockTicks(uint64_t ticks);
+// When that process began. Now, when there is no such process.
+absl::Duration StartSinceBoot(pid_t pid);
 
 // Every process that this one can see.
 std::vector<ProcStat> ReadAllProcesses();

@@ -29,7 +29,6 @@ struct RpcContext {
   std::string database;
   Listener::Surroundings surroundings;
   pid_t guardian_pid = 0;
-  absl::Time supervisor_started;  // of the guardian, or of this process where there is none
   absl::Time daemon_started;
   // Stops everything, then ends the daemon; `done` when the services are gone. Loop thread.
   std::function<void(const Cause&, ActionsDone done)> shutdown;

@@ -3,13 +3,16 @@
 #include <fmt/format.h>
 #include <grpcpp/grpcpp.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <utility>
 
+#include "common/clock.h"
 #include "common/diag_log.h"
 #include "common/signal_names.h"
 #include "common/version.h"
+#include "daemon/process/proc_fs.h"
 #include "daemon/rpc/wire.h"
 
 namespace supervisor {
@@ -27,6 +30,11 @@ absl::Status NeedTargets(const google::protobuf::RepeatedPtrField<std::string>& 
 }
 
 }  // namespace
+
+SupervisorService::SupervisorService(const RpcContext& context, const Peers& peers)
+    : context_(context),
+      peers_(peers),
+      began_(StartSinceBoot(context.guardian_pid != 0 ? context.guardian_pid : getpid())) {}
 
 void SupervisorService::EndStreams() {
   streams_.EndAll();
@@ -208,7 +216,7 @@ grpc::ServerUnaryReactor* SupervisorService::Summary(grpc::CallbackServerContext
     const absl::Time now = WallNow();
     response->set_status(wire::ToWire(context_.supervisor.system_health()));
     response->set_version(kVersion);
-    response->set_uptime_seconds(absl::ToDoubleSeconds(now - context_.supervisor_started));
+    response->set_uptime_seconds(absl::ToDoubleSeconds(SinceBoot() - began_));
     uint32_t running = 0;
     uint32_t stopped = 0;
     uint32_t failed = 0;

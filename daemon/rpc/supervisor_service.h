@@ -16,7 +16,7 @@ namespace supervisor {
 // The generated service's methods: who asks, may they, then over to the loop and back. gRPC's threads call them.
 class SupervisorService final : public v1::Supervisor::CallbackService {
  public:
-  SupervisorService(const RpcContext& context, const Peers& peers) : context_(context), peers_(peers) {}
+  SupervisorService(const RpcContext& context, const Peers& peers);
   ~SupervisorService() override { log_workers_->Close(); }
   SupervisorService(const SupervisorService&) = delete;
   SupervisorService& operator=(const SupervisorService&) = delete;
@@ -73,6 +73,7 @@ class SupervisorService final : public v1::Supervisor::CallbackService {
 
   RpcContext context_;
   const Peers& peers_;
+  const absl::Duration began_;  // since boot: the guardian, or this process where there is none
   StreamWorkers workers_;
   const std::shared_ptr<LogWorkers> log_workers_ = std::make_shared<LogWorkers>(context_.logs);
   StreamRegistry streams_;

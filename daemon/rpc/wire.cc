@@ -124,7 +124,7 @@ void FillStatus(const Instance& instance, const LogPump& logs, absl::Time now, v
   out->set_port(config.port);
   if (instance.pid() != 0) {
     out->set_pid(instance.pid());
-    out->set_uptime_seconds(std::max(0.0, absl::ToDoubleSeconds(now - instance.started())));
+    out->set_uptime_seconds(absl::ToDoubleSeconds(instance.uptime()));
     out->set_started_unix_ms(UnixMillis(instance.started()));
     out->set_cpu_percent(instance.usage().cpu_percent.value_or(0));
     out->set_memory_mb(instance.usage().memory_mb);

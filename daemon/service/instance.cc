@@ -322,6 +322,7 @@ void Instance::Launch(uint64_t spawn) {
   awaits_exec_since_ = MonotonicNow();
   early_.clear();
   started_ = WallNow();
+  started_boot_ = SinceBoot();
   tree_.SetSession(child_->pid());
   sampler_ = std::make_shared<UsageSampler>();
   usage_ = {};
@@ -400,10 +401,13 @@ void Instance::OnExit(uint64_t child, WaitStatus status) {
   FinishExit(status);
 }
 
+absl::Duration Instance::uptime() const {
+  return started_ == absl::InfinitePast() ? absl::ZeroDuration()
+                                          : std::max(SinceBoot() - started_boot_, absl::ZeroDuration());
+}
+
 void Instance::FinishExit(WaitStatus status) {
-  run_end_ = {.uptime = started_ == absl::InfinitePast() ? absl::ZeroDuration() : WallNow() - started_,
-              .usage = usage_,
-              .out_of_memory = false};
+  run_end_ = {.uptime = uptime(), .usage = usage_, .out_of_memory = false};
   started_ = absl::InfinitePast();
   sampler_ = std::make_shared<UsageSampler>();
   usage_ = {};

@@ -90,6 +90,8 @@ class Instance {
   const HealthMonitor& health() const { return health_; }
   pid_t pid() const { return child_ != nullptr ? child_->pid() : 0; }
   absl::Time started() const { return started_; }  // infinite past: no process
+  // Whoever sets the clock changes nothing about it. Zero: no process.
+  absl::Duration uptime() const;
   absl::Time last_restart() const { return last_restart_; }
   const Usage& usage() const { return usage_; }
   // Which way its resource limits are in force, running or not.
@@ -290,6 +292,7 @@ class Instance {
   LimitKeeper limits_;
   std::string status_text_;
   absl::Time started_ = absl::InfinitePast();
+  absl::Duration started_boot_;  // the same moment since boot
   absl::Time last_restart_ = absl::InfinitePast();
   bool changed_ = true;
   bool stopped_by_request_ = false;

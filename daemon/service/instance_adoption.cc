@@ -149,6 +149,7 @@ void Instance::FollowBirths(const ReapedLookup& reaped, const std::vector<BirthJ
       record.attempts = birth.plan.attempts;
       record.restart_count = birth.plan.restart_count;
       record.started_unix_ms = birth.plan.started_unix_ms;
+      record.started_boot_ms = absl::ToInt64Milliseconds(FromClockTicks(birth.plan.begun_ticks));
       record.watchdog_us = birth.plan.watchdog_us;
       record.desired_up = true;
       record.restarting = record.exited = record.failed = record.exit_untold = false;
@@ -170,7 +171,7 @@ Adopted Instance::AdoptedOf(const InstanceRecord& record) const {
           .attempts = record.attempts,
           .restart_count = record.restart_count,
           .watchdog = absl::Microseconds(record.watchdog_us),
-          .up_for = std::max(WallNow() - absl::FromUnixMillis(record.started_unix_ms), absl::ZeroDuration())};
+          .up_for = std::max(SinceBoot() - StartSinceBoot(record), absl::ZeroDuration())};
 }
 
 absl::Status Instance::Adopt(const ReapedLookup& reaped, const std::vector<BirthJournal::Left>& births) {
@@ -243,6 +244,7 @@ void Instance::Resume(const InstanceRecord& record, std::unique_ptr<ChildProcess
   const Adopted adopted = AdoptedOf(record);
   watchdog_ = adopted.watchdog;
   started_ = absl::FromUnixMillis(record.started_unix_ms);
+  started_boot_ = StartSinceBoot(record);
   tree_.SetSession(record.pid);
   if (const std::optional<ProcStat> stat = ReadProcStat(record.pid)) {
     tree_.AddSession(stat->session);  // another than its own where the service has named its main process

@@ -92,6 +92,7 @@ void Instance::WriteRecord(bool exactly) {
       .attempts = machine_.attempts,
       .restart_count = machine_.restart_count,
       .started_unix_ms = started_ == absl::InfinitePast() ? 0 : absl::ToUnixMillis(started_),
+      .started_boot_ms = started_ == absl::InfinitePast() ? 0 : absl::ToInt64Milliseconds(started_boot_),
       .watchdog_us = absl::ToInt64Microseconds(machine_.watchdog),
       .desired_up = machine_.desired_up,
       .restarting = machine_.desired_up && StateOf(machine_.phase) == ServiceState::kStopping,

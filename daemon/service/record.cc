@@ -9,6 +9,7 @@
 #include "absl/strings/escaping.h"
 #include "common/atomic_file.h"
 #include "common/checksum.h"
+#include "daemon/process/proc_fs.h"
 
 namespace supervisor {
 namespace {
@@ -95,6 +96,8 @@ void TakeField(std::string_view key, std::string_view value, InstanceRecord& rec
     TakeNumber(value, record.restart_count);
   } else if (key == "started_unix_ms") {
     TakeNumber(value, record.started_unix_ms);
+  } else if (key == "started_boot_ms") {
+    TakeNumber(value, record.started_boot_ms);
   } else if (key == "watchdog_us") {
     TakeNumber(value, record.watchdog_us);
   } else if (key == "desired_up") {
@@ -136,6 +139,10 @@ void TakeField(std::string_view key, std::string_view value, InstanceRecord& rec
 
 }  // namespace
 
+absl::Duration StartSinceBoot(const InstanceRecord& record) {
+  return record.started_boot_ms != 0 ? absl::Milliseconds(record.started_boot_ms) : FromClockTicks(record.start_ticks);
+}
+
 std::string FormatRecord(const InstanceRecord& record) {
   std::string text = fmt::format(
       "{}boot_id {}\nstopped_by_request {:d}\npid {}\nstart_ticks {}\nready {:d}\nattempts {}\nrestart_count {}\n"
@@ -147,6 +154,9 @@ std::string FormatRecord(const InstanceRecord& record) {
                       record.restarting, record.exited, record.failed);
   text += fmt::format("spawn {}\nlast_restart_unix_ms {}\nexit_untold {:d}\nbackoff_until_ms {}\n", record.spawn,
                       record.last_restart_unix_ms, record.exit_untold, record.backoff_until_ms);
+  if (record.started_boot_ms != 0) {
+    text += fmt::format("started_boot_ms {}\n", record.started_boot_ms);
+  }
   if (record.last_exit) {
     text += fmt::format("last_exit {}\n", FormatStatus(*record.last_exit));
   }

@@ -28,11 +28,12 @@ struct InstanceRecord {
   int attempts = 0;
   int restart_count = 0;
   int64_t started_unix_ms = 0;
-  int64_t watchdog_us = 0;  // the sd_notify watchdog in force
-  bool desired_up = false;  // it was wanted, whatever it was doing
-  bool restarting = false;  // it was being stopped, to be started again
-  bool exited = false;      // at rest: it has ended as it should
-  bool failed = false;      // at rest: the policy has given up
+  int64_t started_boot_ms = 0;  // since boot, which nobody sets: how long it has been up goes by this
+  int64_t watchdog_us = 0;      // the sd_notify watchdog in force
+  bool desired_up = false;      // it was wanted, whatever it was doing
+  bool restarting = false;      // it was being stopped, to be started again
+  bool exited = false;          // at rest: it has ended as it should
+  bool failed = false;          // at rest: the policy has given up
   // What the kernel had counted in its cgroup, and is told: see LimitKeeper::Counters.
   uint64_t oom_events = 0;
   uint64_t oom_kills = 0;
@@ -52,6 +53,9 @@ struct InstanceRecord {
   RecordedHealth health;  // of the process that runs
   bool operator==(const InstanceRecord&) const = default;
 };
+
+// When its process began, since boot. One that was written by a program before says only when that of `pid` did.
+absl::Duration StartSinceBoot(const InstanceRecord& record);
 
 std::string FormatRecord(const InstanceRecord& record);
 // DataLoss for what is torn or is no record.

@@ -471,7 +471,7 @@ ServiceRow Supervisor::RowOf(const Instance& instance) const {
   if (instance.pid() != 0) {
     row.pid = instance.pid();
     row.start_time = instance.started();
-    row.uptime_seconds = absl::ToInt64Seconds(WallNow() - instance.started());
+    row.uptime_seconds = absl::ToInt64Seconds(instance.uptime());
   }
   if (instance.last_restart() != absl::InfinitePast()) {
     row.last_restart = instance.last_restart();

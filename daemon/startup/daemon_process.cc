@@ -276,7 +276,6 @@ absl::Status DaemonProcess::ServeControl(const Config& config) {
       .surroundings = {.are_whole = [this] { return !is_restoring_ && place_.IsWhole(); },
                        .restore = [this] { return RestorePlace(); }},
       .guardian_pid = options_.guardian_pid,
-      .supervisor_started = absl::FromUnixMillis(options_.supervisor_started_unix_ms),
       .daemon_started = started_,
       .shutdown = [this](const Cause& cause, ActionsDone done) { BeginShutdown(cause, 0, std::move(done)); },
       .upgrade = [this](const Cause& cause,

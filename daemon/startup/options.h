@@ -43,7 +43,7 @@ struct DaemonOptions {
       applied_config;  // to --check, instead of the file: the configuration in force, see config/applied_config.h
   int protocol = kInternalProtocol;  // of these options; a program to which it is too new must not take over
   int guardian_pid = 0;
-  long long supervisor_started_unix_ms = 0;
+  long long supervisor_started_unix_ms = 0;  // for programs before this one: their uptime goes by it
 };
 
 // InvalidArgument with a message for the user.

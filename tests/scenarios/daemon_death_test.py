@@ -336,6 +336,32 @@ class WhatIsLeft(Scenario):
                 lambda: {name: {key: row[key] for key in keys} for name, row in daemon.status().items()}, before
             )
 
+    def test_how_long_it_has_been_up_is_not_a_matter_of_the_wall_clock(self):
+        for step, waiting in ((10 * 3600, {"type": "uptime", "uptime": 3000}), (-10 * 3600, {"type": "exec"})):
+            with self.subTest(step=step), Daemon({"web": sleeper(readiness=waiting)}, started=False) as daemon:
+                daemon.start()
+                pid = daemon.pid("web")
+                daemon.kill_daemon()
+                self.set_clock(daemon.dir / "s.state/web.record", step)
+                daemon.start()
+                row = daemon.wait_for("web", lambda row: row["pid"] == pid, "the process")
+                self.assertEqual(row["state"], "starting" if step > 0 else "running")
+                self.assertLess(row["uptime_seconds"], 3000)
+                self.assertGreater(row["uptime_seconds"], 0)
+                kill(pid)
+                uptime = daemon.wait_event("web", "exited")["details"]["uptime_seconds"]
+                self.assertLess(uptime, 3000)
+                self.assertGreater(uptime, 0)
+
+    def set_clock(self, record, step):
+        """The wall clock is `step` seconds further than what the record says of its start."""
+        body = record.read_text().rpartition("checksum ")[0]
+        body = re.sub(r"(?<=^started_unix_ms )\d+$", lambda at: str(int(at[0]) - step * 1000), body, flags=re.M)
+        checksum = 0xCBF29CE484222325  # FNV-1a
+        for byte in body.encode():
+            checksum = (checksum ^ byte) * 0x100000001B3 % 2**64
+        record.write_text(f"{body}checksum {checksum:016x}\n")
+
     def test_an_end_that_was_still_to_be_told_is_told_whole(self):
         """Its process has ended, what that started has not: the event waits, and the daemon dies."""
         script = "trap 'exit 7' TERM; (trap '' TERM; echo set; while :; do sleep 0.05; done) & while :; do sleep 0.01; done"

@@ -8,6 +8,7 @@
 
 #include "common/atomic_file.h"
 #include "common/checksum.h"
+#include "daemon/process/proc_fs.h"
 
 namespace supervisor {
 namespace {
@@ -21,6 +22,7 @@ InstanceRecord Sample() {
           .attempts = 2,
           .restart_count = 7,
           .started_unix_ms = 1'790'000'000'123,
+          .started_boot_ms = 1'234'567'890,
           .watchdog_us = 5'000'000,
           .desired_up = true,
           .restarting = true,
@@ -63,6 +65,14 @@ TEST(Record, ReadsWhatItWrote) {
   const absl::StatusOr<InstanceRecord> record = ParseRecord(FormatRecord(Sample()));
   ASSERT_TRUE(record.ok()) << record.status();
   EXPECT_EQ(*record, Sample());
+}
+
+TEST(Record, TheStartIsThatOfTheProcessWhereItDoesNotSay) {
+  InstanceRecord record = Sample();
+  EXPECT_EQ(StartSinceBoot(record), absl::Milliseconds(1'234'567'890));
+  record.started_boot_ms = 0;
+  record.start_ticks = ClockTicks(absl::Seconds(42));
+  EXPECT_EQ(StartSinceBoot(record), absl::Seconds(42));
 }
 
 TEST(Record, OneOfUsualSizeIsAPageSoThatItCanBeWrittenOverTheLast) {
