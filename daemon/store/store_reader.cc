@@ -39,6 +39,11 @@ bool StoreReader::IsReady(const WaitingQuery& query) const {
          MonotonicNow() >= query.asked + state_->tuning.query_patience;
 }
 
+bool StoreReader::IsBeingOpened() const {
+  const std::lock_guard lock(state_->mutex);
+  return !state_->opened && !state_->stuck;
+}
+
 void StoreReader::Answer(const WaitingQuery& query) {
   QueryAnswer answer;
   {
@@ -56,6 +61,11 @@ QueryAnswer StoreReader::Read(const WaitingQuery& query) {
   if (MonotonicNow() - query.asked >= state_->tuning.query_too_late) {
     return query.work(absl::DeadlineExceededError(
         fmt::format("database {}: other queries took {}", state_->path, FormatSpan(MonotonicNow() - query.asked))));
+  }
+  if (IsBeingOpened()) {  // indexes for what another program has written take their time, and without them so do
+                          // queries
+    return query.work(absl::UnavailableError(
+        fmt::format("database {}: is still being opened: its tables and indexes are made", state_->path)));
   }
   FailPoint(FailPointId::kStoreAsked);
   const absl::Status connected = Connect();

@@ -31,6 +31,7 @@ class StoreReader {
   };
   void Answer(const WaitingQuery& query);
   bool IsReady(const WaitingQuery& query) const;  // under the state's mutex
+  bool IsBeingOpened() const;
   absl::Status Connect();
   QueryAnswer Read(const WaitingQuery& query);
   bool WaitMore(int count);
