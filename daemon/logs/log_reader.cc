@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <limits>
 #include <utility>
 
 #include "common/errno_status.h"
@@ -117,6 +118,7 @@ absl::Status LogReader::Seek(const LogSelection& selection) {
   }
   const LogTimes times = by_time ? LogTimes::Read(chain_.path()) : LogTimes();
   LastLines search{.wanted = selection.lines.value_or(0), .at_log_end = true, .matches = selection.matches};
+  uint64_t bytes = selection.bytes.value_or(std::numeric_limits<uint64_t>::max());
   std::optional<LogChain::File> newer;  // which is selected from its start
   for (LogChain::File file = **std::move(found);;) {
     LogRange range{.from = 0, .to = file.entry.size};
@@ -130,6 +132,11 @@ absl::Status LogReader::Seek(const LogSelection& selection) {
       }
       range = *aligned;
     }
+    if (bytes == 0 && newer) {
+      return Enter(*std::move(newer), 0);
+    }
+    range.from = std::max(range.from, range.to - std::min(range.to, bytes));
+    bytes -= std::min(range.to - range.from, bytes);
     if (selection.until_ms && !end_ && (range.to > 0 || selection.lines == 0U)) {
       end_ = End{file.entry, range.to};
     }

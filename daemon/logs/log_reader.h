@@ -21,6 +21,7 @@ class GzipReader;
 // What of a log is wanted; each part narrows what the others leave.
 struct LogSelection {
   std::optional<uint64_t> lines = {};  // the last so many lines; 0: what comes from now on
+  std::optional<uint64_t> bytes = {};  // no more than the last so many, though a line be cut
   LineMatcher matches = {};  // with `lines`: how many of these; what does not match in between is read all the same
   std::optional<int64_t> since_ms = {};  // captured then or later, milliseconds since the epoch
   std::optional<int64_t> until_ms = {};  // captured then or before

@@ -21,17 +21,17 @@ constexpr size_t kMostReadings = 256;
 constexpr size_t kMostThreads = 8;  // one is enough unless they hang
 constexpr std::chrono::milliseconds kTimeToFinish(500);
 
-// The last `most` lines, oldest first.
+// The last `most` lines, oldest first. Of what is too long the end stays, which says more than the beginning.
 std::vector<std::string> EndOf(const std::string& log_file, const SecretMask& secrets, uint64_t most,
                                size_t most_bytes) {
   std::vector<std::string> lines;
   LogReader reader(log_file, LogChain::kSmallGap);
-  if (most == 0 || !reader.SeekToLastLines(most).ok()) {
+  if (most == 0 || !reader.Seek({.lines = most, .bytes = kMostRead, .until_now = true}).ok()) {
     return lines;
   }
   std::string text;
   while (text.size() < kMostRead) {
-    const absl::StatusOr<std::string> piece = reader.Read(kMostRead);
+    const absl::StatusOr<std::string> piece = reader.Read(kMostRead - text.size());
     if (!piece.ok() || piece->empty()) {
       break;
     }
@@ -39,7 +39,7 @@ std::vector<std::string> EndOf(const std::string& log_file, const SecretMask& se
   }
   text = secrets.Hide(std::move(text));
   if (text.size() > most_bytes) {
-    text.erase(0, text.size() - most_bytes);  // the end says more than the beginning
+    text.erase(0, text.size() - most_bytes);
   }
   for (size_t begin = 0; begin < text.size();) {
     const size_t end = std::min(text.find('\n', begin), text.size());
