@@ -1,5 +1,6 @@
 #include "ctl/render/time_spec.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
@@ -188,10 +189,7 @@ std::optional<int64_t> ParseUnixSeconds(std::string_view text) {
                                                        : std::nullopt;
 }
 
-}  // namespace
-
-std::optional<int64_t> ParseTimeSpec(std::string_view text, absl::Time now) {
-  const int64_t now_ms = absl::ToUnixMillis(now);
+std::optional<int64_t> ParseUnixMillis(std::string_view text, int64_t now_ms) {
   if (text == "now") {
     return now_ms;
   }
@@ -205,8 +203,15 @@ std::optional<int64_t> ParseTimeSpec(std::string_view text, absl::Time now) {
   if (!span) {
     return std::nullopt;
   }
-  // On the wire 0 is "no bound" and nothing is older than the epoch.
-  return *span >= static_cast<double>(now_ms) ? 1 : now_ms - static_cast<int64_t>(*span);
+  return *span >= static_cast<double>(now_ms) ? 0 : now_ms - static_cast<int64_t>(*span);
+}
+
+}  // namespace
+
+std::optional<int64_t> ParseTimeSpec(std::string_view text, absl::Time now) {
+  const std::optional<int64_t> unix_ms = ParseUnixMillis(text, absl::ToUnixMillis(now));
+  // On the wire 0 is "no bound", and nothing is older than the epoch.
+  return unix_ms ? std::optional(std::max<int64_t>(*unix_ms, 1)) : std::nullopt;
 }
 
 }  // namespace supervisor

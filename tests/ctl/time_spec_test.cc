@@ -38,6 +38,13 @@ TEST(TimeSpecTest, TakesSpansAgo) {
   EXPECT_EQ(Parse("100000d"), 1);  // before the epoch: everything
 }
 
+TEST(TimeSpecTest, TheEpochIsATimeThoughZeroIsNoBound) {
+  EXPECT_EQ(Parse("@0"), 1);
+  EXPECT_EQ(Parse("1970-01-01"), 1);
+  EXPECT_EQ(Parse("1970-01-01T00:00:00+02:00"), 1);
+  EXPECT_EQ(Parse("1969-12-31"), 1);
+}
+
 TEST(TimeSpecTest, RefusesWhatIsNoTime) {
   for (const std::string_view text : {"",
                                       " ",
