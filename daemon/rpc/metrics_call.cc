@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstddef>
 #include <string_view>
 #include <utility>
 
@@ -17,7 +18,7 @@ namespace {
 
 constexpr uint32_t kDefaultPoints = 500;
 constexpr uint32_t kMostPoints = 100'000;
-constexpr uint32_t kDefaultAlerts = 50;
+constexpr uint32_t kDefaultAlerts = 50;                 // of the history; those that are open are all shown
 constexpr absl::Duration kMostAhead = absl::Hours(24);  // of a clock that is not set as ours is
 constexpr std::array<std::string_view, 4> kHealthNames = {"unknown", "starting", "healthy", "unhealthy"};
 
@@ -194,8 +195,10 @@ grpc::ServerUnaryReactor* SupervisorService::Alerts(grpc::CallbackServerContext*
     for (const Alert& alert : context_.supervisor.alerts().open()) {
       open.push_back(context_.supervisor.alerts().RowOf(alert));
     }
-    const size_t limit = request->limit() > 0 ? request->limit() : kDefaultAlerts;
-    const auto finish = [reactor, response, limit,
+    const size_t given = request->limit();
+    const size_t most_resolved = given > 0 ? given : kDefaultAlerts;
+    const size_t most_kept = most_resolved + open.size();
+    const auto finish = [reactor, response, given, most_resolved,
                          open = std::move(open)](const absl::StatusOr<std::vector<AlertRow>>& kept) mutable {
       std::vector<AlertRow> rows;
       if (kept.ok()) {
@@ -212,14 +215,16 @@ grpc::ServerUnaryReactor* SupervisorService::Alerts(grpc::CallbackServerContext*
         }
         return true;  // told from memory, or over since
       });
+      rows.erase(rows.begin(), rows.end() - static_cast<std::ptrdiff_t>(std::min(most_resolved, rows.size())));
       rows.insert(rows.end(), open.begin(), open.end());
       std::ranges::stable_sort(rows, {}, &AlertRow::raised);
-      for (size_t i = rows.size() - std::min(limit, rows.size()); i < rows.size(); ++i) {
+      const size_t limit = given > 0 ? std::min(given, rows.size()) : rows.size();
+      for (size_t i = rows.size() - limit; i < rows.size(); ++i) {
         FillAlert(rows[i], response->add_alerts());
       }
       reactor->Finish(grpc::Status::OK);
     };
-    context_.store.QueryAlerts({.include_resolved = request->include_resolved(), .limit = limit},
+    context_.store.QueryAlerts({.include_resolved = request->include_resolved(), .limit = most_kept},
                                FromStore<std::vector<AlertRow>>(context_.loop, finish));
   });
   return reactor;

@@ -137,6 +137,17 @@ class Alerts(Scenario):
                 self.told(daemon, "web")[:2], [("alert_raised", "flapping"), ("alert_resolved", "flapping")]
             )
 
+    def test_all_that_are_open_are_told_unless_fewer_are_asked_for(self):
+        count = 60
+        with Daemon({f"s{i:02}": shell("exit 3", restart_policy={"mode": "never"}) for i in range(count)}) as daemon:
+            wait_until(lambda: daemon.ctl_json("summary")["alerts"] == count, "all the alerts", timeout=60)
+            wait_until(lambda: daemon.sql("SELECT count(*) FROM supervisor_alerts") == [(count,)], "them on disk")
+            for arguments, told in (((), count), (("--all",), count), (("-n", "7"), 7), (("--all", "-n", "7"), 7)):
+                alerts = self.alerts(daemon, *arguments)
+                self.assertEqual(len(alerts), told, arguments)
+                self.assertEqual({alert["resolved_at"] for alert in alerts}, {None})
+                self.assertNotIn(0, {alert["id"] for alert in alerts})
+
     def test_restarts_that_were_asked_for_are_no_flapping(self):
         rules = {"monitoring": {"alerts": {"restarts": 2, "restarts_window": 1000}}}
         with Daemon(extra=rules, started=False) as daemon:
