@@ -46,6 +46,8 @@ std::string Facts(const v1::ServiceStatus& service) {
   if (service.pid() != 0) {
     add("process", fmt::format("pid {}, up {}, since {} UTC", service.pid(), UptimeText(service.uptime_seconds()),
                                TimeText(service.started_unix_ms())));
+  }
+  if (service.pid() != 0 && service.memory_mb() > 0) {  // not before it was measured
     add("usage", fmt::format("CPU {}, memory {}", CpuText(service.cpu_percent()), MemoryText(service.memory_mb())));
   }
   add("limits", LimitsText(service));

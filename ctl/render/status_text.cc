@@ -75,6 +75,7 @@ std::string StatusText(const google::protobuf::RepeatedPtrField<v1::ServiceStatu
   Table table(std::move(columns));
   for (const v1::ServiceStatus& service : services) {
     const bool has_process = service.pid() != 0;
+    const bool is_measured = has_process && service.memory_mb() > 0;  // what runs uses some, as soon as anybody looks
     std::vector<Table::Cell> row;
     row.reserve(11);
     row.emplace_back(service.id());
@@ -83,7 +84,7 @@ std::string StatusText(const google::protobuf::RepeatedPtrField<v1::ServiceStatu
     row.emplace_back(UptimeText(service.uptime_seconds()));
     row.emplace_back(fmt::format_int(service.restart_count()).str());
     row.emplace_back(std::string(HealthWord(service.health())), HealthColor(service.health()));
-    row.emplace_back(has_process ? CpuText(service.cpu_percent()) : "-");
+    row.emplace_back(is_measured ? CpuText(service.cpu_percent()) : "-");
     row.emplace_back(MemoryText(service.memory_mb()));
     row.emplace_back(service.port() != 0 ? fmt::format_int(service.port()).str() : "-");
     if (has_limits) {

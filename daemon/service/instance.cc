@@ -326,6 +326,7 @@ void Instance::Launch(uint64_t spawn) {
   tree_.SetSession(child_->pid());
   sampler_ = std::make_shared<UsageSampler>();
   usage_ = {};
+  usage_samples_ = 0;
   changed_ = true;
   WriteRecord();
 }
@@ -411,6 +412,7 @@ void Instance::FinishExit(WaitStatus status) {
   started_ = absl::InfinitePast();
   sampler_ = std::make_shared<UsageSampler>();
   usage_ = {};
+  usage_samples_ = 0;
   if (exec_failure_) {
     FailStart(*std::exchange(exec_failure_, std::nullopt));
     return;

@@ -94,6 +94,8 @@ class Instance {
   absl::Duration uptime() const;
   absl::Time last_restart() const { return last_restart_; }
   const Usage& usage() const { return usage_; }
+  // It runs and its rates are not known yet, though soon they can be: they take two samples.
+  bool AwaitsUsage() const { return child_ != nullptr && !usage_.cpu_percent && usage_samples_ < kMostFirstSamples; }
   // Which way its resource limits are in force, running or not.
   const LimitWays& limit_ways() const { return limits_.ways(); }
   // Which run it is in; none: it has no process.
@@ -286,7 +288,9 @@ class Instance {
   UniqueFd stderr_fd_;
   std::optional<std::string> exec_failure_;  // told when the child is reaped
   std::shared_ptr<UsageSampler> sampler_ = std::make_shared<UsageSampler>();
+  static constexpr int kMostFirstSamples = 3;  // one of them may follow another too closely
   Usage usage_;
+  int usage_samples_ = 0;  // of this run by this daemon
   bool may_write_ = true;
   EndedRun run_end_;
   LimitKeeper limits_;

@@ -21,6 +21,7 @@ bool Instance::TakeUsage(const std::shared_ptr<UsageSampler>& sampler, const Usa
   }
   const std::optional<double> last_rate = usage_.cpu_percent;
   usage_ = usage;
+  ++usage_samples_;
   usage_.cpu_percent = usage.cpu_percent.has_value() ? usage.cpu_percent : last_rate;
   Tell(limits_.Look(tree_.cgroup(), config_.resource_limits, usage, static_cast<size_t>(usage.processes), now));
   WriteRecord();

@@ -20,7 +20,6 @@ namespace {
 
 constexpr const char* kOwnId = "supervisor";
 // A service shows what it uses soon after it has started, not only a whole interval later.
-constexpr absl::Duration kFirstUsage = absl::Seconds(1);
 constexpr size_t kMostLookups = 32;  // so many may hang before the next one waits for them
 
 OrderView ViewOf(const Instance& instance) {
@@ -94,7 +93,7 @@ Supervisor::Supervisor(Loop& loop, Worker& files, LogPump& logs, Checker& checke
                      }
                    }}),
       usage_timer_(loop.NewTimer([this] { SampleUsage(); })),
-      first_usage_timer_(loop.NewTimer([this] { SampleUsage(); })),
+      first_usage_timer_(loop.NewTimer([this] { SampleFirstUsage(); })),
       measuring_(loop, 1) {}
 
 Supervisor::~Supervisor() { last_lines_->Finish(); }  // what it calls refers to the store
@@ -373,8 +372,8 @@ void Supervisor::OnRecord(Instance& instance, const RecordEvent& event) {
           .actor = event.cause.actor},
          ends_run);
   alerts_.OnRecord(instance.id(), event);
-  if (event.type == "started") {
-    first_usage_timer_->ArmAfter(kFirstUsage);
+  if (event.type == "started" || event.type == "adopted") {
+    AwaitFirstUsage();
   }
   const bool gave_up = instance.machine().phase == Phase::kFailed && event.type == "failed";
   if (gave_up && instance.config().critical && config_.global.exit_on_critical_failure && !shutting_down_ &&

@@ -133,6 +133,9 @@ class Supervisor final : private InstanceObserver {
   void PublishChanges();
   std::vector<OrderView> Views() const;
   void SampleUsage();
+  void AwaitFirstUsage();
+  void SampleFirstUsage();
+  void Measure(bool (*wanted)(const Instance&));
   struct Sample {
     std::string id;
     std::shared_ptr<UsageSampler> sampler;
@@ -186,6 +189,7 @@ class Supervisor final : private InstanceObserver {
   bool shutting_down_ = false;
   bool critical_reported_ = false;
   bool sampling_ = false;  // a round is under way
+  bool awaits_first_usage_ = false;
   // Events of this turn that want the last lines of their service's log.
   struct WantsLines {
     EventAmendment event;

@@ -13,6 +13,8 @@ namespace supervisor {
 namespace {
 
 constexpr size_t kUsageSlice = 32;
+// Long enough for rates between two of them.
+constexpr absl::Duration kFirstUsage = absl::Seconds(1);
 constexpr uint64_t kKeptLines = 50;
 
 }  // namespace
@@ -69,16 +71,34 @@ std::vector<AlertSubject> Supervisor::AlertSubjects() const {
   return subjects;
 }
 
-// Measured beside the loop, since the kernel takes its time over large processes; one round at a time.
 void Supervisor::SampleUsage() {
   usage_timer_->ArmAfter(config_.monitoring.metrics_interval);
+  for (const auto& [id, instance] : instances_) {
+    instance->TidyRecord();
+  }
+  Measure([](const Instance& instance) { return instance.pid() != 0; });
+}
+
+// Who has just come would be told as using nothing until the interval is over. Not pushed back by those who follow.
+void Supervisor::AwaitFirstUsage() {
+  if (!std::exchange(awaits_first_usage_, true)) {
+    first_usage_timer_->ArmAfter(kFirstUsage);
+  }
+}
+
+void Supervisor::SampleFirstUsage() {
+  awaits_first_usage_ = false;
+  Measure([](const Instance& instance) { return instance.AwaitsUsage(); });
+}
+
+// Beside the loop, since the kernel takes its time over large processes; one round at a time.
+void Supervisor::Measure(bool (*wanted)(const Instance&)) {
   if (sampling_) {
-    return;
+    return;  // when that is through whoever still waits is seen to
   }
   auto samples = std::make_shared<std::vector<Sample>>();
   for (const auto& [id, instance] : instances_) {
-    instance->TidyRecord();
-    if (instance->pid() != 0) {
+    if (wanted(*instance)) {
       Instance::UsageRequest request = instance->RequestUsage();
       samples->push_back(
           {.id = id, .sampler = std::move(request.sampler), .tree = std::move(request.tree), .usage = {}});
@@ -102,6 +122,9 @@ void Supervisor::SampleUsage() {
         sampling_ = false;
         if (taken.ok()) {
           TakeSamples(*taken, 0);
+        }
+        if (std::ranges::any_of(instances_, [](const auto& entry) { return entry.second->AwaitsUsage(); })) {
+          AwaitFirstUsage();
         }
       });
 }

@@ -33,6 +33,15 @@ TEST(StatusTextTest, AlignsByWhatIsSeen) {
             "arbeiter-ä  stopped     -       -         0  unknown     -       -     -\n");
 }
 
+TEST(StatusTextTest, ALoadThatIsNotKnownYetIsNotTold) {
+  v1::StatusResponse response = TwoServices();
+  response.mutable_services(0)->set_cpu_percent(0);
+  response.mutable_services(0)->set_memory_mb(0);
+  EXPECT_THAT(StatusText(response.services(), false), HasSubstr("healthy    -       -  8080\n"));
+  response.mutable_services(0)->set_memory_mb(1);
+  EXPECT_THAT(StatusText(response.services(), false), HasSubstr("healthy  0.0%  1.0 MB  8080\n"));
+}
+
 TEST(StatusTextTest, ShowsReasonsWhereThereIsOne) {
   v1::StatusResponse response = TwoServices();
   response.mutable_services(1)->set_reason("stopped by\nuid 0");

@@ -105,6 +105,19 @@ while True:
                 self.assertIn(word, text)
             self.assertRegex(text, "[▁▂▃▄▅▆▇█]")
 
+    def test_load_is_known_soon_after_a_start_and_after_a_crash_of_the_daemon(self):
+        """However long the interval is, and though another service starts all the while."""
+        quick = shell("exit 1", restart_policy={"mode": "always", "delay": 0.2, "max_delay": 0.2, "max_attempts": 0})
+        busy = python("block = b'x' * (8 << 20)\nwhile True: pass")
+        with Daemon({"web": busy, "quick": quick}, extra={"monitoring": {"metrics_interval": 3600}}) as daemon:
+            def load():
+                return daemon.wait_for("web", lambda row: row["memory_mb"] > 0 and row["cpu_percent"] > 0, "load", 60)
+
+            pid, old = load()["pid"], daemon.version()["pid"]
+            kill(old)
+            wait_until(lambda: daemon.version()["pid"] != old, "the next daemon", timeout=20)
+            self.assertEqual(load()["pid"], pid)
+
     def test_long_spans_are_sampled_down(self):
         with Daemon({"web": sleeper()}, extra={"monitoring": {"metrics_interval": 3600}}) as daemon:
             daemon.wait_state("web", "running")
