@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <string>
+#include <string_view>
+#include <utility>
 
 #include "daemon/store/row_text.h"
 
@@ -230,7 +232,20 @@ void FillOutcome(const ActionOutcome& outcome, const Supervisor& supervisor, con
 }
 
 grpc::Status ToGrpc(const absl::Status& status) {
-  return {static_cast<grpc::StatusCode>(status.code()), std::string(status.message())};
+  // It travels in the trailing metadata, of which a client takes 8 KiB, and what is no ASCII takes three times its
+  // room.
+  constexpr size_t kMostBytes = 2048;
+  constexpr std::string_view kCut = "...";
+  std::string message(status.message());
+  if (message.size() > kMostBytes) {
+    const auto is_within_character = [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) == 0x80; };
+    size_t end = kMostBytes - kCut.size();
+    while (end > 0 && is_within_character(message[end])) {
+      --end;
+    }
+    message.replace(end, std::string::npos, kCut);
+  }
+  return {static_cast<grpc::StatusCode>(status.code()), std::move(message)};
 }
 
 }  // namespace supervisor::wire

@@ -120,6 +120,8 @@ class UnknownService(Scenario):
     def test_one_unknown_among_several_targets_starts_none(self):
         with Daemon({"web": sleeper(enabled=False)}) as daemon:
             daemon.ctl("start", "web", "wbe", expect=NO_SUCH_SERVICE)
+            for name in ("x", "ä"):  # the answer quotes it, as far as an answer holds
+                self.assertIn(f"{name * 100}...", daemon.ctl("status", name * 20000, expect=NO_SUCH_SERVICE).stderr)
             self.assertEqual(daemon.status("web")["state"], "stopped")
 
 
