@@ -19,6 +19,7 @@ namespace supervisor {
 namespace {
 
 constexpr uint32_t kRecentEvents = 8;
+constexpr size_t kLongestReason = 1024;  // it stands in each event of what it was given for
 
 std::vector<std::string> Strings(const google::protobuf::RepeatedPtrField<std::string>& field) {
   return {field.begin(), field.end()};
@@ -49,6 +50,10 @@ absl::StatusOr<Cause> SupervisorService::Authorize(const grpc::CallbackServerCon
   }
   if (absl::Status status = MayAct(*peer, context_.socket_group, context_.socket_group_name); !status.ok()) {
     return status;
+  }
+  if (reason.size() > kLongestReason) {
+    return absl::InvalidArgumentError(
+        fmt::format("the reason is too long: {} bytes (expected at most {})", reason.size(), kLongestReason));
   }
   return Cause{.actor = DescribePeer(*peer), .reason = reason};
 }
