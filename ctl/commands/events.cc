@@ -16,21 +16,27 @@ namespace {
 // After a lost connection everything that was missed is wanted, not the newest few.
 constexpr uint32_t kCatchUpLimit = 100000;
 
+// The daemon is asked all the same: whether it is there, and knows the targets.
+bool WantsNone(const Invocation& invocation) { return !invocation.follow && invocation.count == 0; }
+
 v1::EventsRequest MakeRequest(const Invocation& invocation) {
   v1::EventsRequest request;
   request.mutable_targets()->Assign(invocation.targets.begin(), invocation.targets.end());
   request.set_follow(invocation.follow);
   // Followed events are the live ones, unless -n asks for history before them.
   request.set_no_history(invocation.follow && invocation.count.value_or(0) == 0);
-  request.set_limit(
-      static_cast<uint32_t>(std::min<uint64_t>(invocation.count.value_or(0), std::numeric_limits<uint32_t>::max())));
+  // 0 would ask for the default.
+  const uint64_t count = WantsNone(invocation) ? 1 : invocation.count.value_or(0);
+  request.set_limit(static_cast<uint32_t>(std::min<uint64_t>(count, std::numeric_limits<uint32_t>::max())));
   return request;
 }
 
 class EventsCommand : public StreamCommand<v1::EventsRequest, v1::Event> {
  public:
   EventsCommand(const Invocation& invocation, Output& output)
-      : StreamCommand("events", invocation.follow, MakeRequest(invocation)), output_(output) {}
+      : StreamCommand("events", invocation.follow, MakeRequest(invocation)),
+        output_(output),
+        wants_none_(WantsNone(invocation)) {}
 
   std::unique_ptr<grpc::ClientReader<v1::Event>> Open(Client& client, grpc::ClientContext& context,
                                                       const v1::EventsRequest& request) override {
@@ -38,6 +44,9 @@ class EventsCommand : public StreamCommand<v1::EventsRequest, v1::Event> {
   }
 
   void OnMessage(const v1::Event& event) override {
+    if (wants_none_) {
+      return;
+    }
     last_id_ = std::max(last_id_, event.id());
     if (event.missed() != 0) {
       output_.Message(fmt::format("{} events were left out here: this reader is too slow", event.missed()));
@@ -88,7 +97,7 @@ class EventsCommand : public StreamCommand<v1::EventsRequest, v1::Event> {
   }
 
   void PrintHeaderOnce() {
-    if (!header_printed_) {
+    if (!header_printed_ && !wants_none_) {
       header_printed_ = true;
       output_.Print(EventsHeader(output_.color()));
     }
@@ -99,6 +108,7 @@ class EventsCommand : public StreamCommand<v1::EventsRequest, v1::Event> {
  private:
   static constexpr int kAttempts = 20;
   Output& output_;
+  const bool wants_none_;
   int64_t last_id_ = 0;
   bool header_printed_ = false;
   google::protobuf::RepeatedPtrField<v1::Event> collected_;
@@ -107,10 +117,6 @@ class EventsCommand : public StreamCommand<v1::EventsRequest, v1::Event> {
 }  // namespace
 
 ExitCode RunEvents(const Invocation& invocation, Client& client, Output& output) {
-  if (!invocation.follow && invocation.count == 0) {
-    output.json() ? output.PrintJson(EventsJson({})) : output.Print("");
-    return ExitCode::kDone;
-  }
   EventsCommand command(invocation, output);
   if (invocation.follow) {
     if (const auto failure = client.Connect()) {

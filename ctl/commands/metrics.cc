@@ -29,6 +29,9 @@ ExitCode RunMetrics(const Invocation& invocation, Client& client, Output& output
   if (const auto failure = client.Read(&Client::Stub::Metrics, request, &response, "metrics")) {
     return output.Fail(*failure);
   }
+  if (invocation.count == 0) {
+    response.clear_points();
+  }
   if (output.json()) {
     output.PrintJson(MetricsJson(response));
   } else {
@@ -48,9 +51,13 @@ ExitCode RunAlerts(const Invocation& invocation, Client& client, Output& output)
   if (const auto failure = client.Read(&Client::Stub::Alerts, request, &response, "alerts")) {
     return output.Fail(*failure);
   }
+  const bool wants_none = invocation.count == 0;
+  if (wants_none) {
+    response.clear_alerts();
+  }
   if (output.json()) {
     output.PrintJson(AlertsJson(response));
-  } else {
+  } else if (!wants_none) {
     output.Print(AlertsText(response, output.color()));
   }
   return ExitCode::kDone;

@@ -24,6 +24,31 @@ from harness import (
 )
 
 
+class Arguments(Scenario):
+    def test_none_of_them_is_asked_for_all_the_same(self):
+        with Workspace() as workspace:
+            for command in (("events",), ("alerts",), ("metrics", "web")):
+                workspace.ctl(*command, "-n", "0", expect=UNREACHABLE)
+        with Daemon({"web": sleeper(), "bad": shell("exit 1", restart_policy={"mode": "never"})}) as daemon:
+            daemon.wait_event("bad", "alert_raised")
+            for command in ("events", "metrics"):
+                daemon.ctl(command, "nosuch", "-n", "0", expect=NO_SUCH_SERVICE)
+            for command, rows in ((("events", "web"), "events"), (("alerts",), "alerts"), (("metrics", "web"), "points")):
+                self.assertEqual(daemon.ctl_json(*command, "-n", "0")[rows], [])
+            self.assertEqual(daemon.ctl("events", "-n", "0").stdout + daemon.ctl("alerts", "-n", "0").stdout, "")
+            self.assertEqual(len(daemon.ctl_json("alerts", "-n", "1")["alerts"]), 1)
+
+    def test_a_reason_has_a_bound(self):
+        with Daemon({"web": sleeper()}) as daemon:
+            daemon.wait_state("web", "running")
+            result = daemon.ctl("restart", "web", "--reason", "x" * 1025, expect=USAGE)
+            self.assertIn("1024", result.stderr)
+            self.assertNotIn("restarting", daemon.event_types("web"))
+            daemon.ctl("restart", "web", "--reason", "x" * 1024)
+            event = daemon.wait_event("web", "restarting")
+            self.assertEqual(event["details"]["reason"], "x" * 1024)
+
+
 class Unreachable(Scenario):
     def test_no_daemon_is_exit_5_with_the_socket_and_how_to_start_one(self):
         with Workspace() as workspace:
