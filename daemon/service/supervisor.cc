@@ -19,7 +19,6 @@ namespace supervisor {
 namespace {
 
 constexpr const char* kOwnId = "supervisor";
-// A service shows what it uses soon after it has started, not only a whole interval later.
 constexpr size_t kMostLookups = 32;  // so many may hang before the next one waits for them
 
 OrderView ViewOf(const Instance& instance) {

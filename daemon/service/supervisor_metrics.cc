@@ -13,7 +13,7 @@ namespace supervisor {
 namespace {
 
 constexpr size_t kUsageSlice = 32;
-// Long enough for rates between two of them.
+// A service shows what it uses soon after it has started; long enough for rates between two of these samples.
 constexpr absl::Duration kFirstUsage = absl::Seconds(1);
 constexpr uint64_t kKeptLines = 50;
 
