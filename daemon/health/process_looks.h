@@ -15,10 +15,6 @@ namespace supervisor {
 // What the process checks of one checker measure with. Owned together with the helper threads that measure.
 class ProcessLooks {
  public:
-  ProcessLooks() = default;
-  ProcessLooks(const ProcessLooks&) = delete;
-  ProcessLooks& operator=(const ProcessLooks&) = delete;
-
   // For one check of that main process. None while somebody holds the one before: a look that hangs with a process
   // (in a page fault that its file system does not answer) holds up one thread then, however many checks follow.
   // `shortest_rate`: see UsageSampler. Loop thread.

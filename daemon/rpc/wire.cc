@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <string>
 #include <string_view>
-#include <utility>
 
 #include "daemon/store/row_text.h"
 
@@ -245,7 +244,7 @@ grpc::Status ToGrpc(const absl::Status& status) {
     }
     message.replace(end, std::string::npos, kCut);
   }
-  return {static_cast<grpc::StatusCode>(status.code()), std::move(message)};
+  return {static_cast<grpc::StatusCode>(status.code()), message};
 }
 
 }  // namespace supervisor::wire
