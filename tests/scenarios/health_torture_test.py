@@ -277,7 +277,7 @@ class FileSystem(Scenario):
 
     def wait_rounds(self, daemon, service, more):
         count = "SELECT count(*) FROM supervisor_metrics WHERE service_id = ? AND response_time_ms IS NOT NULL"
-        before = daemon.sql(count, service)[0][0]
+        (before,) = wait_until(lambda: daemon.sql(count, service)[0], "the tables")
         wait_until(lambda: daemon.sql(count, service)[0][0] >= before + more, f"checks of {service}", timeout=30)
 
 
