@@ -293,7 +293,7 @@ void Instance::Launch(uint64_t spawn) {
   notify_.reset();
   former_notify_.reset();
   if (WantsNotifications(watchdog_)) {
-    if (const absl::Status status = OpenNotifySocket(request.credentials); !status.ok()) {
+    if (const absl::Status status = OpenNotifySocket(); !status.ok()) {
       FailStart(std::string(status.message()));
       return;
     }

@@ -196,7 +196,7 @@ class Instance {
   void AddLimits(SpawnRequest& request) const;
   absl::StatusOr<absl::Duration> WatchdogOf(const Environment& environment) const;
   bool WantsNotifications(absl::Duration watchdog) const;
-  absl::Status OpenNotifySocket(const std::optional<SpawnRequest::Credentials>& credentials);
+  absl::Status OpenNotifySocket();  // owned by the user of the service
   absl::Status ResumeNotifySocket();
   std::string NotifyPath() const;
   void ReopenOutput();

@@ -42,11 +42,10 @@ bool Instance::WantsNotifications(absl::Duration watchdog) const {
   return config_.readiness.type == ReadinessType::kNotify || watchdog > absl::ZeroDuration();
 }
 
-absl::Status Instance::OpenNotifySocket(const std::optional<SpawnRequest::Credentials>& credentials) {
+absl::Status Instance::OpenNotifySocket() {
   const std::string path = NotifyPath();
-  absl::StatusOr<std::unique_ptr<NotifySocket>> socket =
-      NotifySocket::Open(context_.loop, path, credentials ? credentials->uid : geteuid(),
-                         [this](const Notification& notification) { OnNotification(notification); });
+  absl::StatusOr<std::unique_ptr<NotifySocket>> socket = NotifySocket::Open(
+      context_.loop, path, OwnUid(), [this](const Notification& notification) { OnNotification(notification); });
   if (!socket.ok()) {
     return socket.status();
   }
@@ -65,7 +64,7 @@ std::string Instance::NotifyPath() const { return fmt::format("{}/{}.notify", co
 absl::Status Instance::ResumeNotifySocket() {
   UniqueFd held = context_.held->TakeSocket(NotifyPath());
   if (!held) {
-    return OpenNotifySocket(BaseRequest(config_.run).credentials);
+    return OpenNotifySocket();
   }
   notify_ = NotifySocket::Resume(context_.loop, NotifyPath(), std::move(held),
                                  [this](const Notification& notification) { OnNotification(notification); });

@@ -152,7 +152,7 @@ void Instance::RestoreFiles() {
   if (notify_ != nullptr && access(notify_->path().c_str(), F_OK) != 0) {
     notify_->GiveUpName();
     former_notify_ = std::move(notify_);
-    if (const absl::Status status = OpenNotifySocket(BaseRequest(config_.run).credentials); !status.ok()) {
+    if (const absl::Status status = OpenNotifySocket(); !status.ok()) {
       LogWarning("the service cannot be heard", {{"service", id_}, {"error", std::string(status.message())}});
     }
   }
