@@ -109,8 +109,26 @@ void RemoveLeftTemporaries(const std::string& directory, const std::function<boo
 absl::StatusOr<std::string> ReadWholeFile(const std::string& path, size_t most) {
   // Non-blocking, for a FIFO in its place must not hold us up.
   const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  return fd ? ReadWholeFile(fd.get(), path, most) : ErrnoToStatus(errno, path);
+}
+
+absl::StatusOr<std::string> ReadOwnFile(const std::string& path, size_t most) {
+  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW));
   struct stat info {};
   if (!fd || fstat(fd.get(), &info) != 0) {
+    return ErrnoToStatus(errno, path);
+  }
+  if ((info.st_uid != geteuid() && info.st_uid != 0) || (info.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+    return absl::FailedPreconditionError(
+        fmt::format("{}: belongs to uid {}, mode {:04o}: others could have written it, so it is not read (remove it)",
+                    path, info.st_uid, info.st_mode & 07777U));
+  }
+  return ReadWholeFile(fd.get(), path, most);
+}
+
+absl::StatusOr<std::string> ReadWholeFile(int fd, const std::string& path, size_t most) {
+  struct stat info {};
+  if (fstat(fd, &info) != 0) {
     return ErrnoToStatus(errno, path);
   }
   if (!S_ISREG(info.st_mode)) {
@@ -119,7 +137,7 @@ absl::StatusOr<std::string> ReadWholeFile(const std::string& path, size_t most) 
   std::string content;
   char buffer[16384];
   for (;;) {
-    const ssize_t got = read(fd.get(), buffer, sizeof(buffer));
+    const ssize_t got = read(fd, buffer, sizeof(buffer));
     if (got < 0) {
       if (errno == EINTR) {
         continue;

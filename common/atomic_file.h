@@ -32,6 +32,12 @@ void RemoveLeftTemporaries(const std::string& directory, const std::function<boo
 // At most `most` bytes; a longer file is an error, and so is what is not a regular file.
 absl::StatusOr<std::string> ReadWholeFile(const std::string& path, size_t most);
 
+// The same of an open file; `name` is for the message.
+absl::StatusOr<std::string> ReadWholeFile(int fd, const std::string& name, size_t most);
+// The same of a file that nobody but this process's user or root can have written; FailedPrecondition for others. A
+// symbolic link in the last component is not followed.
+absl::StatusOr<std::string> ReadOwnFile(const std::string& path, size_t most);
+
 // mkdir -p. A directory that exists is left as it is.
 absl::Status MakeDirectories(const std::string& path, mode_t mode);
 

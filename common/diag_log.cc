@@ -20,10 +20,13 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
+#include "common/careful_path.h"
 #include "common/clock.h"
 #include "common/errno_status.h"
+#include "common/file_access.h"
 #include "common/file_id.h"
 #include "common/rotated_files.h"
+#include "common/standard_stream.h"
 #include "common/time_format.h"
 #include "common/unique_fd.h"
 
@@ -50,20 +53,42 @@ std::string_view LevelName(LogLevel level) {
   return "error";
 }
 
+// Bytes of a value that a terminal obeys when the log is its standard error: C0, DEL, and C1 in UTF-8, which is C2 and
+// one of 80 to 9F.
+size_t ControlLength(std::string_view value) {
+  const auto byte = [&](size_t i) { return static_cast<unsigned char>(value[i]); };
+  if (byte(0) < 0x20 || byte(0) == 0x7F) {
+    return 1;
+  }
+  return byte(0) == 0xC2 && value.size() > 1 && byte(1) >= 0x80 && byte(1) < 0xA0 ? 2 : 0;
+}
+
+bool IsPlain(std::string_view value) {
+  if (value.empty() || value.find_first_of(" \"=\\") != std::string_view::npos) {
+    return false;
+  }
+  for (size_t i = 0; i < value.size(); ++i) {
+    if (ControlLength(value.substr(i)) > 0) {
+      return false;
+    }
+  }
+  return true;
+}
+
 void AppendValue(std::string& line, std::string_view value) {
-  const bool plain = !value.empty() && value.find_first_of(" \"=\\") == std::string_view::npos &&
-                     value.find_first_of(std::string_view("\n\r\t", 3)) == std::string_view::npos;
-  if (plain) {
+  if (IsPlain(value)) {
     line += value;
     return;
   }
   line += '"';
-  for (const char c : value) {
-    if (c == '"' || c == '\\') {
+  for (size_t i = 0; i < value.size(); ++i) {
+    const char c = value[i];
+    if (const size_t length = ControlLength(value.substr(i)); length > 0) {
+      i += length - 1;
+      line += fmt::format("\\x{:02x}", static_cast<unsigned char>(value[i]));  // U+009B ends with the byte 9B
+    } else if (c == '"' || c == '\\') {
       line += '\\';
       line += c;
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      line += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
     } else {
       line += c;
     }
@@ -172,6 +197,7 @@ class DiagFile {
     file.directory_ = slash == std::string::npos ? "." : path.substr(0, slash + 1);
     file.base_ = slash == std::string::npos ? path : path.substr(slash + 1);
     file.path_ = path;
+    file.stream_ = StandardStream(path);
     file.rotation_ = rotation;
     if (!file.Reopen()) {
       const int error = errno;
@@ -183,8 +209,8 @@ class DiagFile {
   bool Write(std::string_view line) {
     if (const MonoTime now = MonotonicNow(); now - checked_at_ >= absl::Seconds(1)) {
       checked_at_ = now;
-      const auto named = FactsAt(AT_FDCWD, path_);
-      if (!fd_ || !named || !(named->id == id_)) {
+      const auto named = stream_ ? std::nullopt : FactsAt(AT_FDCWD, path_);
+      if (!fd_ || (!stream_ && (!named || !(named->id == id_)))) {
         Reopen();
       }
     }
@@ -203,8 +229,21 @@ class DiagFile {
 
   // Does not wait for the reader of a FIFO.
   bool Reopen() {
-    UniqueFd fd(
-        open(path_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK, 0640));
+    if (stream_) {
+      // The open file itself: to open its name fails for a socket, and for what another uid has opened.
+      fd_.Reset(fcntl(*stream_, F_DUPFD_CLOEXEC, 3));
+      return fd_.valid();
+    }
+    constexpr int kFlags = O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK;
+    UniqueFd fd(open(path_.c_str(), kFlags));
+    if (!fd && errno == ENOENT) {
+      // As the one before it had it: a log shipper keeps its access.
+      const auto before = fd_ && regular_ ? AccessOf(fd_.get()) : std::nullopt;
+      fd.Reset(open(path_.c_str(), kFlags | O_CREAT, 0640));
+      if (fd && before) {
+        GiveAccess(fd.get(), *before);
+      }
+    }
     const auto facts = fd ? FactsOf(fd.get()) : std::nullopt;
     if (!facts) {
       return false;
@@ -218,8 +257,12 @@ class DiagFile {
 
   // Where it fails the present file grows on; tried again when as much has come once more.
   void Rotate() {
-    const UniqueFd directory(open(directory_.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-    const bool shifted = directory && ShiftRotatedFiles(directory.get(), directory_, base_, rotation_.max_files).ok();
+    const absl::StatusOr<UniqueFd> directory = OpenDirectoryCarefully(directory_);
+    if (directory.ok() && !std::exchange(ledger_loaded_, true)) {
+      ledger_.Load(directory->get(), base_);
+    }
+    const bool shifted =
+        directory.ok() && ShiftRotatedFiles(directory->get(), directory_, base_, rotation_.max_files, ledger_).ok();
     if (!shifted || !Reopen()) {
       size_ = 0;
     }
@@ -229,6 +272,9 @@ class DiagFile {
   std::string directory_;
   std::string base_;
   DiagLogRotation rotation_;
+  RotationLedger ledger_;
+  bool ledger_loaded_ = false;
+  std::optional<int> stream_;  // where it is one of the program's own
   UniqueFd fd_;
   Outlet outlet_;  // where it is no regular file
   FileId id_;
@@ -376,6 +422,11 @@ class Writer {
 
 absl::Status ConfigureDiagLog(const std::string& file, LogLevel level, bool to_stderr,
                               const DiagLogRotation& rotation) {
+  if (const std::optional<int> stream = StandardStream(file)) {
+    // Each line once: what collects one of the two collects the other.
+    return *stream == STDERR_FILENO ? Writer::Get().Configure("", level, true, rotation)
+                                    : Writer::Get().Configure(file, level, false, rotation);
+  }
   return Writer::Get().Configure(file, level, to_stderr, rotation);
 }
 

@@ -15,6 +15,7 @@ namespace supervisor {
 #define SUPERVISOR_FAIL_POINT_LIST(X)                                                                     \
   X(kBootServed, "boot.served")         /* the control socket answers, nothing is adopted yet */          \
   X(kBootAdopted, "boot.adopted")       /* all that runs is adopted, nothing of it is on record yet */    \
+  X(kNotifyRights, "notify.rights")     /* before a notify socket is told to take no descriptors */       \
   X(kSpawnDecided, "spawn.decided")     /* before the clone */                                            \
   X(kSpawnCloned, "spawn.cloned")       /* the process exists, its record does not */                     \
   X(kSpawnStarted, "spawn.started")     /* execve has succeeded, "started" is not told */                 \
@@ -37,6 +38,7 @@ namespace supervisor {
   X(kLogShifted, "log.shifted")         /* the older ones have moved on, the present one has not */       \
   X(kLogRenamed, "log.renamed")         /* the present one has its new name, and no successor */          \
   X(kReloadDecided, "reload.decided")   /* the new configuration is good, nothing is applied */           \
+  X(kReloadRenamed, "reload.renamed")   /* instances have other names; files are being renamed */         \
   X(kReloadApplied, "reload.applied")   /* applied, and not kept as the one in force */                   \
   X(kUpgradeTried, "upgrade.tried")     /* the new program is good */                                     \
   X(kUpgradeLeaving, "upgrade.leaving") /* all queues are written, the daemon is about to end */

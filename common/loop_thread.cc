@@ -1,8 +1,11 @@
 #include "common/loop_thread.h"
 
 #ifdef SUPERVISOR_FAIL_POINTS
-#include <cstdio>
+#include <fmt/format.h>
+
 #include <cstdlib>
+
+#include "common/console.h"
 
 namespace supervisor {
 namespace {
@@ -16,7 +19,7 @@ OnLoopThread::~OnLoopThread() { --t_loops; }
 
 void NotOnLoopThread(const char* what) {
   if (t_loops > 0) {
-    std::fprintf(stderr, "%s on the thread of a loop, which must not wait\n", what);
+    PrintError(fmt::format("{} on the thread of a loop, which must not wait\n", what));
     std::abort();
   }
 }

@@ -19,7 +19,7 @@ class OnLoopThread {
 // `what` may wait: "SQLite".
 void NotOnLoopThread(const char* what);
 #else
-class OnLoopThread {
+class OnLoopThread {  // style-ok(type-twice): one of the two is compiled
  public:
   OnLoopThread() {}
 };

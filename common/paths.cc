@@ -20,7 +20,7 @@ std::string XdgDirectory(const char* variable, std::string_view home_relative) {
     return value;
   }
   const char* home = Variable("HOME");
-  return fmt::format("{}/{}", home != nullptr && home[0] == '/' ? home : "/", home_relative);
+  return fmt::format("{}/{}", home != nullptr && home[0] == '/' ? home : "/", home_relative);  // "//..." without one
 }
 
 }  // namespace
@@ -36,7 +36,10 @@ DefaultPaths GetDefaultPaths() {
   const std::string runtime_directory = runtime != nullptr && runtime[0] == '/'
                                             ? fmt::format("{}/supervisord", runtime)
                                             : fmt::format("/tmp/supervisord-{}", geteuid());
-  const std::string state = XdgDirectory("XDG_STATE_HOME", ".local/state") + "/supervisord";
+  // Of a uid that the system does not know HOME is "/" or not set, as in many a container: nothing can be written
+  // there.
+  const std::string state_home = XdgDirectory("XDG_STATE_HOME", ".local/state");
+  const std::string state = state_home.starts_with("//") ? runtime_directory + "/state" : state_home + "/supervisord";
   return {.config_file = XdgDirectory("XDG_CONFIG_HOME", ".config") + "/supervisord/supervisor_config.json",
           .socket = runtime_directory + "/supervisord.sock",
           .database = state + "/supervisor.db",

@@ -32,6 +32,31 @@ int Remove(int dir_fd, const std::string& name) {
   return unlinkat(dir_fd, name.c_str(), 0) == 0 || errno == ENOENT ? 0 : errno;
 }
 
+// The first number that neither a plain nor a compressed file bears.
+int FirstFree(int dir_fd, const std::string& base) {
+  int index = 1;
+  while (Occupied(dir_fd, base, index)) {
+    ++index;
+  }
+  return index;
+}
+
+// All that own rotation may have made and that is still there.
+std::vector<FileId> IdsOf(int dir_fd, const std::string& base) {
+  std::vector<FileId> ids;
+  const auto add = [&](const std::string& name) {
+    if (const auto facts = FactsAt(dir_fd, name)) {
+      ids.push_back(facts->id);
+    }
+  };
+  add(CompressionTempName(base));
+  for (int index = 1; Occupied(dir_fd, base, index); ++index) {
+    add(RotatedName(base, index));
+    add(RotatedGzipName(base, index));
+  }
+  return ids;
+}
+
 }  // namespace
 
 std::string RotatedName(const std::string& base, int index) {
@@ -42,7 +67,8 @@ std::string RotatedGzipName(const std::string& base, int index) { return fmt::fo
 
 std::string CompressionTempName(const std::string& base) { return base + ".gz.tmp"; }
 
-absl::Status ShiftRotatedFiles(int dir_fd, const std::string& dir_path, const std::string& base, int max_files) {
+absl::Status ShiftRotatedFiles(int dir_fd, const std::string& dir_path, const std::string& base, int max_files,
+                               RotationLedger& ledger) {
   const auto failed = [&](int error, const std::string& name) {
     return ErrnoToStatus(error, fmt::format("cannot rotate log file {}/{}: {}", dir_path, base, name));
   };
@@ -53,18 +79,18 @@ absl::Status ShiftRotatedFiles(int dir_fd, const std::string& dir_path, const st
     const int error = Remove(dir_fd, base);
     return error == 0 ? absl::OkStatus() : failed(error, base);
   }
-  int free_index = 1;
-  while (free_index <= max_files && Occupied(dir_fd, base, free_index)) {
-    ++free_index;
+  if (const auto present = FactsAt(dir_fd, base)) {
+    ledger.Add(dir_fd, base, present->id);
   }
-  if (free_index > max_files) {
-    free_index = max_files;
-    for (const std::string& name : {RotatedName(base, free_index), RotatedGzipName(base, free_index)}) {
-      if (const int error = Remove(dir_fd, name); error != 0) {
+  const int end = FirstFree(dir_fd, base);
+  for (int index = max_files; index < end; ++index) {
+    for (const std::string& name : {RotatedName(base, index), RotatedGzipName(base, index)}) {
+      if (const int error = ledger.HasFile(dir_fd, name) ? Remove(dir_fd, name) : 0; error != 0) {
         return failed(error, name);
       }
     }
   }
+  const int free_index = FirstFree(dir_fd, base);
   for (int index = free_index - 1; index >= 1; --index) {
     if (const int error = Rename(dir_fd, RotatedName(base, index), RotatedName(base, index + 1)); error != 0) {
       return failed(error, RotatedName(base, index));
@@ -76,16 +102,23 @@ absl::Status ShiftRotatedFiles(int dir_fd, const std::string& dir_path, const st
   FailPoint(FailPointId::kLogShifted);
   const int error = Rename(dir_fd, base, RotatedName(base, 1));
   FailPoint(FailPointId::kLogRenamed);
+  if (ledger.IsLong()) {
+    ledger.Compact(dir_fd, base, IdsOf(dir_fd, base));
+  }
   return error == 0 ? absl::OkStatus() : failed(error, RotatedName(base, 1));
 }
 
-void PruneRotatedFiles(int dir_fd, const std::string& base, int max_files) {
-  Remove(dir_fd, CompressionTempName(base));
+std::vector<std::string> PruneRotatedFiles(int dir_fd, const std::string& base, int max_files,
+                                           const RotationLedger& ledger) {
+  std::vector<std::string> removed;
   for (int index = max_files + 1; Occupied(dir_fd, base, index); ++index) {
-    if (Remove(dir_fd, RotatedName(base, index)) != 0 || Remove(dir_fd, RotatedGzipName(base, index)) != 0) {
-      return;
+    for (const std::string& name : {RotatedName(base, index), RotatedGzipName(base, index)}) {
+      if (ledger.HasFile(dir_fd, name) && Remove(dir_fd, name) == 0) {
+        removed.push_back(name);
+      }
     }
   }
+  return removed;
 }
 
 int FindRotated(int dir_fd, const std::string& base, int max_files, const FileId& id) {

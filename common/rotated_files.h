@@ -1,9 +1,11 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "common/file_id.h"
+#include "common/rotation_ledger.h"
 
 namespace supervisor {
 
@@ -17,13 +19,16 @@ std::string RotatedName(const std::string& base, int index);      // "web.log.3"
 std::string RotatedGzipName(const std::string& base, int index);  // "web.log.3.gz"
 std::string CompressionTempName(const std::string& base);         // "web.log.gz.tmp"
 
-// Frees the name `base`: the present file becomes number 1, the others move up to the first free number, and the one
-// that would exceed `max_files` goes. `max_files` 0: the present file goes. Fails naming the file.
-absl::Status ShiftRotatedFiles(int dir_fd, const std::string& dir_path, const std::string& base, int max_files);
+// Frees the name `base`: the present file becomes number 1 and the others move up to the first free number. Of the
+// files that own rotation made, by the ledger, the one that would exceed `max_files` goes; another program's files move
+// up and stay. `max_files` 0: the present file goes. Fails naming the file.
+absl::Status ShiftRotatedFiles(int dir_fd, const std::string& dir_path, const std::string& base, int max_files,
+                               RotationLedger& ledger);
 
-// Removes what a larger `max_files` of old, or a compression that was cut short, has left. What cannot be removed
-// stays.
-void PruneRotatedFiles(int dir_fd, const std::string& base, int max_files);
+// Removes what a larger `max_files` of old has left of own rotation's files, and returns the names. What cannot be
+// removed stays, and so does what another program made.
+std::vector<std::string> PruneRotatedFiles(int dir_fd, const std::string& base, int max_files,
+                                           const RotationLedger& ledger);
 
 // The number under which `id` is found now, uncompressed; 0 where it is not.
 int FindRotated(int dir_fd, const std::string& base, int max_files, const FileId& id);

@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "common/clock.h"
+#include "ctl/socket_owner.h"
 #include "ctl/unreachable.h"
 
 namespace supervisor {
@@ -140,10 +141,13 @@ Failure ToFailure(const grpc::Status& status, std::string_view what) {
 Client::Client(const Invocation& invocation)
     : socket_(invocation.socket), socket_is_default_(invocation.socket_is_default) {}
 
-int Client::ConnectOnce() {
+int Client::ConnectOnce(std::optional<Failure>& refused) {
   UniqueFd fd;
   if (const int error = ConnectSocket(socket_, &fd); error != 0) {
     return error;
+  }
+  if (refused = CheckSocketOwner(fd.get(), socket_, socket_is_default_); refused) {
+    return EPERM;
   }
   watched_.Reset(fcntl(fd.get(), F_DUPFD_CLOEXEC, 3));
   stub_.reset();
@@ -156,7 +160,11 @@ std::optional<Failure> Client::ConnectWithin(absl::Duration when_alive, absl::Du
   const MonoTime start = MonotonicNow();
   absl::Duration pause = absl::Milliseconds(10);
   for (;;) {
-    const int error = ConnectOnce();
+    std::optional<Failure> refused;
+    const int error = ConnectOnce(refused);
+    if (refused) {
+      return refused;
+    }
     if (error == 0) {
       return std::nullopt;
     }

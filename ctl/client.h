@@ -110,7 +110,8 @@ class Client {
   // The same, where a next daemon may have come: waits for it, and says whether it has.
   Failure LostWhileActing(std::string_view what);
   std::optional<Failure> ConnectWithin(absl::Duration when_alive, absl::Duration when_gone);
-  int ConnectOnce();  // 0 or errno
+  // 0 or errno; `refused`: somebody else listens there, and nothing was sent.
+  int ConnectOnce(std::optional<Failure>& refused);
 
   std::string socket_;
   bool socket_is_default_;

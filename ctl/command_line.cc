@@ -1,6 +1,7 @@
 #include "ctl/command_line.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
@@ -21,6 +22,8 @@
 #include "common/signal_names.h"
 #include "common/version.h"
 #include "ctl/command_table.h"
+#include "ctl/event_types.h"
+#include "ctl/habits.h"
 #include "ctl/render/time_spec.h"
 #include "ctl/render/utf8.h"
 
@@ -44,6 +47,7 @@ struct Given {
   std::string count;
   std::string since;
   std::string until;
+  std::vector<std::string> types;
   Invocation flags;
 };
 
@@ -114,7 +118,8 @@ void DefineFlag(CLI::App& app, const CommandSpec& spec, OptionBit bit, const std
 }
 
 void DefineCommandOptions(CLI::App& app, const CommandSpec& spec, Given& given) {
-  constexpr std::string_view kTimeHelp = "a time (2026-11-23 07:28:15, UTC) or how long ago (90s, 10m, 2h, 1d)";
+  constexpr std::string_view kTimeHelp =
+      "a time (2026-11-23 07:28:15, 14:00, yesterday; UTC) or how long ago (90s, 10m, 2h, 1d)";
   DefineFlag(app, spec, kOptNoWait, "--no-wait", given.flags.no_wait, "do not wait for the outcome");
   DefineText(app, spec, kOptTimeout, "--timeout", given.timeout, "S",
              "seconds to wait for the outcome (default: as long as the services' own timeouts allow)");
@@ -124,9 +129,20 @@ void DefineCommandOptions(CLI::App& app, const CommandSpec& spec, Given& given) 
   DefineText(app, spec, kOptSince, "--since", given.since, "T", fmt::format("from then on: {}", kTimeHelp));
   DefineText(app, spec, kOptUntil, "--until", given.until, "T", "up to then");
   DefineText(app, spec, kOptGrep, "--grep", given.grep, "RE", "only lines that match (RE2 syntax)");
+  if ((spec.options & kOptType) != 0) {
+    app.add_option("--type", given.types, "only events of this type (started, failed, ...); may be repeated")
+        ->option_text("NAME")
+        ->allow_extra_args(false)
+        ->take_all();
+  }
   DefineFlag(app, spec, kOptStderr, "--stderr", given.flags.stderr_log, "the separate log of stderr");
+  DefineFlag(app, spec, kOptRaw, "--raw", given.flags.raw,
+             "on a terminal too, the exact bytes: it obeys what services wrote, colours and worse");
   DefineFlag(app, spec, kOptDryRun, "--dry-run", given.flags.dry_run, "say what would happen, change nothing");
   DefineFlag(app, spec, kOptAll, "-a,--all", given.flags.all, "resolved ones too");
+  DefineFlag(app, spec, kOptTest, "--test", given.flags.test, "send a test notification through each channel");
+  DefineFlag(app, spec, kOptWithDependents, "--with-dependents", given.flags.with_dependents,
+             "restart what runs and depends on them, too: it stops first and starts last");
   if (spec.targets == Targets::kSignalThenSome) {
     app.add_option("SIGNAL", given.flags.signal, "HUP, SIGHUP or 1")->option_text(" ");
   }
@@ -223,8 +239,10 @@ std::optional<std::string> ConvertNumbers(const Given& given, absl::Time now, In
     const std::optional<int64_t> parsed = ParseTimeSpec(text, now);
     if (!parsed) {
       return fmt::format(
-          "{} {}: not a time (such as \"2026-11-23 07:28:15\", in UTC, or how long ago: 90s, 10m, 2h, 1d)", option,
-          Quoted(text));
+          "{} {}: not a time (such as \"2026-11-23 07:28:15\", 14:00 or yesterday, in UTC, or how long ago: 90s, 10m, "
+          "2h, "
+          "1d)",
+          option, Quoted(text));
     }
     unix_ms = *parsed;
     return std::nullopt;
@@ -242,6 +260,9 @@ std::optional<std::string> CheckTargets(const CommandSpec& spec, const Invocatio
     }
     if (!IsValidUtf8(target)) {
       return fmt::format("TARGET {} is not valid UTF-8", Quoted(EscapeForTerminal(target)));
+    }
+    if (std::optional<std::string> hint = HintForTarget(target)) {
+      return hint;
     }
   }
   switch (spec.targets) {
@@ -275,12 +296,33 @@ std::optional<std::string> CheckTexts(const Invocation& invocation) {
   if (!IsValidUtf8(invocation.grep)) {
     return "--grep is not valid UTF-8";
   }
+  if (invocation.test && (invocation.all || invocation.count)) {
+    return "--test shows no alerts: it does not go with --all or -n";
+  }
   if (invocation.follow && invocation.until_unix_ms != 0) {
     return "--follow has no end: it does not go with --until";
   }
   if (invocation.since_unix_ms != 0 && invocation.until_unix_ms != 0 &&
       invocation.since_unix_ms > invocation.until_unix_ms) {
     return "--since is later than --until";
+  }
+  return std::nullopt;
+}
+
+// "--type started,failed" means the same as two options.
+std::optional<std::string> ConvertTypes(const std::vector<std::string>& given, std::vector<std::string>& types) {
+  for (const std::string& list : given) {
+    for (size_t begin = 0; begin <= list.size();) {
+      const size_t end = std::min(list.find(',', begin), list.size());
+      const std::string name = list.substr(begin, end - begin);
+      const std::vector<std::string> known = EventTypeNames();
+      if (std::ranges::find(known, name) == known.end()) {
+        return fmt::format("--type {}: no such type of event{}; there are {}", Quoted(EscapeForTerminal(name)),
+                           DidYouMean(name, known), fmt::join(known, ", "));
+      }
+      types.push_back(name);
+      begin = end + 1;
+    }
   }
   return std::nullopt;
 }
@@ -303,8 +345,8 @@ std::variant<Invocation, EarlyExit> Convert(const CommandSpec& spec, Given given
   invocation.targets = std::move(given.targets);
   invocation.reason = std::move(given.reason);
   invocation.grep = std::move(given.grep);
-  for (const auto& problem :
-       {ConvertNumbers(given, now, invocation), CheckTargets(spec, invocation), CheckTexts(invocation)}) {
+  for (const auto& problem : {ConvertNumbers(given, now, invocation), ConvertTypes(given.types, invocation.types),
+                              CheckTargets(spec, invocation), CheckTexts(invocation)}) {
     if (problem) {
       return UsageError(&spec, *problem);
     }
@@ -397,6 +439,7 @@ std::variant<Invocation, EarlyExit> ParseWithCommand(const CommandSpec& spec, st
   if (help_only) {
     return EarlyExit{.text = CommandHelp(app, spec)};
   }
+  arguments = TranslateHabits(spec, arguments);
   for (std::string& argument : arguments) {
     if (argument.starts_with('[') && !IsValidUtf8(argument)) {
       return UsageError(&spec, fmt::format("{} is not valid UTF-8", Quoted(EscapeForTerminal(argument))));
@@ -455,8 +498,15 @@ std::vector<std::string> CommandNames() {
   return names;
 }
 
-std::variant<Invocation, EarlyExit> ParseCommandLine(const std::vector<std::string>& arguments, absl::Time now) {
+namespace {
+
+std::variant<Invocation, EarlyExit> Parse(const std::vector<std::string>& arguments, absl::Time now) {
   const auto name = FindCommandName(arguments);
+  for (auto option = arguments.begin(); option != name; ++option) {
+    if (const std::optional<std::string> hint = HintForOption(*option)) {
+      return UsageError(nullptr, *hint);
+    }
+  }
   if (name == arguments.end()) {
     return ParseWithoutCommand(arguments);
   }
@@ -478,6 +528,16 @@ std::variant<Invocation, EarlyExit> ParseCommandLine(const std::vector<std::stri
     return ParseCheck({arguments.begin(), name}, {std::next(name), arguments.end()});
   }
   return spec == nullptr ? UnknownCommand(*name) : ParseWithCommand(*spec, std::move(others), false, now);
+}
+
+}  // namespace
+
+std::variant<Invocation, EarlyExit> ParseCommandLine(const std::vector<std::string>& arguments, absl::Time now) {
+  std::variant<Invocation, EarlyExit> parsed = Parse(arguments, now);
+  if (auto* early = std::get_if<EarlyExit>(&parsed)) {
+    early->json = std::ranges::find(arguments, "--json") != arguments.end();
+  }
+  return parsed;
 }
 
 }  // namespace supervisor

@@ -15,6 +15,7 @@ struct EarlyExit {
   ExitCode exit_code = ExitCode::kDone;
   std::string text;
   bool to_stderr = false;
+  bool json = false;  // --json was given: what is wrong is to be an object on stdout too
 };
 
 // Reads the arguments (without the program's name). `now` is what "--since 10m" counts from. Global options may stand

@@ -40,10 +40,15 @@ constexpr std::array<CommandSpec, 18> kCommands = {{
     {.command = Command::kRestart,
      .name = "restart",
      .summary = "stop and start services",
-     .description = "Stop and start services; wait until they are ready or have failed.",
-     .examples = "  supervisorctl restart web\n  supervisorctl restart worker:0 --timeout 2.5\n",
+     .description =
+         "Stop and start services; wait until they are ready or have failed. A name also starts what is stopped; a "
+         "glob, a group and all restart what is up. Several go down in order, those that depend on others first, and "
+         "come up in order. What is not named runs on: without --with-dependents, a service that depends on one of "
+         "them loses its connections to it. One whose dependencies cannot be started is not restarted, and runs on.",
+     .examples = "  supervisorctl restart web\n  supervisorctl restart worker:0 --timeout 2.5\n"
+                 "  supervisorctl restart db --with-dependents\n",
      .targets = Targets::kSome,
-     .options = kActing,
+     .options = kActing | kOptWithDependents,
      .count_help = ""},
     {.command = Command::kSignal,
      .name = "signal",
@@ -56,12 +61,15 @@ constexpr std::array<CommandSpec, 18> kCommands = {{
     {.command = Command::kLogs,
      .name = "logs",
      .summary = "what services wrote; -f follows",
-     .description = "Show what services wrote: the exact bytes of one, or the lines of several behind their names.",
+     .description =
+         "Show what services wrote: the bytes of one, or the lines of several behind their names. "
+         "On a terminal, control characters are written out (\\x1b); elsewhere, and with --raw, the bytes are "
+         "exact.",
      .examples = "  supervisorctl logs web -n 100\n  supervisorctl logs web worker -f\n"
                  "  supervisorctl logs web --since 10m --grep 'error|panic'\n"
                  "  supervisorctl logs web --since '2026-11-23 07:28:15' --until '2026-11-23 07:30:00'\n",
      .targets = Targets::kSome,
-     .options = kOptFollow | kOptCount | kOptSince | kOptUntil | kOptGrep | kOptStderr,
+     .options = kOptFollow | kOptCount | kOptSince | kOptUntil | kOptGrep | kOptStderr | kOptRaw,
      .count_help = "the last N lines, with --grep the last N that match, or \"all\" (default: 10, or all that --since, "
                    "--until and --grep select)"},
     {.command = Command::kHealth,
@@ -78,10 +86,11 @@ constexpr std::array<CommandSpec, 18> kCommands = {{
      .summary = "what happened and who caused it; -f follows",
      .description = "Show the history of events, or with -f those that happen from now on. The target \"supervisor\" "
                     "names the daemon's own.",
-     .examples = "  supervisorctl events -n 20\n  supervisorctl events web -f\n  supervisorctl events -f --json\n",
+     .examples = "  supervisorctl events -n 20\n  supervisorctl events web -f\n  supervisorctl events -f --json\n"
+                 "  supervisorctl events --since yesterday --type failed --type oom_killed\n",
      .targets = Targets::kAny,
-     .options = kOptFollow | kOptCount,
-     .count_help = "the newest N events (default: 50; with -f: 0)"},
+     .options = kOptFollow | kOptCount | kOptSince | kOptUntil | kOptType,
+     .count_help = "the newest N events (default: 50, or all that --since and --until select; with -f: 0)"},
     {.command = Command::kSummary,
      .name = "summary",
      .summary = "the whole system on one screen",
@@ -112,10 +121,11 @@ constexpr std::array<CommandSpec, 18> kCommands = {{
     {.command = Command::kAlerts,
      .name = "alerts",
      .summary = "open alerts",
-     .description = "Show the alerts that are open.",
-     .examples = "  supervisorctl alerts\n  supervisorctl alerts --all -n 100\n",
+     .description = "Show the alerts that are open. With --test, send a test notification through each channel and "
+                    "show what came of it; exits 1 when one was not delivered.",
+     .examples = "  supervisorctl alerts\n  supervisorctl alerts --all -n 100\n  supervisorctl alerts --test\n",
      .targets = Targets::kNone,
-     .options = kOptAll | kOptCount,
+     .options = kOptAll | kOptCount | kOptTest,
      .count_help = "the newest N alerts (default: 50)"},
     {.command = Command::kTop,
      .name = "top",

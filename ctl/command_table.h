@@ -32,6 +32,10 @@ enum OptionBit : uint32_t {
   kOptStderr = 1U << 8U,
   kOptDryRun = 1U << 9U,
   kOptAll = 1U << 10U,
+  kOptType = 1U << 11U,
+  kOptTest = 1U << 12U,
+  kOptWithDependents = 1U << 13U,
+  kOptRaw = 1U << 14U,
 };
 
 struct CommandSpec {

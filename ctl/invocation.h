@@ -41,6 +41,7 @@ struct Invocation {
   std::string reason;
   std::string signal;
   std::string grep;
+  std::vector<std::string> types;  // of events; none: all
   std::optional<double> timeout_seconds;
   std::optional<uint64_t> count;  // -n
   int64_t since_unix_ms = 0;
@@ -48,8 +49,11 @@ struct Invocation {
   bool no_wait = false;
   bool follow = false;
   bool stderr_log = false;
+  bool raw = false;
   bool dry_run = false;
   bool all = false;
+  bool test = false;
+  bool with_dependents = false;
 };
 
 }  // namespace supervisor

@@ -1,13 +1,13 @@
 #include <google/protobuf/stubs/logging.h>
 #include <grpc/support/log.h>
 
-#include <csignal>
 #include <cstdlib>
 #include <string>
 #include <variant>
 #include <vector>
 
 #include "common/clock.h"
+#include "common/process_start.h"
 #include "ctl/client.h"
 #include "ctl/command_line.h"
 #include "ctl/commands/commands.h"
@@ -25,12 +25,13 @@ void QuietLibraries() {
 }
 
 [[noreturn]] void Main(const std::vector<std::string>& arguments) {
-  // EPIPE from write(2) instead: a closed stdout must not change the exit code.
-  std::signal(SIGPIPE, SIG_IGN);  // NOLINT(bugprone-unused-return-value): cannot fail for SIGPIPE
   auto parsed = ParseCommandLine(arguments, WallNow());
   if (const auto* early = std::get_if<EarlyExit>(&parsed)) {
-    Output output(false, true);
-    early->to_stderr ? output.Message(early->text) : output.Print(early->text);
+    Output output(early->json, true);
+    if (early->to_stderr) {
+      output.Exit(output.Fail({.exit_code = early->exit_code, .code = "invalid_argument", .message = early->text}));
+    }
+    output.Print(early->text);
     output.Exit(early->exit_code);
   }
   const auto& invocation = std::get<Invocation>(parsed);
@@ -43,4 +44,10 @@ void QuietLibraries() {
 }  // namespace
 }  // namespace supervisor
 
-int main(int argc, char** argv) { supervisor::Main(std::vector<std::string>(argv + (argc > 0 ? 1 : 0), argv + argc)); }
+int main(int argc, char** argv) {
+  if (!supervisor::PrepareProcess(supervisor::ProgramKind::kClient)) {
+    return static_cast<int>(supervisor::ExitCode::kFailed);
+  }
+  supervisor::UnblockSignals();
+  supervisor::Main(std::vector<std::string>(argv + (argc > 0 ? 1 : 0), argv + argc));
+}

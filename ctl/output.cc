@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -9,6 +10,7 @@
 #include <cstdlib>
 #include <thread>
 
+#include "common/console.h"
 #include "common/errno_status.h"
 #include "ctl/render/json.h"
 #include "ctl/render/utf8.h"
@@ -23,23 +25,7 @@ bool WantsColor(bool no_color) {
     return false;
   }
   const char* variable = std::getenv("NO_COLOR");  // NOLINT(concurrency-mt-unsafe): before any thread
-  return variable == nullptr || variable[0] == '\0';
-}
-
-// 0, or the errno that ended it.
-int WriteAll(int fd, std::string_view data) {
-  while (!data.empty()) {
-    const ssize_t written = write(fd, data.data(), data.size());
-    if (written >= 0) {
-      data.remove_prefix(static_cast<size_t>(written));
-    } else if (errno == EAGAIN) {
-      pollfd writable{.fd = fd, .events = POLLOUT, .revents = 0};
-      poll(&writable, 1, -1);
-    } else if (errno != EINTR) {
-      return errno;
-    }
-  }
-  return 0;
+  return (variable == nullptr || variable[0] == '\0') && !IsDumbTerminal();
 }
 
 // A message of the daemon may quote anything. Its own newlines separate lines.
@@ -57,6 +43,18 @@ std::string EscapeLines(std::string_view text) {
 }
 
 }  // namespace
+
+bool IsDumbTerminal() {
+  const char* term = std::getenv("TERM");  // NOLINT(concurrency-mt-unsafe): before any thread
+  return term == nullptr || term[0] == '\0' || std::string_view(term) == "dumb";
+}
+
+bool Output::IsTerminal() { return isatty(STDOUT_FILENO) == 1; }
+
+size_t Output::width() {
+  winsize size{};
+  return IsTerminal() && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+}
 
 Output::Output(bool json, bool no_color) : json_(json), color_(WantsColor(no_color)) {}
 
@@ -77,7 +75,7 @@ void Output::PrintJson(std::string_view object) {
 
 void Output::Flush() {
   if (!closed_ && !buffer_.empty()) {
-    const int error = WriteAll(STDOUT_FILENO, buffer_);
+    const int error = WriteFully(STDOUT_FILENO, buffer_);
     closed_ = error != 0;
     write_error_ = error == EPIPE ? 0 : error;
   }
@@ -86,13 +84,12 @@ void Output::Flush() {
 
 void Output::Message(std::string_view text) {
   Flush();
-  // Nobody can be told that stderr is gone.
-  static_cast<void>(WriteAll(STDERR_FILENO, fmt::format("supervisorctl: {}\n", EscapeLines(text))));
+  PrintError(fmt::format("supervisorctl: {}\n", EscapeLines(text)));
 }
 
 void Output::Line(std::string_view text) {
   Flush();
-  static_cast<void>(WriteAll(STDERR_FILENO, fmt::format("{}\n", text)));
+  PrintError(fmt::format("{}\n", text));
 }
 
 ExitCode Output::Fail(const Failure& failure) {
@@ -110,11 +107,10 @@ ExitCode Output::FailStream(const Failure& failure) {
 void Output::Exit(ExitCode code) {
   Flush();
   if (write_error_ != 0) {
-    static_cast<void>(
-        WriteAll(STDERR_FILENO, fmt::format("supervisorctl: cannot write to stdout: {}\n", ErrnoText(write_error_))));
+    PrintError(fmt::format("supervisorctl: cannot write to stdout: {}\n", ErrnoText(write_error_)));
     code = code == ExitCode::kDone ? ExitCode::kFailed : code;
   }
-  _exit(static_cast<int>(code));
+  _exit(ExitCodeOf(static_cast<int>(code)));
 }
 
 void Output::WatchReader() {

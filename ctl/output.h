@@ -8,16 +8,22 @@
 
 namespace supervisor {
 
+// True iff $TERM says that the terminal knows no control sequences ("dumb"), or says nothing.
+bool IsDumbTerminal();
+
 // Results to stdout, messages to stderr. stdout is buffered here and written with write(2): iostream and stdio cost
 // start-up time and hide errors. A reader that goes away (`| head`) silences stdout and is no error: the exit code
 // still says what the command found out. One thread.
 class Output {
  public:
-  // `no_color`: --no-color was given; $NO_COLOR and stdout being no terminal count as well.
+  // `no_color`: --no-color was given; $NO_COLOR, a $TERM without colour and stdout being no terminal count as well.
   Output(bool json, bool no_color);
 
   bool json() const { return json_; }
   bool color() const { return color_; }
+  static bool IsTerminal();
+  // The terminal's columns as they are now; 0 where stdout is no terminal, or does not know.
+  static size_t width();
   // stdout's reader is gone: a stream may end.
   bool closed() const { return closed_; }
 
@@ -35,7 +41,7 @@ class Output {
   ExitCode FailStream(const Failure& failure);
 
   // Everything is written and the process ends at once, without running destructors: taking gRPC down in good order
-  // costs more than a whole call. A full disk under stdout turns success into kFailed.
+  // costs more than a whole call. A full disk under stdout or stderr turns success into kFailed.
   [[noreturn]] void Exit(ExitCode code);
 
   // Ends the process when stdout's reader goes away while nothing is being written, as with `logs -f | head -1` on a

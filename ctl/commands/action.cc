@@ -68,6 +68,7 @@ ExitCode RunAction(const Invocation& invocation, Client& client, Output& output)
   request.set_no_wait(invocation.no_wait);
   request.set_timeout_seconds(invocation.timeout_seconds.value_or(0));
   request.set_reason(invocation.reason);
+  request.set_with_dependents(invocation.with_dependents);
   v1::ActionResponse response;
   if (const auto failure = client.Act(call.method, request, &response, call.name, AnswerTimeout(invocation))) {
     return output.Fail(*failure);

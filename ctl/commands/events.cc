@@ -13,8 +13,9 @@
 namespace supervisor {
 namespace {
 
-// After a lost connection everything that was missed is wanted, not the newest few.
-constexpr uint32_t kCatchUpLimit = 100000;
+// As many as the daemon answers at most: for a span, and after a lost connection, when everything that was missed is
+// wanted and not the newest few.
+constexpr uint32_t kMostEvents = 100000;
 
 // The daemon is asked all the same: whether it is there, and knows the targets.
 bool WantsNone(const Invocation& invocation) { return !invocation.follow && invocation.count == 0; }
@@ -23,10 +24,14 @@ v1::EventsRequest MakeRequest(const Invocation& invocation) {
   v1::EventsRequest request;
   request.mutable_targets()->Assign(invocation.targets.begin(), invocation.targets.end());
   request.set_follow(invocation.follow);
-  // Followed events are the live ones, unless -n asks for history before them.
-  request.set_no_history(invocation.follow && invocation.count.value_or(0) == 0);
-  // 0 would ask for the default.
-  const uint64_t count = WantsNone(invocation) ? 1 : invocation.count.value_or(0);
+  request.set_since_unix_ms(invocation.since_unix_ms);
+  request.set_until_unix_ms(invocation.until_unix_ms);
+  request.mutable_types()->Assign(invocation.types.begin(), invocation.types.end());
+  const bool has_span = invocation.since_unix_ms != 0 || invocation.until_unix_ms != 0;
+  // Followed events are the live ones, unless -n or --since asks for history before them.
+  request.set_no_history(invocation.follow && invocation.count.value_or(0) == 0 && !has_span);
+  // 0 would ask for the default; a span is wanted whole.
+  const uint64_t count = WantsNone(invocation) ? 1 : invocation.count.value_or(has_span ? kMostEvents : 0);
   request.set_limit(static_cast<uint32_t>(std::min<uint64_t>(count, std::numeric_limits<uint32_t>::max())));
   return request;
 }
@@ -47,6 +52,7 @@ class EventsCommand : public StreamCommand<v1::EventsRequest, v1::Event> {
     if (wants_none_) {
       return;
     }
+    ++received_;
     last_id_ = std::max(last_id_, event.id());
     if (event.missed() != 0) {
       output_.Message(fmt::format("{} events were left out here: this reader is too slow", event.missed()));
@@ -91,7 +97,7 @@ class EventsCommand : public StreamCommand<v1::EventsRequest, v1::Event> {
     if (last_id_ != 0) {
       request.set_after_id(last_id_);
       request.set_no_history(false);
-      request.set_limit(kCatchUpLimit);
+      request.set_limit(kMostEvents);
     }
     return request;
   }
@@ -103,12 +109,14 @@ class EventsCommand : public StreamCommand<v1::EventsRequest, v1::Event> {
     }
   }
 
+  uint64_t received() const { return received_; }
   const google::protobuf::RepeatedPtrField<v1::Event>& collected() const { return collected_; }
 
  private:
   static constexpr int kAttempts = 20;
   Output& output_;
   const bool wants_none_;
+  uint64_t received_ = 0;
   int64_t last_id_ = 0;
   bool header_printed_ = false;
   google::protobuf::RepeatedPtrField<v1::Event> collected_;
@@ -139,6 +147,9 @@ ExitCode RunEvents(const Invocation& invocation, Client& client, Output& output)
       output.PrintJson(EventsJson(command.collected()));
     } else {
       command.PrintHeaderOnce();
+    }
+    if (!invocation.count && command.received() == kMostEvents) {
+      output.Message(fmt::format("only the newest {} events are shown; a smaller span has the others", kMostEvents));
     }
   }
   return ExitCode::kDone;

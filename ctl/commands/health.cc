@@ -35,7 +35,7 @@ ExitCode RunHealth(const Invocation& invocation, Client& client, Output& output)
     output.PrintJson(HealthJson(response));
   } else {
     const bool detailed = invocation.count ? *invocation.count > 0 : !invocation.targets.empty();
-    output.Print(HealthText(response, detailed, output.color()));
+    output.Print(HealthText(response, detailed, output.color(), Output::width()));
   }
   return HealthVerdict(response);
 }

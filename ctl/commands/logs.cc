@@ -6,6 +6,8 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <utility>
 
 #include "ctl/commands/commands.h"
 #include "ctl/commands/stream.h"
@@ -40,6 +42,7 @@ class LogsCommand : public StreamCommand<v1::LogsRequest, v1::LogChunk> {
   LogsCommand(const Invocation& invocation, Shape shape, size_t name_width, Output& output)
       : StreamCommand("logs", invocation.follow, MakeRequest(invocation)),
         shape_(shape),
+        escapes_(Output::IsTerminal() && !invocation.raw),
         name_width_(name_width),
         output_(output),
         lines_([this](const v1::LogChunk& origin, std::string_view line) { PrintLine(origin, line); }) {}
@@ -62,8 +65,17 @@ class LogsCommand : public StreamCommand<v1::LogsRequest, v1::LogChunk> {
     if (chunk.data().empty()) {
       return;
     }
+    if (shape_ == Shape::kRaw && IsOfAnother(chunk)) {
+      NameFromNowOn();
+    }
     if (shape_ == Shape::kRaw) {
-      output_.Print(chunk.data());
+      if (escapes_) {
+        output_.Print(text_.Feed(chunk.data()));
+      } else {
+        output_.Print(chunk.data());
+      }
+      raw_id_ = chunk.id();
+      raw_line_is_open_ = chunk.data().back() != '\n';
     } else {
       lines_.Feed(chunk);
     }
@@ -90,6 +102,7 @@ class LogsCommand : public StreamCommand<v1::LogsRequest, v1::LogChunk> {
 
   // The ends without a newline, and the object's own end.
   void End() {
+    output_.Print(text_.End());
     lines_.Flush();
     if (shape_ == Shape::kJsonObject) {
       json_.EndArray().EndObject();
@@ -98,13 +111,29 @@ class LogsCommand : public StreamCommand<v1::LogsRequest, v1::LogChunk> {
   }
 
  private:
+  bool IsOfAnother(const v1::LogChunk& chunk) const { return !raw_id_.empty() && chunk.id() != raw_id_; }
+
+  // A reload has added an instance to what is followed: bytes alone would not tell whose they are any more.
+  void NameFromNowOn() {
+    output_.Print(text_.End());
+    if (std::exchange(raw_line_is_open_, false)) {
+      output_.Print("\n");
+    }
+    output_.Message("logs: there are several now, so each line begins with its service's name from here on");
+    shape_ = Shape::kPrefixed;
+  }
+
   void PrintLine(const v1::LogChunk& origin, std::string_view line) {
     switch (shape_) {
       case Shape::kRaw:
         return;  // raw bytes go by lines_
       case Shape::kPrefixed:
         output_.Print(Prefix(origin.id()));
-        output_.Print(line);
+        if (escapes_) {
+          PrintEscaped(line);
+        } else {
+          output_.Print(line);
+        }
         output_.Print("\n");
         return;
       case Shape::kJsonLines: {
@@ -123,6 +152,12 @@ class LogsCommand : public StreamCommand<v1::LogsRequest, v1::LogChunk> {
     }
   }
 
+  void PrintEscaped(std::string_view line) {
+    TerminalText text;
+    output_.Print(text.Feed(line));
+    output_.Print(text.End());
+  }
+
   const std::string& Prefix(const std::string& id) {
     constexpr std::array<Color, 4> kColors = {Color::kCyan, Color::kYellow, Color::kGreen, Color::kRed};
     const auto [entry, is_new] = prefixes_.try_emplace(id);
@@ -136,6 +171,10 @@ class LogsCommand : public StreamCommand<v1::LogsRequest, v1::LogChunk> {
   }
 
   Shape shape_;
+  bool escapes_;        // a terminal shows it: it is not to obey what services wrote
+  TerminalText text_;   // kRaw: of the one log
+  std::string raw_id_;  // whose bytes were shown without a name
+  bool raw_line_is_open_ = false;
   size_t name_width_;
   Output& output_;
   LogLines lines_;
@@ -153,14 +192,17 @@ ExitCode RunLogs(const Invocation& invocation, Client& client, Output& output) {
   v1::StatusRequest request;
   request.mutable_targets()->Assign(invocation.targets.begin(), invocation.targets.end());
   v1::StatusResponse status;
-  if (const auto failure = client.Read(&Client::Stub::Status, request, &status, "logs")) {
-    return output.Fail(*failure);
+  const auto unknown = client.Read(&Client::Stub::Status, request, &status, "logs");
+  // A service that is configured no more may have left a log: the call itself tells.
+  if (unknown && unknown->exit_code != ExitCode::kNoSuchService) {
+    return output.Fail(*unknown);
   }
   size_t name_width = 0;
   for (const v1::ServiceStatus& service : status.services()) {
     name_width = std::max(name_width, DisplayWidth(EscapeForTerminal(service.id())));
   }
-  Shape shape = status.services().size() > 1 ? Shape::kPrefixed : Shape::kRaw;
+  const bool several = unknown ? invocation.targets.size() > 1 : status.services().size() > 1;
+  Shape shape = several ? Shape::kPrefixed : Shape::kRaw;
   if (output.json()) {
     shape = invocation.follow ? Shape::kJsonLines : Shape::kJsonObject;
   }

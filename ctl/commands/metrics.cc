@@ -4,6 +4,7 @@
 #include "absl/time/time.h"
 #include "common/clock.h"
 #include "ctl/commands/commands.h"
+#include "ctl/commands/verdict.h"
 #include "ctl/render/json.h"
 #include "ctl/render/text.h"
 
@@ -43,7 +44,33 @@ ExitCode RunMetrics(const Invocation& invocation, Client& client, Output& output
   return ExitCode::kDone;
 }
 
+namespace {
+
+ExitCode TestChannels(Client& client, Output& output) {
+  // Each channel has a limit of its own, and all are tried at once.
+  constexpr absl::Duration kLongest = absl::Seconds(60);
+  v1::TestNotificationsResponse response;
+  if (const auto failure = client.Act(&Client::Stub::TestNotifications, v1::TestNotificationsRequest(), &response,
+                                      "alerts --test", kLongest)) {
+    return output.Fail(*failure);
+  }
+  if (output.json()) {
+    output.PrintJson(ChannelTestsJson(response));
+  } else {
+    output.Print(ChannelTestsText(response, output.color()));
+  }
+  if (response.channels().empty()) {
+    output.Message("no channel is configured and enabled: nobody is told of alerts (notifications.channels)");
+  }
+  return ChannelTestsVerdict(response);
+}
+
+}  // namespace
+
 ExitCode RunAlerts(const Invocation& invocation, Client& client, Output& output) {
+  if (invocation.test) {
+    return TestChannels(client, output);
+  }
   v1::AlertsRequest request;
   request.set_include_resolved(invocation.all);
   request.set_limit(Bounded(invocation.count.value_or(0)));
@@ -58,7 +85,7 @@ ExitCode RunAlerts(const Invocation& invocation, Client& client, Output& output)
   if (output.json()) {
     output.PrintJson(AlertsJson(response));
   } else if (!wants_none) {
-    output.Print(AlertsText(response, output.color()));
+    output.Print(AlertsText(response, output.color(), Output::width()));
   }
   return ExitCode::kDone;
 }

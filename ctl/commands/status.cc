@@ -15,7 +15,7 @@ ExitCode RunStatus(const Invocation& invocation, Client& client, Output& output)
   if (output.json()) {
     output.PrintJson(StatusJson(response));
   } else {
-    output.Print(StatusText(response.services(), output.color()));
+    output.Print(StatusText(response.services(), output.color(), "", Output::width()));
   }
   return StatusVerdict(response, !invocation.targets.empty());
 }

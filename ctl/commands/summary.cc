@@ -12,7 +12,7 @@ ExitCode RunSummary(const Invocation& /*invocation*/, Client& client, Output& ou
   if (output.json()) {
     output.PrintJson(SummaryJson(response));
   } else {
-    output.Print(SummaryText(response, output.color()));
+    output.Print(SummaryText(response, output.color(), Output::width()));
   }
   return ExitCode::kDone;
 }

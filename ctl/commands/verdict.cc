@@ -42,6 +42,13 @@ ExitCode ActionVerdict(const google::protobuf::RepeatedPtrField<v1::ActionResult
   return verdict;
 }
 
+ExitCode ChannelTestsVerdict(const v1::TestNotificationsResponse& response) {
+  const auto& channels = response.channels();
+  const bool all_delivered =
+      std::all_of(channels.begin(), channels.end(), [](const v1::ChannelTest& channel) { return channel.delivered(); });
+  return all_delivered && !channels.empty() ? ExitCode::kDone : ExitCode::kFailed;
+}
+
 ExitCode ReloadVerdict(const v1::ReloadResponse& response) {
   return response.errors().empty() ? ExitCode::kDone : ExitCode::kUsage;
 }

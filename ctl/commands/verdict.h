@@ -13,6 +13,8 @@ ExitCode StatusVerdict(const v1::StatusResponse& response, bool any_named);
 ExitCode HealthVerdict(const v1::HealthResponse& response);
 // kFailed when one failed, else kTimedOut when one is not there yet.
 ExitCode ActionVerdict(const google::protobuf::RepeatedPtrField<v1::ActionResult>& results);
+// kFailed when one was not delivered, or there is none.
+ExitCode ChannelTestsVerdict(const v1::TestNotificationsResponse& response);
 // kUsage when the configuration has errors.
 ExitCode ReloadVerdict(const v1::ReloadResponse& response);
 

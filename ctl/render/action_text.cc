@@ -70,14 +70,18 @@ std::string DoneText(Action action, const v1::ActionResult& result) {
       break;
     case Action::kStop:
     case Action::kShutdown:
-      return std::string(DoneWord(action));
+      return result.message().empty() ? std::string(DoneWord(action))
+                                      : fmt::format("{} ({})", DoneWord(action), EscapeForTerminal(result.message()));
   }
   return service.pid() != 0 ? fmt::format("{}, pid {}", DoneWord(action), service.pid())
                             : std::string(DoneWord(action));
 }
 
-std::string UnchangedText(const v1::ActionResult& result) {
+std::string UnchangedText(Action action, const v1::ActionResult& result) {
   const v1::ServiceStatus& service = result.service();
+  if (action == Action::kRestart && !result.implied() && !result.message().empty()) {
+    return EscapeForTerminal(result.message());
+  }
   if (!result.has_service() || service.state() == v1::SERVICE_STATE_UNSPECIFIED) {
     return result.message().empty() ? "already so" : EscapeForTerminal(result.message());
   }
@@ -96,7 +100,7 @@ std::string OutcomeText(Action action, const v1::ActionResult& result) {
     case v1::ActionResult::OUTCOME_DONE:
       return DoneText(action, result);
     case v1::ActionResult::OUTCOME_UNCHANGED:
-      return UnchangedText(result);
+      return UnchangedText(action, result);
     case v1::ActionResult::OUTCOME_ACCEPTED:
       return fmt::format("{} (not waited for)", OnItsWayWord(action));
     case v1::ActionResult::OUTCOME_FAILED:
@@ -116,10 +120,11 @@ std::string OutcomeText(Action action, const v1::ActionResult& result) {
 
 std::string ActionLine(Action action, const v1::ActionResult& result) {
   // A dependency of what is restarted is started; a dependent is restarted with it.
-  const bool is_dependency =
-      result.implied() && action == Action::kRestart && result.outcome() == v1::ActionResult::OUTCOME_UNCHANGED;
-  return fmt::format("{}: {}{}", EscapeForTerminal(result.id()), OutcomeText(action, result),
-                     result.implied() ? ImpliedNote(is_dependency ? Action::kStart : action) : "");
+  const bool is_dependency = result.implied() && action == Action::kRestart && !result.is_dependent();
+  const Action done = is_dependency ? Action::kStart : action;
+  return fmt::format("{}: {}{}{}{}", EscapeForTerminal(result.id()), OutcomeText(done, result),
+                     result.implied() ? ImpliedNote(done) : "", result.left_running().empty() ? "" : "; ",
+                     EscapeForTerminal(result.left_running()));
 }
 
 }  // namespace supervisor

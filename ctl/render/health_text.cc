@@ -12,6 +12,7 @@ namespace supervisor {
 namespace {
 
 using Align = Table::Align;
+using Fit = Table::Fit;
 
 std::string SpanLine(std::string_view span, uint32_t checks, double success_rate, double p50, double p95) {
   if (checks == 0) {
@@ -25,7 +26,7 @@ std::string SpanLine(std::string_view span, uint32_t checks, double success_rate
   return line + "\n";
 }
 
-std::string Detail(const v1::ServiceHealth& service, bool color) {
+std::string Detail(const v1::ServiceHealth& service, bool color, size_t width) {
   std::string out = fmt::format("\n{}\n", Colored(EscapeForTerminal(service.id()), Color::kBold, color));
   if (service.check_type().empty()) {
     return out + "  has no health check\n";
@@ -39,30 +40,30 @@ std::string Detail(const v1::ServiceHealth& service, bool color) {
   Table table({{.header = "TIME (UTC)"},
                {.header = "RESULT"},
                {.header = "RESPONSE", .align = Align::kRight},
-               {.header = "MESSAGE"}});
+               {.header = "MESSAGE", .fit = Fit::kCut}});
   for (const v1::HealthResult& result : service.history()) {
     table.AddRow({TimeText(result.timestamp_unix_ms()),
                   {std::string(HealthWord(result.health())), HealthColor(result.health())},
                   MillisecondsText(result.response_time_ms()),
                   result.message()});
   }
-  return out + table.Render(color, "  ");
+  return out + table.Render(color, "  ", width);
 }
 
 }  // namespace
 
-std::string HealthText(const v1::HealthResponse& response, bool detailed, bool color) {
+std::string HealthText(const v1::HealthResponse& response, bool detailed, bool color, size_t width) {
   if (response.services().empty()) {
     return "No services are configured.\n";
   }
   Table table({{.header = "SERVICE"},
                {.header = "HEALTH"},
-               {.header = "CHECK"},
-               {.header = "LAST CHECK (UTC)"},
-               {.header = "RESPONSE", .align = Align::kRight},
-               {.header = "SUCCESS", .align = Align::kRight},
-               {.header = "FAILURES", .align = Align::kRight},
-               {.header = "MESSAGE"}});
+               {.header = "CHECK", .fit = Fit::kDrop, .rank = 3},
+               {.header = "LAST CHECK (UTC)", .fit = Fit::kDrop, .rank = 1},
+               {.header = "RESPONSE", .align = Align::kRight, .fit = Fit::kDrop, .rank = 2},
+               {.header = "SUCCESS", .align = Align::kRight, .fit = Fit::kDrop, .rank = 4},
+               {.header = "FAILURES", .align = Align::kRight, .fit = Fit::kDrop, .rank = 0},
+               {.header = "MESSAGE", .fit = Fit::kCut}});
   for (const v1::ServiceHealth& service : response.services()) {
     const bool checked = service.last_check_unix_ms() != 0;
     table.AddRow({service.id(),
@@ -74,10 +75,10 @@ std::string HealthText(const v1::HealthResponse& response, bool detailed, bool c
                   fmt::format_int(service.consecutive_failures()).str(),
                   service.message()});
   }
-  std::string out = table.Render(color);
+  std::string out = table.Render(color, "", width);
   if (detailed) {
     for (const v1::ServiceHealth& service : response.services()) {
-      out += Detail(service, color);
+      out += Detail(service, color, width);
     }
   }
   return out;

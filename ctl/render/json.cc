@@ -140,6 +140,8 @@ std::string ActionJson(const google::protobuf::RepeatedPtrField<v1::ActionResult
       json.Key("outcome").String(OutcomeWord(result.outcome()));
       json.Key("message").String(result.message());
       json.Key("implied").Bool(result.implied());
+      json.Key("is_dependent").Bool(result.is_dependent());
+      json.Key("left_running").String(result.left_running());
       json.Key("service");
       if (result.has_service()) {
         WriteService(json, result.service());
@@ -282,6 +284,22 @@ std::string AlertsJson(const v1::AlertsResponse& response) {
       json.Key("raised_at").Timestamp(alert.raised_unix_ms());
       json.Key("resolved_at").Timestamp(alert.resolved_unix_ms());
       WriteStrings(json, "dependents", alert.dependents());
+      json.EndObject();
+    }
+    json.EndArray();
+  });
+}
+
+std::string ChannelTestsJson(const v1::TestNotificationsResponse& response) {
+  return Object([&](JsonWriter& json) {
+    json.Key("results").BeginArray();
+    for (const v1::ChannelTest& channel : response.channels()) {
+      json.BeginObject();
+      json.Key("channel").String(channel.channel());
+      json.Key("type").String(channel.type());
+      json.Key("outcome").String(channel.delivered() ? "delivered" : "failed");
+      json.Key("message").String(channel.message());
+      json.Key("response_time_ms").Double(channel.response_time_ms());
       json.EndObject();
     }
     json.EndArray();

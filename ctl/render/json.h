@@ -20,6 +20,7 @@ std::string ExplainJson(const v1::ExplainResponse& response);
 std::string ReloadJson(const v1::ReloadResponse& response);
 std::string MetricsJson(const v1::MetricsResponse& response);
 std::string AlertsJson(const v1::AlertsResponse& response);
+std::string ChannelTestsJson(const v1::TestNotificationsResponse& response);
 std::string UpgradeJson(const v1::UpgradeResponse& response);
 // `daemon` null: it was not reached.
 std::string VersionJson(std::string_view client_grpc_version, const v1::VersionResponse* daemon);

@@ -16,12 +16,16 @@
 namespace supervisor {
 namespace {
 
+// U+0080 to U+009F begin with this byte: a terminal would obey them, as it does those below U+0020.
+constexpr char kLeadOfC1 = '\xC2';
+
 void AppendQuoted(std::string& out, std::string_view value) {
   const bool valid = IsValidUtf8(value);
   const std::string repaired = valid ? std::string() : ToValidUtf8(value);
+  const std::string_view text = valid ? value : std::string_view(repaired);
   out += '"';
-  for (const char c : valid ? value : std::string_view(repaired)) {
-    switch (c) {
+  for (size_t i = 0; i < text.size(); ++i) {
+    switch (const char c = text[i]) {
       case '"':
         out += "\\\"";
         break;
@@ -36,6 +40,14 @@ void AppendQuoted(std::string& out, std::string_view value) {
         break;
       case '\t':
         out += "\\t";
+        break;
+      case kLeadOfC1:
+        if (const auto next = static_cast<unsigned char>(text[i + 1]); next < 0xA0) {  // valid: one follows
+          fmt::format_to(std::back_inserter(out), "\\u{:04x}", static_cast<unsigned>(next));
+          ++i;
+        } else {
+          out += c;
+        }
         break;
       default:
         if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) {

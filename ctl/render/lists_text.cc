@@ -21,7 +21,7 @@ Color SeverityColor(std::string_view severity) {
 
 }  // namespace
 
-std::string AlertsText(const v1::AlertsResponse& response, bool color) {
+std::string AlertsText(const v1::AlertsResponse& response, bool color, size_t width) {
   if (response.alerts().empty()) {
     return "No alerts.\n";
   }
@@ -29,9 +29,9 @@ std::string AlertsText(const v1::AlertsResponse& response, bool color) {
                {.header = "SEVERITY"},
                {.header = "SERVICE"},
                {.header = "RULE"},
-               {.header = "RAISED (UTC)"},
-               {.header = "RESOLVED (UTC)"},
-               {.header = "MESSAGE"}});
+               {.header = "RAISED (UTC)", .fit = Table::Fit::kDrop, .rank = 2},
+               {.header = "RESOLVED (UTC)", .fit = Table::Fit::kDrop, .rank = 1},
+               {.header = "MESSAGE", .fit = Table::Fit::kCut}});
   for (const v1::Alert& alert : response.alerts()) {
     std::string message = alert.message();
     if (!alert.dependents().empty()) {
@@ -49,7 +49,18 @@ std::string AlertsText(const v1::AlertsResponse& response, bool color) {
                   alert.resolved_unix_ms() == 0 ? "open" : TimeText(alert.resolved_unix_ms()),
                   message});
   }
-  return table.Render(color);
+  return table.Render(color, "", width);
+}
+
+std::string ChannelTestsText(const v1::TestNotificationsResponse& response, bool color) {
+  Table table({{.header = "CHANNEL"}, {.header = "OUTCOME"}, {.header = "MESSAGE"}});
+  for (const v1::ChannelTest& channel : response.channels()) {
+    const bool delivered = channel.delivered();
+    table.AddRow({channel.channel(),
+                  {delivered ? "delivered" : "failed", delivered ? Color::kGreen : Color::kRed},
+                  channel.message()});
+  }
+  return response.channels().empty() ? "" : table.Render(color);
 }
 
 std::string VersionText(std::string_view client_grpc_version, const v1::VersionResponse* daemon, int64_t now_unix_ms) {

@@ -48,29 +48,30 @@ Color HealthColor(v1::HealthState health) {
 }
 
 std::string StatusText(const google::protobuf::RepeatedPtrField<v1::ServiceStatus>& services, bool color,
-                       std::string_view indent) {
+                       std::string_view indent, size_t width) {
   if (services.empty()) {
     return fmt::format("{}No services are configured.\n", indent);
   }
   using Align = Table::Align;
+  using Fit = Table::Fit;
   std::vector<Table::Column> columns = {{.header = "SERVICE"},
                                         {.header = "STATE"},
-                                        {.header = "PID", .align = Align::kRight},
-                                        {.header = "UPTIME", .align = Align::kRight},
-                                        {.header = "RESTARTS", .align = Align::kRight},
+                                        {.header = "PID", .align = Align::kRight, .fit = Fit::kDrop, .rank = 6},
+                                        {.header = "UPTIME", .align = Align::kRight, .fit = Fit::kDrop, .rank = 5},
+                                        {.header = "RESTARTS", .align = Align::kRight, .fit = Fit::kDrop, .rank = 4},
                                         {.header = "HEALTH"},
-                                        {.header = "CPU", .align = Align::kRight},
-                                        {.header = "MEMORY", .align = Align::kRight},
-                                        {.header = "PORT", .align = Align::kRight}};
+                                        {.header = "CPU", .align = Align::kRight, .fit = Fit::kDrop, .rank = 3},
+                                        {.header = "MEMORY", .align = Align::kRight, .fit = Fit::kDrop, .rank = 2},
+                                        {.header = "PORT", .align = Align::kRight, .fit = Fit::kDrop, .rank = 1}};
   const bool has_reason = std::any_of(services.begin(), services.end(),
                                       [](const v1::ServiceStatus& service) { return !service.reason().empty(); });
   const bool has_limits = std::any_of(services.begin(), services.end(),
                                       [](const v1::ServiceStatus& service) { return service.limits_size() > 0; });
   if (has_limits) {
-    columns.push_back({.header = "LIMITS"});
+    columns.push_back({.header = "LIMITS", .fit = Fit::kDrop});
   }
   if (has_reason) {
-    columns.push_back({.header = "REASON"});
+    columns.push_back({.header = "REASON", .fit = Fit::kCut});
   }
   Table table(std::move(columns));
   for (const v1::ServiceStatus& service : services) {
@@ -95,7 +96,7 @@ std::string StatusText(const google::protobuf::RepeatedPtrField<v1::ServiceStatu
     }
     table.AddRow(std::move(row));
   }
-  return table.Render(color, indent);
+  return table.Render(color, indent, width);
 }
 
 }  // namespace supervisor

@@ -34,7 +34,7 @@ std::string Count(uint32_t count, std::string_view word, Color alarm, bool color
 
 }  // namespace
 
-std::string SummaryText(const v1::SummaryResponse& response, bool color) {
+std::string SummaryText(const v1::SummaryResponse& response, bool color, size_t width) {
   std::string out = fmt::format("System    {}\n",
                                 Colored(SystemHealthWord(response.status()), SystemColor(response.status()), color));
   out += fmt::format("Services  {} in all: {}, {}, {}, {}\n", response.total(),
@@ -48,7 +48,7 @@ std::string SummaryText(const v1::SummaryResponse& response, bool color) {
       fmt::format("Load      CPU {}, memory {}\n", CpuText(response.cpu_percent()), MemoryText(response.memory_mb()));
   out += fmt::format("Daemon    supervisord {}, up {}\n\n", EscapeForTerminal(response.version()),
                      UptimeText(response.uptime_seconds()));
-  out += StatusText(response.services(), color);
+  out += StatusText(response.services(), color, "", width);
   if (!response.remarks().empty()) {
     out += fmt::format("\n{}\n", Colored("Remarks", Color::kBold, color));
     for (const std::string& remark : response.remarks()) {
@@ -58,13 +58,15 @@ std::string SummaryText(const v1::SummaryResponse& response, bool color) {
   if (!response.recent_events().empty()) {
     out += fmt::format("\n{}\n", Colored("Recent events", Color::kBold, color));
     for (const v1::Event& event : response.recent_events()) {
-      out += "  " + EventLine(event, color);
+      std::string line = "  " + EventLine(event, color);
+      line.pop_back();
+      out += CutToWidth(line, width) + "\n";
     }
   }
   return out;
 }
 
-std::string TopText(const v1::SummaryResponse& response, TopOrder order, size_t lines, bool color) {
+std::string TopText(const v1::SummaryResponse& response, TopOrder order, size_t lines, bool color, size_t width) {
   const std::string_view by = [order] {
     switch (order) {
       case TopOrder::kCpu:
@@ -96,7 +98,7 @@ std::string TopText(const v1::SummaryResponse& response, TopOrder order, size_t 
       begin = end + 1;
     }
   };
-  add_lines(StatusText(response.services(), color));
+  add_lines(StatusText(response.services(), color, "", width));
   // The events below, if at least three of them have room.
   constexpr size_t kFewest = 3;
   const auto events = static_cast<size_t>(response.recent_events_size());
@@ -112,7 +114,7 @@ std::string TopText(const v1::SummaryResponse& response, TopOrder order, size_t 
   }
   std::string text;
   for (const std::string& line : out) {
-    text += line + "\n";
+    text += CutToWidth(line, width) + "\n";
   }
   return text;
 }

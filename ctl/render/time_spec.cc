@@ -12,6 +12,9 @@
 namespace supervisor {
 namespace {
 
+constexpr double kDayMillis = 86400e3;
+constexpr double kWeekMillis = 7 * kDayMillis;
+
 bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 
 // Takes exactly `digits` digits off the front.
@@ -103,6 +106,19 @@ std::optional<TimeOfDay> TakeTimeOfDay(std::string_view& text) {
   return time;
 }
 
+// "07:28:15.5+02:00" on that day.
+std::optional<int64_t> ParseTimeOn(absl::CivilDay day, std::string_view text) {
+  const std::optional<TimeOfDay> time = TakeTimeOfDay(text);
+  const std::optional<int> east = time ? ParseZone(text) : std::nullopt;
+  if (!east) {
+    return std::nullopt;
+  }
+  const absl::CivilSecond civil(day.year(), day.month(), day.day(), time->hour, time->minute, time->second);
+  return absl::ToUnixMillis(absl::FromCivil(civil, absl::UTCTimeZone())) + time->millis - int64_t{*east} * 1000;
+}
+
+int64_t MidnightOf(absl::CivilDay day) { return absl::ToUnixMillis(absl::FromCivil(day, absl::UTCTimeZone())); }
+
 std::optional<int64_t> ParseCivil(std::string_view text) {
   const std::optional<int> year = TakeNumber(text, 4);
   if (!year || !TakeChar(text, '-')) {
@@ -120,23 +136,13 @@ std::optional<int64_t> ParseCivil(std::string_view text) {
   if (civil_day.month() != *month || civil_day.day() != *day) {
     return std::nullopt;  // the 30th of February
   }
-  TimeOfDay time;
-  if (!text.empty()) {
-    if (!TakeChar(text, ' ') && !TakeChar(text, 'T') && !TakeChar(text, 't')) {
-      return std::nullopt;
-    }
-    const std::optional<TimeOfDay> given = TakeTimeOfDay(text);
-    if (!given) {
-      return std::nullopt;
-    }
-    time = *given;
+  if (text.empty()) {
+    return MidnightOf(civil_day);
   }
-  const std::optional<int> east = ParseZone(text);
-  if (!east) {
+  if (!TakeChar(text, ' ') && !TakeChar(text, 'T') && !TakeChar(text, 't')) {
     return std::nullopt;
   }
-  const absl::CivilSecond civil(*year, *month, *day, time.hour, time.minute, time.second);
-  return absl::ToUnixMillis(absl::FromCivil(civil, absl::UTCTimeZone())) + time.millis - int64_t{*east} * 1000;
+  return ParseTimeOn(civil_day, text);
 }
 
 std::optional<double> TakeDecimal(std::string_view& text) {
@@ -149,23 +155,35 @@ std::optional<double> TakeDecimal(std::string_view& text) {
   return value;
 }
 
+// The units of systemd.time(7), and how people write them.
 std::optional<double> TakeUnitMillis(std::string_view& text) {
-  // "ms" before "m": the longer name first.
-  constexpr std::array<std::pair<std::string_view, double>, 6> kUnits = {
-      {{"ms", 1}, {"s", 1e3}, {"m", 60e3}, {"h", 3600e3}, {"d", 86400e3}, {"w", 7 * 86400e3}}};
-  for (const auto& [name, millis] : kUnits) {
-    if (text.starts_with(name)) {
-      text.remove_prefix(name.size());
-      return millis;
-    }
+  constexpr std::array<std::pair<std::string_view, double>, 24> kUnits = {
+      {{"ms", 1},           {"msec", 1},           {"s", 1e3},
+       {"sec", 1e3},        {"secs", 1e3},         {"second", 1e3},
+       {"seconds", 1e3},    {"m", 60e3},           {"min", 60e3},
+       {"mins", 60e3},      {"minute", 60e3},      {"minutes", 60e3},
+       {"h", 3600e3},       {"hr", 3600e3},        {"hrs", 3600e3},
+       {"hour", 3600e3},    {"hours", 3600e3},     {"d", kDayMillis},
+       {"day", kDayMillis}, {"days", kDayMillis},  {"w", kWeekMillis},
+       {"wk", kWeekMillis}, {"week", kWeekMillis}, {"weeks", kWeekMillis}}};
+  const size_t length = std::min(text.find_first_not_of("abcdefghijklmnopqrstuvwxyz"), text.size());
+  const auto* const found = std::ranges::find(kUnits, text.substr(0, length), &decltype(kUnits)::value_type::first);
+  if (found == kUnits.end()) {
+    return std::nullopt;
   }
-  return std::nullopt;
+  text.remove_prefix(length);
+  return found->second;
 }
 
+void SkipBlanks(std::string_view& text) { text.remove_prefix(std::min(text.find_first_not_of(' '), text.size())); }
+
+// "90s", "-90s" and "90s ago" are the same time: each names how long ago it was.
 std::optional<double> ParseSpanMillis(std::string_view text) {
-  constexpr std::string_view kAgo = " ago";
-  if (text.ends_with(kAgo)) {
+  constexpr std::string_view kAgo = "ago";
+  const bool is_negative = TakeChar(text, '-');
+  if (!is_negative && text.ends_with(kAgo)) {
     text.remove_suffix(kAgo.size());
+    text = text.substr(0, text.find_last_not_of(' ') + 1);
   }
   if (text.empty()) {
     return std::nullopt;
@@ -173,13 +191,33 @@ std::optional<double> ParseSpanMillis(std::string_view text) {
   double total = 0;
   while (!text.empty()) {
     const std::optional<double> value = TakeDecimal(text);
+    SkipBlanks(text);
     const std::optional<double> unit = value ? TakeUnitMillis(text) : std::nullopt;
     if (!unit) {
       return std::nullopt;
     }
     total += *value * *unit;
+    SkipBlanks(text);
   }
   return total;
+}
+
+// "14:00", "today", "yesterday 14:00": of a day named by its distance from today, in UTC.
+std::optional<int64_t> ParseNamedDay(std::string_view text, absl::Time now) {
+  constexpr std::array<std::pair<std::string_view, int>, 3> kDays = {
+      {{"today", 0}, {"yesterday", -1}, {"tomorrow", 1}}};
+  absl::CivilDay day = absl::ToCivilDay(now, absl::UTCTimeZone());
+  for (const auto& [name, distance] : kDays) {
+    if (text.starts_with(name)) {
+      text.remove_prefix(name.size());
+      day += distance;
+      if (text.empty()) {
+        return MidnightOf(day);
+      }
+      return TakeChar(text, ' ') ? ParseTimeOn(day, text) : std::nullopt;
+    }
+  }
+  return ParseTimeOn(day, text);
 }
 
 std::optional<int64_t> ParseUnixSeconds(std::string_view text) {
@@ -189,7 +227,8 @@ std::optional<int64_t> ParseUnixSeconds(std::string_view text) {
                                                        : std::nullopt;
 }
 
-std::optional<int64_t> ParseUnixMillis(std::string_view text, int64_t now_ms) {
+std::optional<int64_t> ParseUnixMillis(std::string_view text, absl::Time now) {
+  const int64_t now_ms = absl::ToUnixMillis(now);
   if (text == "now") {
     return now_ms;
   }
@@ -198,6 +237,9 @@ std::optional<int64_t> ParseUnixMillis(std::string_view text, int64_t now_ms) {
   }
   if (const std::optional<int64_t> civil = ParseCivil(text)) {
     return civil;
+  }
+  if (const std::optional<int64_t> named = ParseNamedDay(text, now)) {
+    return named;
   }
   const std::optional<double> span = ParseSpanMillis(text);
   if (!span) {
@@ -209,7 +251,7 @@ std::optional<int64_t> ParseUnixMillis(std::string_view text, int64_t now_ms) {
 }  // namespace
 
 std::optional<int64_t> ParseTimeSpec(std::string_view text, absl::Time now) {
-  const std::optional<int64_t> unix_ms = ParseUnixMillis(text, absl::ToUnixMillis(now));
+  const std::optional<int64_t> unix_ms = ParseUnixMillis(text, now);
   // On the wire 0 is "no bound", and nothing is older than the epoch.
   return unix_ms ? std::optional(std::max<int64_t>(*unix_ms, 1)) : std::nullopt;
 }

@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdint>
 #include <iterator>
+#include <utility>
 
 namespace supervisor {
 namespace {
@@ -16,6 +17,7 @@ struct Decoded {
   uint32_t code_point = 0;
   size_t length = 1;  // bytes taken; of a malformed sequence, its longest well-begun part (Unicode 15, 3.9, table 3-8)
   bool valid = false;
+  bool cut = false;  // not valid because the text ends: more bytes could make it so
 };
 
 // The second byte's range depends on the first (Unicode 15, table 3-7): it is what excludes overlong forms,
@@ -47,7 +49,10 @@ Decoded Decode(std::string_view text) {
     return {};
   }
   for (size_t i = 1; i < length; ++i) {
-    if (i >= text.size() || byte(i) < low || byte(i) > high) {
+    if (i >= text.size()) {
+      return {.code_point = 0, .length = i, .valid = false, .cut = true};
+    }
+    if (byte(i) < low || byte(i) > high) {
       return {.code_point = 0, .length = i, .valid = false};
     }
     code_point = (code_point << 6U) | (byte(i) & 0x3FU);
@@ -121,6 +126,24 @@ void AppendControl(std::string& out, uint32_t code_point) {
   }
 }
 
+// What a terminal would obey, or show as another text than it is.
+bool IsControl(uint32_t code_point) {
+  return code_point < 0x20 || (code_point >= 0x7F && code_point < 0xA0) || code_point == 0x2028 ||
+         code_point == 0x2029 || TurnsDirection(code_point);
+}
+
+void AppendEscaped(std::string& out, std::string_view text, const Decoded& decoded) {
+  if (!decoded.valid) {
+    for (const char c : text.substr(0, decoded.length)) {
+      AppendControl(out, static_cast<unsigned char>(c));
+    }
+  } else if (IsControl(decoded.code_point)) {
+    AppendControl(out, decoded.code_point);
+  } else {
+    out += text.substr(0, decoded.length);
+  }
+}
+
 bool IsPlainAscii(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7F; });
 }
@@ -157,20 +180,34 @@ std::string EscapeForTerminal(std::string_view text) {
   out.reserve(text.size() + 16);
   while (!text.empty()) {
     const Decoded decoded = Decode(text);
-    if (!decoded.valid) {
-      for (const char c : text.substr(0, decoded.length)) {
-        AppendControl(out, static_cast<unsigned char>(c));
-      }
-    } else if (decoded.code_point < 0x20 || (decoded.code_point >= 0x7F && decoded.code_point < 0xA0) ||
-               decoded.code_point == 0x2028 || decoded.code_point == 0x2029 || TurnsDirection(decoded.code_point)) {
-      AppendControl(out, decoded.code_point);
-    } else {
-      out += text.substr(0, decoded.length);
-    }
+    AppendEscaped(out, text, decoded);
     text.remove_prefix(decoded.length);
   }
   return out;
 }
+
+std::string TerminalText::Feed(std::string_view bytes) {
+  held_ += bytes;
+  std::string_view text = held_;
+  std::string out;
+  out.reserve(text.size());
+  while (!text.empty()) {
+    const Decoded decoded = Decode(text);
+    if (decoded.cut) {
+      break;
+    }
+    if (text.front() == '\n' || text.front() == '\t') {
+      out += text.front();
+    } else {
+      AppendEscaped(out, text, decoded);
+    }
+    text.remove_prefix(decoded.length);
+  }
+  held_ = std::string(text);
+  return out;
+}
+
+std::string TerminalText::End() { return EscapeForTerminal(std::exchange(held_, "")); }
 
 size_t DisplayWidth(std::string_view text) {
   if (IsPlainAscii(text)) {
@@ -187,6 +224,35 @@ size_t DisplayWidth(std::string_view text) {
     text.remove_prefix(decoded.length);
   }
   return width;
+}
+
+std::string CutToWidth(std::string_view text, size_t width) {
+  constexpr std::string_view kEllipsis = "…";
+  std::string out;
+  size_t used = 0;
+  size_t keep = 0;  // of `out`, when the ellipsis has to follow
+  bool is_colored = false;
+  while (!text.empty()) {
+    size_t length = text.starts_with("\x1b[") ? text.find('m') : std::string_view::npos;
+    size_t columns = 0;
+    if (length != std::string_view::npos) {
+      ++length;
+      is_colored = text.substr(0, length) != "\x1b[0m";
+    } else {
+      length = Decode(text).length;
+      columns = DisplayWidth(text.substr(0, length));
+    }
+    if (width != 0 && used + columns > width) {
+      out.resize(keep);
+      out += kEllipsis;
+      return is_colored ? out + "\x1b[0m" : out;
+    }
+    out += text.substr(0, length);
+    used += columns;
+    keep = used < width ? out.size() : keep;
+    text.remove_prefix(length);
+  }
+  return out;
 }
 
 }  // namespace supervisor

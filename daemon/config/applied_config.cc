@@ -1,5 +1,6 @@
 #include "daemon/config/applied_config.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 
 #include <charconv>
@@ -7,6 +8,8 @@
 
 #include "common/atomic_file.h"
 #include "common/checksum.h"
+#include "common/trusted_path.h"
+#include "common/unique_fd.h"
 
 namespace supervisor {
 namespace {
@@ -70,9 +73,16 @@ absl::StatusOr<std::vector<ConfigText>> ParseAppliedConfig(std::string_view text
   return texts;
 }
 
-absl::StatusOr<std::vector<ConfigText>> ReadAppliedConfig(const std::string& path) {
+absl::StatusOr<std::vector<ConfigText>> ReadAppliedConfig(const std::string& path, FileTrust trust) {
   constexpr size_t kMost = size_t{128} << 20;
-  const absl::StatusOr<std::string> text = ReadWholeFile(path, kMost);
+  const absl::StatusOr<UniqueFd> file = OpenTrustedFile(path, O_RDONLY | O_NOFOLLOW, OwnTrust(trust));
+  if (!file.ok()) {
+    return file.status();
+  }
+  if (const std::optional<PathProblem> problem = JudgeOpenFile(file->get(), path, OwnTrust(FileTrust::kStrict))) {
+    return absl::FailedPreconditionError(fmt::format("{}: {}", path, problem->what));
+  }
+  const absl::StatusOr<std::string> text = ReadWholeFile(file->get(), path, kMost);
   return text.ok() ? ParseAppliedConfig(*text) : text.status();
 }
 

@@ -15,7 +15,8 @@ namespace supervisor {
 std::string FormatAppliedConfig(const std::vector<ConfigText>& texts);
 // DataLoss for what is torn or is none.
 absl::StatusOr<std::vector<ConfigText>> ParseAppliedConfig(std::string_view text);
-// The same of a file; NotFound where there is none.
-absl::StatusOr<std::vector<ConfigText>> ReadAppliedConfig(const std::string& path);
+// The same of a file; NotFound where there is none. FailedPrecondition for one that another user can have put there:
+// the way to it is trusted as far as `trust` says, its own owner is looked at in any case.
+absl::StatusOr<std::vector<ConfigText>> ReadAppliedConfig(const std::string& path, FileTrust trust);
 
 }  // namespace supervisor

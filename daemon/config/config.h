@@ -4,6 +4,8 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -33,11 +35,22 @@ struct ReadinessConfig {
   ReadinessType type = ReadinessType::kExec;
   absl::Duration uptime = absl::Seconds(1);
   absl::Duration timeout = absl::Seconds(60);
+  absl::Duration max_extension = absl::Hours(1);  // of the timeout, by EXTEND_TIMEOUT_USEC altogether; zero: any
   bool operator==(const ReadinessConfig&) const = default;
 };
 
 enum class HealthCheckType { kNone, kHttp, kTcp, kProcess, kScript, kGrpc };
 enum class OnFailure { kRestart, kAlert };
+
+// HTTP statuses from `first` to `last`, both included: 200 alone, or "2xx".
+struct StatusRange {
+  int first = 0;
+  int last = 0;
+  bool operator==(const StatusRange&) const = default;
+};
+
+// What a check script finds in its environment: PATH and the names of what is checked, or all that the service has too.
+enum class ScriptEnvironment { kMinimal, kService };
 
 struct HealthCheckConfig {
   HealthCheckType type = HealthCheckType::kNone;
@@ -49,7 +62,8 @@ struct HealthCheckConfig {
   bool verify_tls = true;
   std::string ca_file;
   bool follow_redirects = true;
-  std::vector<int> expected_status = {200};
+  std::string tls_server_name;  // whose certificate is expected, where it is not the URL's host
+  std::vector<StatusRange> expected_status = {{200, 200}};
   std::string expected_content;  // substring; http, tcp (banner), script (output)
   std::string expected_regex;    // RE2; http, tcp, script
   // tcp, grpc
@@ -61,6 +75,7 @@ struct HealthCheckConfig {
   double max_memory_mb = 0;
   // script
   CommandConfig run;
+  ScriptEnvironment script_environment = ScriptEnvironment::kMinimal;
 
   absl::Duration interval = absl::Seconds(30);
   absl::Duration timeout = absl::Seconds(5);
@@ -97,12 +112,15 @@ struct ResourceLimitsConfig {
 };
 
 enum class KillMode { kTree, kProcess };
+enum class SignalTo { kMain, kTree };
 
 struct GracefulShutdownConfig {
   int signal = 15;  // SIGTERM
+  SignalTo signal_to = SignalTo::kMain;
   absl::Duration timeout = absl::Seconds(10);
   CommandConfig run;  // instead of the signal; $MAINPID is in its environment
   KillMode kill_mode = KillMode::kTree;
+  absl::Duration max_extension = absl::Minutes(5);  // as readiness has it; the end of the supervisor grants none
   bool operator==(const GracefulShutdownConfig&) const = default;
 };
 
@@ -115,6 +133,7 @@ struct HooksConfig {
 };
 
 enum class StderrMode { kMerge, kSeparate };
+enum class LogForward { kNone, kStdout, kSyslog };
 
 struct LogsConfig {
   double max_size_mb = 50;
@@ -122,6 +141,11 @@ struct LogsConfig {
   bool compress = false;
   bool timestamps = false;
   StderrMode stderr_mode = StderrMode::kMerge;
+  // Of the files. Empty and none: as the file before had it; the first one belongs to the daemon's user, mode 0640.
+  std::string owner;
+  std::string group;
+  std::optional<mode_t> mode;
+  LogForward forward = LogForward::kNone;
   bool operator==(const LogsConfig&) const = default;
 };
 
@@ -144,6 +168,8 @@ struct ServiceConfig {
   bool no_new_privileges = false;
   int instances = 1;
   std::vector<std::string> depends_on;
+  // Those of depends_on that must have ended as they should ("condition": "completed"); the others must be ready.
+  std::set<std::string> depends_on_completed;
   ReadinessConfig readiness;
   HealthCheckConfig health_check;
   RestartPolicyConfig restart_policy;
@@ -180,8 +206,13 @@ struct ChannelConfig {
   std::map<std::string, std::string> headers;
   std::string smtp_url;
   std::string from;
-  std::vector<std::string> to;
+  std::vector<std::string> to;  // each "a@b" or "Name <a@b>", as `from`
   CommandConfig run;
+  std::string username;  // of the mail server; empty: the one in smtp_url, if any
+  std::string password;
+  std::string helo;  // how this machine calls itself to the mail server; empty: by its host name
+  bool verify_tls = true;
+  std::string ca_file;
   bool operator==(const ChannelConfig&) const = default;
 };
 
@@ -189,6 +220,7 @@ struct NotificationsConfig {
   bool enabled = true;
   Severity min_severity = Severity::kInfo;
   absl::Duration min_interval = absl::Seconds(60);
+  absl::Duration repeat_interval;  // of alerts that stay open; 0: they are told once
   std::vector<ChannelConfig> channels;
   bool operator==(const NotificationsConfig&) const = default;
 };

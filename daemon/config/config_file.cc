@@ -2,23 +2,26 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <limits.h>
+#include <poll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
+#include <map>
+#include <mutex>
+#include <system_error>
+#include <utility>
 
 #include "common/errno_status.h"
+#include "common/trusted_path.h"
 #include "common/unique_fd.h"
-#include "daemon/config/message_text.h"
 
 namespace supervisor {
 namespace {
 
-constexpr int kDeepestDirectory = 256;
 constexpr size_t kReadSize = size_t{64} << 10;
-
-std::string Mode(mode_t mode) { return fmt::format("{:04o}", mode & 07777U); }
 
 UnusableFile OpenFailure(const std::string& path, int error) {
   std::string message = fmt::format("cannot be opened: {}", ErrnoText(error));
@@ -35,127 +38,116 @@ UnusableFile OpenFailure(const std::string& path, int error) {
   return {std::move(message)};
 }
 
-std::optional<std::string> WrongFileType(const struct stat& file) {
-  if (S_ISDIR(file.st_mode)) {
-    return "is a directory (expected a file in it, such as supervisor_config.json; name one with -c FILE)";
-  }
-  if (!S_ISREG(file.st_mode)) {
-    return "is no regular file (expected one, not a device, pipe or socket)";
-  }
-  if (file.st_size > static_cast<off_t>(kLargestConfigFile)) {
-    return fmt::format("is {} bytes long (expected at most {})", file.st_size, kLargestConfigFile);
-  }
-  return std::nullopt;
+UnusableFile TooLong(off_t size) {
+  return {fmt::format("is {} bytes long (expected at most {})", size, kLargestConfigFile)};
 }
 
-// Where the descriptor's file really lies; empty where /proc does not say.
-std::string RealPath(int fd) {
-  std::string path(PATH_MAX, '\0');
-  const ssize_t length = readlink(fmt::format("/proc/self/fd/{}", fd).c_str(), path.data(), path.size());
-  path.resize(length > 0 ? static_cast<size_t>(length) : 0);
-  return path;
+UnusableFile Unusable(const std::string& path, const PathProblem& problem) {
+  switch (problem.kind) {
+    case PathProblem::Kind::kErrno:
+      return problem.error == EAGAIN ? UnusableFile{problem.what} : OpenFailure(path, problem.error);
+    case PathProblem::Kind::kDirectory:
+      return {"is a directory (expected a file in it, such as supervisor_config.json; name one with -c FILE)"};
+    case PathProblem::Kind::kNotRegular:
+    case PathProblem::Kind::kDistrusted:
+      return {problem.what};
+  }
+  return {problem.what};
 }
 
-// Climbs by "..", which is the real path whatever symbolic links led here.
-std::optional<std::string> DistrustedDirectoryAbove(const std::string& directory) {
-  UniqueFd fd(open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-  struct stat below = {};
-  for (int depth = 0; depth < kDeepestDirectory; ++depth) {
-    struct stat here = {};
-    if (!fd || fstat(fd.get(), &here) != 0) {
-      return fmt::format("cannot be trusted, as a directory above it cannot be looked at: {}", ErrnoText(errno));
+// Waits where the descriptor was opened non-blocking and has nothing yet.
+ssize_t ReadSome(int fd, char* to, size_t size, std::optional<off_t> offset) {
+  for (;;) {
+    const ssize_t got = offset ? pread(fd, to, size, *offset) : read(fd, to, size);
+    if (got >= 0 || (errno != EINTR && errno != EAGAIN)) {
+      return got;
     }
-    if (depth > 0 && here.st_dev == below.st_dev && here.st_ino == below.st_ino) {
-      return std::nullopt;
+    if (errno == EAGAIN) {
+      pollfd readable{.fd = fd, .events = POLLIN, .revents = 0};
+      poll(&readable, 1, -1);
     }
-    const std::string real = RealPath(fd.get());
-    if (std::optional<std::string> distrust = DirectoryDistrust(real.empty() ? directory : real, here)) {
-      return distrust;
-    }
-    below = here;
-    fd.Reset(openat(fd.get(), "..", O_PATH | O_DIRECTORY | O_CLOEXEC));
   }
-  return std::nullopt;
 }
 
-std::optional<std::string> Distrust(const std::string& path, int fd, const struct stat& file) {
-  if (geteuid() != 0) {
-    return std::nullopt;
-  }
-  if (std::optional<std::string> distrust = FileDistrust(path, file)) {
-    return distrust;
-  }
-  if (std::optional<std::string> distrust = DistrustedDirectoryAbove(DirectoryOf(path))) {
-    return distrust;
-  }
-  const std::string real = RealPath(fd);
-  const bool is_elsewhere = real.starts_with('/') && DirectoryOf(real) != DirectoryOf(path);
-  return is_elsewhere ? DistrustedDirectoryAbove(DirectoryOf(real)) : std::nullopt;
-}
-
-std::variant<std::string, UnusableFile> ReadAll(int fd) {
+// `is_seekable`: from the start, wherever others have read to.
+std::variant<std::string, UnusableFile> ReadAll(int fd, bool is_seekable) {
   std::string text;
   while (text.size() <= kLargestConfigFile) {
     const size_t length = text.size();
     text.resize(length + kReadSize);
-    const ssize_t got = read(fd, text.data() + length, kReadSize);
+    const ssize_t got = ReadSome(fd, text.data() + length, kReadSize,
+                                 is_seekable ? std::optional<off_t>(static_cast<off_t>(length)) : std::nullopt);
     text.resize(length + static_cast<size_t>(std::max<ssize_t>(got, 0)));
     if (got == 0) {
       return text;
     }
-    if (got < 0 && errno != EINTR) {
+    if (got < 0) {
       return UnusableFile{fmt::format("cannot be read: {}", ErrnoText(errno))};
     }
   }
   return UnusableFile{fmt::format("is too long (expected at most {} bytes)", kLargestConfigFile)};
 }
 
+std::variant<std::string, UnusableFile> ReadDescriptor(const std::string& path, int fd, FileTrust trust) {
+  struct stat file = {};
+  if (fstat(fd, &file) != 0) {
+    return UnusableFile{fmt::format("cannot be read: {} (descriptor {} has to be open where supervisord is started)",
+                                    ErrnoText(errno), fd)};
+  }
+  if (S_ISDIR(file.st_mode)) {
+    return UnusableFile{"is a directory (expected a file or a pipe)"};
+  }
+  const bool is_regular = S_ISREG(file.st_mode);
+  if (is_regular) {
+    if (const std::optional<PathProblem> problem = JudgeOpenFile(fd, path, OwnTrust(trust))) {
+      return UnusableFile{problem->what};
+    }
+  }
+  return ReadAll(fd, is_regular);
+}
+
 }  // namespace
 
 std::variant<std::string, UnusableFile> ReadConfigFile(const std::string& path, FileTrust trust) {
-  // O_NONBLOCK: a FIFO that nobody writes must not hold the daemon up. It means nothing for a regular file.
-  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
+  std::variant<UniqueFd, PathProblem> opened = WalkToFile(path, O_RDONLY, OwnTrust(trust));
+  if (const auto* problem = std::get_if<PathProblem>(&opened)) {
+    return Unusable(path, *problem);
+  }
+  const UniqueFd fd = std::get<UniqueFd>(std::move(opened));
   struct stat file = {};
-  if (!fd || fstat(fd.get(), &file) != 0) {
-    return OpenFailure(path, errno);
+  if (fstat(fd.get(), &file) == 0 && file.st_size > static_cast<off_t>(kLargestConfigFile)) {
+    return TooLong(file.st_size);
   }
-  if (std::optional<std::string> wrong = WrongFileType(file)) {
-    return UnusableFile{*std::move(wrong)};
-  }
-  if (trust == FileTrust::kChecked) {
-    if (std::optional<std::string> distrust = Distrust(path, fd.get(), file)) {
-      return UnusableFile{*std::move(distrust)};
-    }
-  }
-  return ReadAll(fd.get());
+  return ReadAll(fd.get(), true);
 }
 
-std::optional<std::string> FileDistrust(const std::string& path, const struct stat& file) {
-  const std::string word = ShellWord(path);
-  if (file.st_uid != 0) {
-    return fmt::format(
-        "belongs to uid {}, who could so run anything as root (run: chown root:root {} && chmod go-w {})", file.st_uid,
-        word, word);
+std::optional<int> InheritedDescriptor(const std::string& path) {
+  if (path == "/dev/stdin") {
+    return STDIN_FILENO;
   }
-  if ((file.st_mode & S_IWOTH) != 0) {
-    return fmt::format("is writable by everyone (mode {}), who could so run anything as root (run: chmod go-w {})",
-                       Mode(file.st_mode), word);
-  }
-  if ((file.st_mode & S_IWGRP) != 0 && file.st_gid != 0) {
-    return fmt::format(
-        "is writable by the group {} (mode {}), which could so run anything as root (run: chmod go-w {})", file.st_gid,
-        Mode(file.st_mode), word);
+  for (const std::string_view directory : {std::string_view("/dev/fd/"), std::string_view("/proc/self/fd/")}) {
+    int fd = -1;
+    if (path.starts_with(directory)) {
+      const char* end = path.data() + path.size();
+      const auto [after, error] = std::from_chars(path.data() + directory.size(), end, fd);
+      return error == std::errc() && after == end && fd >= 0 ? std::optional<int>(fd) : std::nullopt;
+    }
   }
   return std::nullopt;
 }
 
-std::optional<std::string> DirectoryDistrust(const std::string& path, const struct stat& directory) {
-  if ((directory.st_mode & S_IWOTH) == 0 || (directory.st_mode & S_ISVTX) != 0) {
-    return std::nullopt;
+std::variant<std::string, UnusableFile> ReadInheritedConfig(const std::string& path, int fd, FileTrust trust) {
+  static std::mutex mutex;
+  static std::map<int, std::string> texts;
+  const std::lock_guard lock(mutex);
+  if (const auto known = texts.find(fd); known != texts.end()) {
+    return known->second;
   }
-  return fmt::format(
-      "lies below {}, where everyone can exchange it (mode {}) and so run anything as root (run: chmod o-w {})", path,
-      Mode(directory.st_mode), ShellWord(path));
+  std::variant<std::string, UnusableFile> text = ReadDescriptor(path, fd, trust);
+  if (const auto* read = std::get_if<std::string>(&text)) {
+    texts.emplace(fd, *read);
+  }
+  return text;
 }
 
 std::string AbsolutePath(std::string_view directory, std::string_view path) {

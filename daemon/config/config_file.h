@@ -1,18 +1,16 @@
 #pragma once
 
-#include <sys/stat.h>
-#include <sys/types.h>
-
 #include <cstddef>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
 
+#include "common/file_trust.h"
+
 namespace supervisor {
 
-// Reads one configuration file into memory. Any thread. What is checked is what is read: the file is opened once and
-// judged by its descriptor, never by its name a second time.
+// Reads one configuration file into memory. Any thread. What is checked is what is read: see common/trusted_path.h.
 
 inline constexpr size_t kLargestConfigFile = size_t{16} << 20;
 
@@ -21,18 +19,17 @@ struct UnusableFile {
   std::string message;
 };
 
-enum class FileTrust {
-  kChecked,    // run by root, the file must belong to root and no other may be able to change it
-  kUnchecked,  // for a caller that takes no command from it
-};
-
+// What a configuration says runs as the daemon's user, so whoever can write it is that user. kAny: also for a caller
+// that takes no command from it.
 std::variant<std::string, UnusableFile> ReadConfigFile(const std::string& path, FileTrust trust);
 
-// Why root must not obey the file, or nothing. What a configuration says runs as root, so whoever can write it is root.
-std::optional<std::string> FileDistrust(const std::string& path, const struct stat& file);
+// Returns the number of the descriptor that `path` stands for: /dev/stdin, /dev/fd/N or /proc/self/fd/N. Such a
+// configuration is what the caller of this program opened: a pipe, a here-document, a file.
+std::optional<int> InheritedDescriptor(const std::string& path);
 
-// The same for a directory above it: where anyone may rename and no sticky bit stands, anyone can exchange the file.
-std::optional<std::string> DirectoryDistrust(const std::string& path, const struct stat& directory);
+// Reads that descriptor to its end, and returns the same text for the rest of this process's life: a pipe can be read
+// once. A regular file is read from its start, and has to be trusted itself; the way to it does not matter.
+std::variant<std::string, UnusableFile> ReadInheritedConfig(const std::string& path, int fd, FileTrust trust);
 
 // `path` below `directory` unless it is absolute; "./" before it dropped. ".." is kept, since with symbolic links only
 // the kernel can resolve it.

@@ -9,8 +9,12 @@
 
 namespace supervisor {
 
-ConfigSource::ConfigSource(std::string file, std::string text, size_t order)
-    : file_(std::move(file)), directory_(DirectoryOf(file_)), text_(std::move(text)), order_(order), lines_(text_) {}
+ConfigSource::ConfigSource(std::string file, std::string text, size_t order, const std::string& directory)
+    : file_(std::move(file)),
+      directory_(directory.empty() ? DirectoryOf(file_) : directory),
+      text_(std::move(text)),
+      order_(order),
+      lines_(text_) {}
 
 std::string ConfigSource::PlaceName(size_t offset) const {
   const TextPosition at = PositionOf(offset);

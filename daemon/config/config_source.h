@@ -16,7 +16,8 @@ namespace supervisor {
 class ConfigSource {
  public:
   // `order`: the main file is 0, included ones follow; errors are reported in this order.
-  ConfigSource(std::string file, std::string text, size_t order);
+  // `directory`: to which relative paths refer; empty: the file's own.
+  ConfigSource(std::string file, std::string text, size_t order, const std::string& directory = {});
 
   const std::string& file() const { return file_; }
   const std::string& directory() const { return directory_; }  // to which relative paths in it refer

@@ -2,10 +2,14 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cassert>
 #include <set>
 #include <string_view>
+#include <tuple>
 #include <utility>
+
+#include "daemon/config/expand.h"
 
 namespace supervisor {
 namespace {
@@ -70,7 +74,6 @@ void CompareProcess(Comparison& out, const ServiceConfig& a, const ServiceConfig
   out.Key("group", a.group, b.group, kRestart);
   out.Key("umask", a.umask, b.umask, kRestart);
   out.Key("no_new_privileges", a.no_new_privileges, b.no_new_privileges, kRestart);
-  out.Key("instances", a.instances, b.instances, kRestart);
 }
 
 void CompareHealthCheck(Comparison& out, const HealthCheckConfig& a, const HealthCheckConfig& b) {
@@ -86,6 +89,7 @@ void CompareHealthCheck(Comparison& out, const HealthCheckConfig& a, const Healt
   out.Key("health_check.verify_tls", a.verify_tls, b.verify_tls);
   out.Key("health_check.ca_file", a.ca_file, b.ca_file);
   out.Key("health_check.follow_redirects", a.follow_redirects, b.follow_redirects);
+  out.Key("health_check.tls_server_name", a.tls_server_name, b.tls_server_name);
   out.Key("health_check.expected_status", a.expected_status, b.expected_status);
   out.Key("health_check.expected_content", a.expected_content, b.expected_content);
   out.Key("health_check.expected_regex", a.expected_regex, b.expected_regex);
@@ -95,6 +99,7 @@ void CompareHealthCheck(Comparison& out, const HealthCheckConfig& a, const Healt
   out.Key("health_check.max_cpu_percent", a.max_cpu_percent, b.max_cpu_percent);
   out.Key("health_check.max_memory_mb", a.max_memory_mb, b.max_memory_mb);
   out.Command("health_check.", a.run, b.run);
+  out.Key("health_check.environment", a.script_environment, b.script_environment);
   out.Key("health_check.interval", a.interval, b.interval);
   out.Key("health_check.timeout", a.timeout, b.timeout);
   out.Key("health_check.retries", a.retries, b.retries);
@@ -131,6 +136,10 @@ void CompareLogs(Comparison& out, const LogsConfig& a, const LogsConfig& b) {
   out.Key("logs.max_files", a.max_files, b.max_files);
   out.Key("logs.compress", a.compress, b.compress);
   out.Key("logs.timestamps", a.timestamps, b.timestamps);
+  out.Key("logs.owner", a.owner, b.owner);
+  out.Key("logs.group", a.group, b.group);
+  out.Key("logs.mode", a.mode, b.mode);
+  out.Key("logs.forward", a.forward, b.forward);
   out.Key("logs.stderr", a.stderr_mode, b.stderr_mode, Takeover::kRestart);
 }
 
@@ -149,14 +158,17 @@ std::vector<Difference> CompareServices(const ServiceConfig& a, const ServiceCon
   out.Key("port", a.port, b.port);
   out.Key("groups", a.groups, b.groups);
   CompareProcess(out, a, b);
-  out.Key("depends_on", a.depends_on, b.depends_on);
+  out.Key("depends_on", std::tie(a.depends_on, a.depends_on_completed), std::tie(b.depends_on, b.depends_on_completed));
   out.Key("readiness.type", a.readiness.type, b.readiness.type);
   out.Key("readiness.uptime", a.readiness.uptime, b.readiness.uptime);
   out.Key("readiness.timeout", a.readiness.timeout, b.readiness.timeout);
   CompareHealthCheck(out, a.health_check, b.health_check);
   CompareRestartPolicy(out, a.restart_policy, b.restart_policy);
   CompareResourceLimits(out, a.resource_limits, b.resource_limits);
+  out.Key("readiness.max_extension", a.readiness.max_extension, b.readiness.max_extension);
+  out.Key("graceful_shutdown.max_extension", a.graceful_shutdown.max_extension, b.graceful_shutdown.max_extension);
   out.Key("graceful_shutdown.signal", a.graceful_shutdown.signal, b.graceful_shutdown.signal);
+  out.Key("graceful_shutdown.signal_to", a.graceful_shutdown.signal_to, b.graceful_shutdown.signal_to);
   out.Key("graceful_shutdown.timeout", a.graceful_shutdown.timeout, b.graceful_shutdown.timeout);
   out.Command("graceful_shutdown.", a.graceful_shutdown.run, b.graceful_shutdown.run);
   out.Key("graceful_shutdown.kill_mode", a.graceful_shutdown.kill_mode, b.graceful_shutdown.kill_mode);
@@ -189,6 +201,7 @@ std::vector<Difference> CompareGlobals(const Config& a, const Config& b) {
   out.Key("notifications.enabled", a.notifications.enabled, b.notifications.enabled);
   out.Key("notifications.min_severity", a.notifications.min_severity, b.notifications.min_severity);
   out.Key("notifications.min_interval", a.notifications.min_interval, b.notifications.min_interval);
+  out.Key("notifications.repeat_interval", a.notifications.repeat_interval, b.notifications.repeat_interval);
   out.Key("notifications.channels", a.notifications.channels, b.notifications.channels);
   const MonitoringConfig& before = a.monitoring;
   const MonitoringConfig& after = b.monitoring;
@@ -203,32 +216,93 @@ std::vector<Difference> CompareGlobals(const Config& a, const Config& b) {
   return out.Take();
 }
 
-void AddService(ReloadPlan& plan, const ServiceConfig& running, const ServiceConfig& wanted) {
-  std::vector<Difference> differences = CompareServices(running, wanted);
-  if (differences.empty()) {
-    assert(running == wanted);  // or a new key of ServiceConfig is not compared above
-    plan.unchanged.push_back(wanted.id);
-    return;
+enum class Fate { kAdded, kRestarted, kUpdated, kUnchanged };
+
+struct InstanceFate {
+  Fate fate = Fate::kUnchanged;
+  ServiceChange change;
+};
+
+void AddFate(ReloadPlan& plan, InstanceFate fate) {
+  switch (fate.fate) {
+    case Fate::kAdded:
+      plan.added.push_back(std::move(fate.change));
+      return;
+    case Fate::kRestarted:
+      plan.restarted.push_back(std::move(fate.change));
+      return;
+    case Fate::kUpdated:
+      plan.updated.push_back(std::move(fate.change));
+      return;
+    case Fate::kUnchanged:
+      plan.unchanged.push_back(std::move(fate.change.id));
+      return;
   }
-  ServiceChange change{.id = wanted.id, .keys = {}};
-  bool needs_restart = false;
-  for (Difference& difference : differences) {
+}
+
+// Of an instance that stays. `was`: its id so far.
+InstanceFate FateOf(const std::string& id, const std::string& was, const std::vector<Difference>& differences,
+                    bool is_stale) {
+  InstanceFate result{.fate = Fate::kUnchanged, .change = {.id = id, .keys = {}}};
+  if (was != id) {
+    result.change.was = was;
+    result.change.keys.emplace_back("instances");
+    result.fate = Fate::kUpdated;
+  }
+  bool needs_restart = is_stale;
+  bool has_file_key = false;
+  for (const Difference& difference : differences) {
     needs_restart = needs_restart || difference.takeover == Takeover::kRestart;
-    change.keys.push_back(std::move(difference.key));
+    has_file_key = has_file_key || difference.key == "environment_file";
+    result.change.keys.push_back(difference.key);
+    result.fate = Fate::kUpdated;
   }
-  (needs_restart ? plan.restarted : plan.updated).push_back(std::move(change));
+  if (is_stale && !has_file_key) {
+    result.change.keys.emplace_back("environment_file");
+  }
+  if (needs_restart) {
+    result.fate = Fate::kRestarted;
+  }
+  return result;
+}
+
+void AddService(ReloadPlan& plan, const ServiceConfig& running, const ServiceConfig& wanted,
+                const std::set<std::string>& stale) {
+  const std::vector<Difference> differences = CompareServices(running, wanted);
+  assert(!differences.empty() || running.instances != wanted.instances ||
+         running == wanted);  // or a key is not compared
+  const std::vector<std::string> before = InstanceIds(running);
+  const std::vector<std::string> after = InstanceIds(wanted);
+  std::vector<InstanceFate> fates;
+  for (size_t i = 0; i < after.size(); ++i) {
+    fates.push_back(i < before.size() ? FateOf(after[i], before[i], differences, stale.contains(after[i]))
+                                      : InstanceFate{.fate = Fate::kAdded, .change = {.id = after[i], .keys = {}}});
+  }
+  const bool fare_alike = before.size() == after.size() && std::ranges::all_of(fates, [&](const InstanceFate& other) {
+                            return other.fate == fates.front().fate && other.change.keys == fates.front().change.keys;
+                          });
+  if (fare_alike) {
+    fates.resize(1);
+    fates.front().change.id = wanted.id;
+  }
+  for (InstanceFate& fate : fates) {
+    AddFate(plan, std::move(fate));
+  }
+  for (size_t i = after.size(); i < before.size(); ++i) {
+    plan.removed.push_back({.id = before[i], .keys = {}});
+  }
 }
 
 }  // namespace
 
-ReloadPlan PlanReload(const Config& running, const Config& wanted) {
+ReloadPlan PlanReload(const Config& running, const Config& wanted, const std::set<std::string>& stale) {
   ReloadPlan plan;
   for (const auto& [id, service] : wanted.services) {
     const auto before = running.services.find(id);
     if (before == running.services.end()) {
       plan.added.push_back({.id = id, .keys = {}});
     } else {
-      AddService(plan, before->second, service);
+      AddService(plan, before->second, service, stale);
     }
   }
   for (const auto& [id, service] : running.services) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -7,10 +8,12 @@
 
 namespace supervisor {
 
-// What a reload would do, service by service, and which keys cause it. Pure.
+// What a reload would do, service by service, and which keys cause it. Of a service whose instances fare differently
+// (there are more or fewer of them now, say) each instance is told by itself. Pure.
 struct ServiceChange {
-  std::string id;                 // service id
+  std::string id;                 // of the service or the instance
   std::vector<std::string> keys;  // "health_check.interval", "args"; empty for added and removed
+  std::string was = {};           // the id that the instance has so far: "w" becomes "w:0" once there are two
 };
 
 struct ReloadPlan {
@@ -23,6 +26,8 @@ struct ReloadPlan {
   std::vector<std::string> needs_daemon_restart;  // "global.socket", "global.database": take effect at the next start
 };
 
-ReloadPlan PlanReload(const Config& running, const Config& wanted);
+// `stale`: instances, by the ids that `wanted` gives them, that were started with other contents of their environment
+// file than it has now.
+ReloadPlan PlanReload(const Config& running, const Config& wanted, const std::set<std::string>& stale = {});
 
 }  // namespace supervisor

@@ -32,6 +32,7 @@ class Expander {
     Apply(check.headers);
     Apply(check.unix_socket);
     Apply(check.ca_file);
+    Apply(check.tls_server_name);
     Apply(check.expected_content);
     Apply(check.expected_regex);
     Apply(check.host);
@@ -63,6 +64,19 @@ std::vector<std::string> InstanceIds(const ServiceConfig& service) {
   return ids;
 }
 
+std::string ServiceOfInstance(const std::string& instance) { return instance.substr(0, instance.find(':')); }
+
+std::vector<std::string> EnabledInstanceIds(const Config& config) {
+  std::vector<std::string> ids;
+  for (const auto& [id, service] : config.services) {
+    if (service.enabled) {
+      const std::vector<std::string> instances = InstanceIds(service);
+      ids.insert(ids.end(), instances.begin(), instances.end());
+    }
+  }
+  return ids;
+}
+
 ServiceConfig ForInstance(const ServiceConfig& service, int instance) {
   const Expander expander(instance);
   ServiceConfig out = service;
@@ -77,6 +91,8 @@ ServiceConfig ForInstance(const ServiceConfig& service, int instance) {
   expander.Apply(out.health_check);
   expander.Apply(out.graceful_shutdown.run);
   expander.Apply(out.hooks);
+  expander.Apply(out.logs.owner);
+  expander.Apply(out.logs.group);
   return out;
 }
 

@@ -4,6 +4,7 @@ namespace supervisor::limits {
 
 // Bounds beyond which a number in a configuration is a slip of the finger rather than a wish. Seconds and megabytes.
 inline constexpr double kShortestInterval = 0.001;
+inline constexpr double kShortestRepeat = 0.1;
 inline constexpr int kMostAttempts = 1'000'000;
 inline constexpr int kLargestPort = 65535;
 inline constexpr double kMostCpuPercent = 1'000'000;     // 100 a processor

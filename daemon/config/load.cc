@@ -1,6 +1,8 @@
 #include "daemon/config/load.h"
 
 #include <fmt/format.h>
+#include <re2/re2.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -53,7 +55,8 @@ struct ReadFile {
 // One load: reads the files one after another and keeps what later checks need.
 class Loader {
  public:
-  explicit Loader(const EnvironmentLookup& environment) : environment_(environment) {}
+  Loader(const EnvironmentLookup& environment, const LoadOptions& options)
+      : environment_(environment), options_(options) {}
 
   LoadedConfig Load(const std::string& file);
   LoadedConfig Load(std::vector<ConfigText> texts);
@@ -70,7 +73,11 @@ class Loader {
     return {.source = source, .environment = environment_, .errors = errors_, .instance_rule = rule};
   }
 
+  std::string DirectoryFor(const std::string& path, size_t order) const;
+  void CheckIsNoLog(const ConfigSource& source);
+
   const EnvironmentLookup& environment_;
+  const LoadOptions& options_;
   ErrorList errors_;
   Config config_;
   std::vector<PlacedText> include_;
@@ -80,8 +87,18 @@ class Loader {
   bool is_complete_ = true;  // every file could be read, so a service that is not there does not exist
 };
 
+// What comes by a descriptor has no directory of its own.
+std::string Loader::DirectoryFor(const std::string& path, size_t order) const {
+  return order == 0 && InheritedDescriptor(path) ? options_.directory : std::string();
+}
+
 std::optional<ReadFile> Loader::Read(const std::string& path, size_t order, const std::string& origin) {
-  std::variant<std::string, UnusableFile> text = ReadConfigFile(path, FileTrust::kChecked);
+  if (order == 0 && options_.main_text) {
+    return Parse(path, *options_.main_text, order);
+  }
+  const std::optional<int> descriptor = order == 0 ? InheritedDescriptor(path) : std::nullopt;
+  std::variant<std::string, UnusableFile> text =
+      descriptor ? ReadInheritedConfig(path, *descriptor, options_.trust) : ReadConfigFile(path, options_.trust);
   if (const auto* unusable = std::get_if<UnusableFile>(&text)) {
     errors_.AddFile(path, order, unusable->message + origin);
     return std::nullopt;
@@ -97,7 +114,7 @@ std::optional<ReadFile> Loader::Parse(const std::string& path, std::string text,
         fmt::format("the files of this configuration are too long (at most {} bytes in all)", kMostTextInAll));
     return std::nullopt;
   }
-  auto source = std::make_unique<ConfigSource>(path, std::move(text), order);
+  auto source = std::make_unique<ConfigSource>(path, std::move(text), order, DirectoryFor(path, order));
   ParsedJson parsed = ParseJson(source->text());
   for (JsonProblem& problem : parsed.problems) {
     errors_.Add(*source, problem.offset, std::move(problem.path), std::move(problem.message));
@@ -236,6 +253,21 @@ LoadedConfig Loader::Load(std::vector<ConfigText> texts) {
   return Judge();
 }
 
+// A service decides what stands in its log: a log must not say what runs, however it came to be named.
+void Loader::CheckIsNoLog(const ConfigSource& source) {
+  static const re2::RE2 log_name(R"(.*\.log(\.[0-9]+)?(\.gz)?)");
+  struct stat own = {};
+  struct stat logs = {};
+  const std::string name = source.file().substr(source.file().rfind('/') + 1);
+  if (re2::RE2::FullMatch(name, log_name) && stat(DirectoryOf(source.file()).c_str(), &own) == 0 &&
+      stat(config_.global.log_directory.c_str(), &logs) == 0 && own.st_dev == logs.st_dev &&
+      own.st_ino == logs.st_ino) {
+    errors_.AddFile(
+        source.file(), source.order(),
+        "has a log's name, in the directory where services' output goes (move it, and give it another name)");
+  }
+}
+
 // What can be said only when everything was read.
 LoadedConfig Loader::Judge() {
   if (is_complete_) {
@@ -243,6 +275,9 @@ LoadedConfig Loader::Judge() {
   }
   CheckDependencyCycles(places_, errors_);
   CheckFileCollisions(config_, places_, errors_);
+  for (const std::unique_ptr<ConfigSource>& source : sources_) {
+    CheckIsNoLog(*source);
+  }
   if (!errors_.empty()) {
     return {.config = std::nullopt, .errors = errors_.Take(), .texts = {}};
   }
@@ -260,30 +295,35 @@ std::string ConfigError::ToString() const {
   return path.empty() ? fmt::format("{}: {}", place, message) : fmt::format("{}: {}: {}", place, path, message);
 }
 
-LoadedConfig LoadConfig(const std::string& file, const EnvironmentLookup& environment) {
-  return Loader(environment).Load(file);
+LoadedConfig LoadConfig(const std::string& file, const EnvironmentLookup& environment, const LoadOptions& options) {
+  return Loader(environment, options).Load(file);
 }
 
-LoadedConfig LoadConfig(std::vector<ConfigText> texts, const EnvironmentLookup& environment) {
-  return Loader(environment).Load(std::move(texts));
+LoadedConfig LoadConfig(std::vector<ConfigText> texts, const EnvironmentLookup& environment,
+                        const LoadOptions& options) {
+  return Loader(environment, options).Load(std::move(texts));
 }
 
-LoadedConfig LoadConfig(std::vector<ConfigText> texts) { return LoadConfig(std::move(texts), FromProcessEnvironment); }
+LoadedConfig LoadConfig(std::vector<ConfigText> texts, const LoadOptions& options) {
+  return LoadConfig(std::move(texts), FromProcessEnvironment, options);
+}
 
-LoadedConfig LoadConfig(const std::string& file) { return LoadConfig(file, FromProcessEnvironment); }
+LoadedConfig LoadConfig(const std::string& file, const LoadOptions& options) {
+  return LoadConfig(file, FromProcessEnvironment, options);
+}
 
-std::optional<std::string> LoadSocketPath(const std::string& file) {
+std::optional<std::string> LoadSocketPath(const std::string& file, const LoadOptions& options) {
   const std::optional<std::string> path = AbsoluteFile(file);
   if (!path) {
     return std::nullopt;
   }
-  // Unchecked: the daemon that runs must be found also after someone spoilt the file's mode, and no command comes from
-  // it.
-  std::variant<std::string, UnusableFile> text = ReadConfigFile(*path, FileTrust::kUnchecked);
+  const std::optional<int> descriptor = InheritedDescriptor(*path);
+  std::variant<std::string, UnusableFile> text =
+      descriptor ? ReadInheritedConfig(*path, *descriptor, options.trust) : ReadConfigFile(*path, options.trust);
   if (std::holds_alternative<UnusableFile>(text)) {
     return std::nullopt;
   }
-  const ConfigSource source(*path, std::get<std::string>(std::move(text)), 0);
+  const ConfigSource source(*path, std::get<std::string>(std::move(text)), 0, descriptor ? options.directory : "");
   const ParsedJson parsed = ParseJson(source.text());
   const JsonMember* global = parsed.root ? parsed.root->Find("global") : nullptr;
   const JsonMember* socket = global == nullptr ? nullptr : global->value.Find("socket");

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "common/file_trust.h"
 #include "daemon/config/config.h"
 
 namespace supervisor {
@@ -37,20 +38,31 @@ struct LoadedConfig {
 // Looks up a variable of the daemon's environment; nothing where it is unset.
 using EnvironmentLookup = std::function<std::optional<std::string>(const std::string&)>;
 
+struct LoadOptions {
+  FileTrust trust = FileTrust::kStrict;
+  // To which relative paths in the main file refer; empty: its directory. For a configuration from standard input,
+  // which has none.
+  std::string directory = {};
+  // Taken for the main file's text, which is not read then: standard input can be read once.
+  std::optional<std::string> main_text = {};
+};
+
 // Reads the file and what it includes, and checks all of it: syntax, unknown and duplicate keys, types, ranges,
 // references between services. Reads files, nothing else; starts and changes nothing. Any thread.
 //
 // A relative path refers to the directory of the file in which it is written, an included file too; a command is a path
-// where it holds a slash. Run by root, a file that another user could have written is refused.
-LoadedConfig LoadConfig(const std::string& file, const EnvironmentLookup& environment);
-LoadedConfig LoadConfig(const std::string& file);  // with getenv(3)
+// where it holds a slash. A file that another user could have written is refused, see common/trusted_path.h.
+LoadedConfig LoadConfig(const std::string& file, const EnvironmentLookup& environment, const LoadOptions& options = {});
+LoadedConfig LoadConfig(const std::string& file, const LoadOptions& options = {});  // with getenv(3)
 
 // The same of texts that were read before: nothing is looked for on the disk.
-LoadedConfig LoadConfig(std::vector<ConfigText> texts, const EnvironmentLookup& environment);
-LoadedConfig LoadConfig(std::vector<ConfigText> texts);
+LoadedConfig LoadConfig(std::vector<ConfigText> texts, const EnvironmentLookup& environment,
+                        const LoadOptions& options = {});
+LoadedConfig LoadConfig(std::vector<ConfigText> texts, const LoadOptions& options = {});
 
-// Only global.socket, for --stop and --status, which must work with a file that has errors elsewhere. Nothing where
-// the file can't be read or parsed, or names none.
-std::optional<std::string> LoadSocketPath(const std::string& file);
+// Only global.socket, for --stop and --status, which must work with a file that has errors elsewhere, and, with
+// FileTrust::kAny, also after someone spoilt its mode: no command comes from it. Nothing where the file can't be read,
+// trusted or parsed, or names none.
+std::optional<std::string> LoadSocketPath(const std::string& file, const LoadOptions& options);
 
 }  // namespace supervisor

@@ -94,18 +94,6 @@ std::string DidYouMean(std::string_view name, const std::vector<std::string>& ca
   return near.empty() ? "" : fmt::format("did you mean {}?", QuotedChoices(near));
 }
 
-std::string ShellWord(std::string_view text) {
-  const auto is_plain = [](char c) { return IsPathWord(c) || c == '/'; };
-  if (!text.empty() && std::all_of(text.begin(), text.end(), is_plain)) {
-    return std::string(text);
-  }
-  std::string out = "'";
-  for (const char c : text) {
-    out += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  }
-  return out + "'";
-}
-
 bool IsValidUtf8(std::string_view text) {
   while (!text.empty()) {
     const size_t length = Utf8SequenceLength(text);

@@ -23,9 +23,6 @@ std::string QuotedChoices(const std::vector<std::string>& choices);
 // `did you mean "port"?`; empty where no candidate is near.
 std::string DidYouMean(std::string_view name, const std::vector<std::string>& candidates);
 
-// `text` as one word of a shell command.
-std::string ShellWord(std::string_view text);
-
 bool IsValidUtf8(std::string_view text);
 
 }  // namespace supervisor

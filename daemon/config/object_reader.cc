@@ -344,6 +344,49 @@ std::vector<PlacedText> ObjectReader::Texts(std::string_view key, const Check& c
   return texts;
 }
 
+std::optional<std::string> ObjectReader::ElementText(std::string_view key, size_t index, std::string_view expected) {
+  return ReadText(Take(key)->value.children[index].value, ElementPath(PathOf(key), index), expected);
+}
+
+void ObjectReader::ReportElement(std::string_view key, size_t index, std::string message) {
+  ReportAt(Take(key)->value.children[index].value.offset, ElementPath(PathOf(key), index), std::move(message));
+}
+
+std::vector<ObjectReader::TextOrObject> ObjectReader::TextsOrObjects(std::string_view key, std::string_view expected) {
+  const JsonMember* member = Take(key);
+  std::vector<TextOrObject> elements;
+  if (member == nullptr) {
+    return elements;
+  }
+  if (member->value.kind != JsonKind::kArray) {
+    Report(key, fmt::format("{} (expected a list of {}: put it into brackets, [...])",
+                            DescribeValue(member->value, false), expected));
+    return elements;
+  }
+  for (size_t i = 0; i < member->value.children.size(); ++i) {
+    const JsonValue& value = member->value.children[i].value;
+    std::string path = ElementPath(PathOf(key), i);
+    if (value.kind == JsonKind::kObject) {
+      elements.push_back({.text = {}, .object = ObjectReader(context_, &value, std::move(path), value.offset)});
+    } else if (value.kind != JsonKind::kString) {
+      ReportAt(value.offset, std::move(path),
+               fmt::format("{} (expected one of {})", DescribeValue(value, false), expected));
+    } else if (std::optional<std::string> text = ReadChecked(value, path, nullptr)) {
+      elements.push_back({.text = PlacedText{*std::move(text), std::move(path), value.offset}, .object = {}});
+    }
+  }
+  return elements;
+}
+
+std::optional<PlacedText> ObjectReader::Placed(std::string_view key) {
+  std::string text;
+  const JsonMember* member = Take(key);
+  if (member == nullptr || !String(key, &text)) {
+    return std::nullopt;
+  }
+  return PlacedText{std::move(text), PathOf(key), member->value.offset};
+}
+
 std::vector<PlacedText> ObjectReader::DistinctTexts(std::string_view key, const Check& check) {
   std::vector<PlacedText> distinct;
   std::set<std::string> seen;

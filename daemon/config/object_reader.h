@@ -52,6 +52,7 @@ class ObjectReader {
 
   // At the key's value; where it is absent, at the object.
   void Report(std::string_view key, std::string message);
+  void ReportAt(size_t offset, std::string path, std::string message);
 
   void Bool(std::string_view key, bool* out);
   void Number(std::string_view key, double least, double most, double* out);
@@ -80,6 +81,14 @@ class ObjectReader {
   void Command(CommandConfig* out);
 
   std::vector<PlacedText> Texts(std::string_view key, const Check& check = nullptr);
+  // One element of a list, for lists of mixed types. REQUIRES: the key is there, its value a list that is long enough.
+  std::optional<std::string> ElementText(std::string_view key, size_t index, std::string_view expected);
+  void ReportElement(std::string_view key, size_t index, std::string message);
+  // A list whose elements may each be a string or an object that says more: exactly one of the two is set.
+  struct TextOrObject;
+  std::vector<TextOrObject> TextsOrObjects(std::string_view key, std::string_view expected);
+  // "service" of {"service": "db"}, with the place of its value. Nothing where it is absent or wrong.
+  std::optional<PlacedText> Placed(std::string_view key);
   // Like Texts; one listed twice is an error.
   std::vector<PlacedText> DistinctTexts(std::string_view key, const Check& check = nullptr);
   void Map(std::string_view key, const std::function<std::optional<std::string>(std::string_view)>& check_name,
@@ -103,7 +112,6 @@ class ObjectReader {
   void Finish(std::initializer_list<Hint> hints) { Finish(std::span(hints.begin(), hints.size())); }
 
  private:
-  void ReportAt(size_t offset, std::string path, std::string message);
   std::optional<int> ReadWhole(std::string_view key, int least, int most);
   std::optional<double> ReadNumber(std::string_view key, double least, double most, std::string_view unit);
   std::optional<unsigned> ReadOctalMode(std::string_view key);
@@ -120,6 +128,11 @@ class ObjectReader {
   std::string path_;
   size_t offset_;
   std::vector<std::string> known_;
+};
+
+struct ObjectReader::TextOrObject {
+  std::optional<PlacedText> text;
+  std::optional<ObjectReader> object;
 };
 
 // "is the string "8080"", "is null". `show`: also what it holds, for what cannot be a secret.

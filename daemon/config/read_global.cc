@@ -6,6 +6,7 @@
 
 #include "common/paths.h"
 #include "daemon/config/limits.h"
+#include "daemon/config/mail_address.h"
 #include "daemon/config/message_text.h"
 #include "daemon/config/value_rules.h"
 
@@ -46,12 +47,24 @@ void ReadPathOrDefault(ObjectReader& reader, std::string_view key, std::string* 
   }
 }
 
+std::optional<std::string> CheckMailbox(const std::string& text) {
+  const absl::StatusOr<Mailbox> mailbox = ParseMailbox(text);
+  return mailbox.ok() ? std::nullopt : std::optional<std::string>(mailbox.status().message());
+}
+
+std::optional<std::string> CheckHelo(const std::string& name) {
+  return name.empty() ? std::nullopt : HeloNameProblem(name);
+}
+
 void ReadMail(ObjectReader& reader, ChannelConfig& channel, bool is_needed) {
   reader.String("smtp_url", &channel.smtp_url, is_needed ? CheckMailUrl : ObjectReader::Check());
-  reader.String("from", &channel.from, is_needed ? MailAddressProblem : ObjectReader::Check());
-  for (PlacedText& address : reader.DistinctTexts("to", MailAddressProblem)) {
+  reader.String("from", &channel.from, is_needed ? CheckMailbox : ObjectReader::Check());
+  for (PlacedText& address : reader.DistinctTexts("to", CheckMailbox)) {
     channel.to.push_back(std::move(address.text));
   }
+  reader.String("username", &channel.username);
+  reader.String("password", &channel.password);
+  reader.String("helo", &channel.helo, CheckHelo);
 }
 
 void RequireKey(ObjectReader& reader, std::string_view key, std::string_view expected) {
@@ -73,6 +86,9 @@ void CheckChannel(ObjectReader& reader, const ChannelConfig& channel) {
       const JsonMember* to = reader.Take("to");
       if (to != nullptr && to->value.kind == JsonKind::kArray && to->value.children.empty()) {
         reader.Report("to", "is empty (expected at least one mail address)");
+      }
+      if (!channel.password.empty() && channel.username.empty()) {
+        reader.Report("password", "stands alone (expected \"username\" beside it)");
       }
       break;
     }
@@ -98,11 +114,18 @@ ChannelConfig ReadChannel(ObjectReader reader) {
   reader.String("url", &channel.url, is_known && is_web ? CheckWebUrl : ObjectReader::Check());
   reader.Map("headers", HeaderNameProblem, HeaderValueProblem, &channel.headers);
   ReadMail(reader, channel, is_known && channel.type == ChannelType::kEmail);
+  reader.Bool("verify_tls", &channel.verify_tls);
+  reader.Path("ca_file", &channel.ca_file);
   reader.Command(&channel.run);
   if (is_known) {
     CheckChannel(reader, channel);
   }
-  reader.Finish({{"webhook_url", "url"}, {"smtp", "smtp_url"}, {"recipients", "to"}});
+  reader.Finish({{"webhook_url", "url"},
+                 {"smtp", "smtp_url"},
+                 {"recipients", "to"},
+                 {"user", "username"},
+                 {"login", "username"},
+                 {"ehlo", "helo"}});
   return channel;
 }
 
@@ -163,6 +186,12 @@ NotificationsConfig ReadNotifications(ObjectReader reader) {
   reader.Bool("enabled", &notifications.enabled);
   reader.Enum("min_severity", kSeverities, &notifications.min_severity);
   reader.Seconds("min_interval", 0, &notifications.min_interval);
+  reader.Seconds("repeat_interval", 0, &notifications.repeat_interval);
+  if (notifications.repeat_interval > absl::ZeroDuration() &&
+      notifications.repeat_interval < absl::Seconds(limits::kShortestRepeat)) {
+    reader.Report("repeat_interval",
+                  fmt::format("is too short (expected 0 for never, or at least {} seconds)", limits::kShortestRepeat));
+  }
   for (ObjectReader& channel : reader.Objects("channels")) {
     notifications.channels.push_back(ReadChannel(std::move(channel)));
   }

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "daemon/config/limits.h"
+#include "daemon/config/read_status_ranges.h"
 #include "daemon/config/value_rules.h"
 
 namespace supervisor {
@@ -17,12 +18,17 @@ constexpr ObjectReader::Choice<HealthCheckType> kTypes[] = {{"http", HealthCheck
                                                             {"process", HealthCheckType::kProcess},
                                                             {"script", HealthCheckType::kScript},
                                                             {"grpc", HealthCheckType::kGrpc}};
+constexpr ObjectReader::Choice<ScriptEnvironment> kScriptEnvironments[] = {{"minimal", ScriptEnvironment::kMinimal},
+                                                                           {"service", ScriptEnvironment::kService}};
 constexpr ObjectReader::Choice<std::string_view> kMethods[] = {
     {"GET", "GET"},       {"HEAD", "HEAD"},       {"POST", "POST"},  {"PUT", "PUT"},
     {"DELETE", "DELETE"}, {"OPTIONS", "OPTIONS"}, {"PATCH", "PATCH"}};
 
 std::optional<std::string> CheckUrl(const std::string& url) {
   return url.empty() ? std::nullopt : UrlProblem(url, "http", "https");
+}
+std::optional<std::string> CheckServerName(const std::string& name) {
+  return name.empty() ? std::nullopt : HostProblem(name);
 }
 std::optional<std::string> CheckRegex(const std::string& regex) {
   return regex.empty() ? std::nullopt : RegexProblem(regex);
@@ -36,12 +42,8 @@ void ReadHttp(ObjectReader& reader, HealthCheckConfig& check) {
   reader.Bool("verify_tls", &check.verify_tls);
   reader.Path("ca_file", &check.ca_file);
   reader.Bool("follow_redirects", &check.follow_redirects);
-  reader.WholeList("expected_status", 100, 599, &check.expected_status);
-  const JsonMember* status = reader.Take("expected_status");
-  if (status != nullptr && status->value.kind == JsonKind::kArray && status->value.children.empty()) {
-    reader.Report("expected_status",
-                  "is empty, so no answer could be right (expected at least one status, such as [200])");
-  }
+  reader.String("tls_server_name", &check.tls_server_name, CheckServerName);
+  ReadStatusRanges(reader, "expected_status", &check.expected_status);
 }
 
 void ReadTiming(ObjectReader& reader, HealthCheckConfig& check) {
@@ -122,6 +124,7 @@ HealthCheckConfig ReadHealthCheck(ObjectReader reader, const GlobalConfig& globa
   reader.Number("max_cpu_percent", 0, limits::kMostCpuPercent, &check.max_cpu_percent);
   reader.Number("max_memory_mb", 0, limits::kMostMegabytes, &check.max_memory_mb);
   reader.Command(&check.run);
+  reader.Enum("environment", kScriptEnvironments, &check.script_environment);
   ReadTiming(reader, check);
   reader.Enum("on_failure", kOnFailureChoices, &check.on_failure);
   CheckType(reader, check);
@@ -132,7 +135,10 @@ HealthCheckConfig ReadHealthCheck(ObjectReader reader, const GlobalConfig& globa
                  {"failure_threshold", "retries"},
                  {"period", "interval"},
                  {"initial_delay", "start_period"},
-                 {"status", "expected_status"}});
+                 {"status", "expected_status"},
+                 {"server_name", "tls_server_name"},
+                 {"sni", "tls_server_name"},
+                 {"env", "environment"}});
   return check;
 }
 

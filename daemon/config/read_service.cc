@@ -7,6 +7,7 @@
 
 #include "daemon/config/limits.h"
 #include "daemon/config/message_text.h"
+#include "daemon/config/read_depends_on.h"
 #include "daemon/config/read_health_check.h"
 #include "daemon/config/value_rules.h"
 
@@ -16,8 +17,11 @@ namespace {
 constexpr ObjectReader::Choice<RestartMode> kRestartModes[] = {
     {"always", RestartMode::kAlways}, {"on-failure", RestartMode::kOnFailure}, {"never", RestartMode::kNever}};
 constexpr ObjectReader::Choice<KillMode> kKillModes[] = {{"tree", KillMode::kTree}, {"process", KillMode::kProcess}};
+constexpr ObjectReader::Choice<SignalTo> kSignalTo[] = {{"main", SignalTo::kMain}, {"tree", SignalTo::kTree}};
 constexpr ObjectReader::Choice<StderrMode> kStderrModes[] = {{"merge", StderrMode::kMerge},
                                                              {"separate", StderrMode::kSeparate}};
+constexpr ObjectReader::Choice<LogForward> kLogForwards[] = {
+    {"none", LogForward::kNone}, {"stdout", LogForward::kStdout}, {"syslog", LogForward::kSyslog}};
 constexpr ObjectReader::Choice<ReadinessType> kReadinessTypes[] = {{"exec", ReadinessType::kExec},
                                                                    {"uptime", ReadinessType::kUptime},
                                                                    {"notify", ReadinessType::kNotify},
@@ -124,6 +128,7 @@ void ReadReadiness(ObjectReader reader, bool has_health_check, ReadinessConfig& 
   reader.Enum("type", kReadinessTypes, &readiness.type);
   reader.Seconds("uptime", 0, &readiness.uptime);
   reader.Seconds("timeout", 0, &readiness.timeout);
+  reader.Seconds("max_extension", 0, &readiness.max_extension);
   if (readiness.type == ReadinessType::kHealthCheck && !has_health_check) {
     reader.Report(
         "type",
@@ -175,7 +180,9 @@ void ReadResourceLimits(ObjectReader reader, ResourceLimitsConfig& resource_limi
 
 void ReadGracefulShutdown(ObjectReader reader, GracefulShutdownConfig& shutdown) {
   reader.Signal("signal", &shutdown.signal);
+  reader.Enum("signal_to", kSignalTo, &shutdown.signal_to);
   reader.Seconds("timeout", 0, &shutdown.timeout);
+  reader.Seconds("max_extension", 0, &shutdown.max_extension);
   ReadOptionalCommand(reader, shutdown.run);
   reader.Enum("kill_mode", kKillModes, &shutdown.kill_mode);
   reader.Finish();
@@ -201,7 +208,18 @@ void ReadLogs(ObjectReader reader, LogsConfig& logs) {
   reader.Bool("compress", &logs.compress);
   reader.Bool("timestamps", &logs.timestamps);
   reader.Enum("stderr", kStderrModes, &logs.stderr_mode);
-  reader.Finish({{"max_size", "max_size_mb"}, {"backups", "max_files"}});
+  reader.String("owner", &logs.owner, AccountNameProblem);
+  reader.String("group", &logs.group, AccountNameProblem);
+  std::string mode;
+  if (reader.String("mode", &mode, LogModeProblem) && !mode.empty()) {
+    logs.mode = ParseOctalMode(mode);
+  }
+  reader.Enum("forward", kLogForwards, &logs.forward);
+  reader.Finish({{"max_size", "max_size_mb"},
+                 {"backups", "max_files"},
+                 {"user", "owner"},
+                 {"permissions", "mode"},
+                 {"driver", "forward"}});
 }
 
 }  // namespace
@@ -226,8 +244,10 @@ ReadServiceResult ReadService(const ReadContext& context, const JsonMember& memb
   if (service.working_directory.empty()) {
     service.working_directory = KeepLiteral(context.source.directory());
   }
-  result.depends_on = reader.DistinctTexts("depends_on");
+  DependsOn depends_on = ReadDependsOn(reader);
+  result.depends_on = std::move(depends_on.services);
   service.depends_on = TextsOf(result.depends_on);
+  service.depends_on_completed = std::move(depends_on.completed);
   const bool has_health_check = reader.Take("health_check") != nullptr;
   service.health_check = ReadHealthCheck(reader.Object("health_check"), global);
   ReadReadiness(reader.Object("readiness"), has_health_check, service.readiness);

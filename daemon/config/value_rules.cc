@@ -176,12 +176,9 @@ std::optional<std::string> CommandProblem(std::string_view command) {
                      Quote(program));
 }
 
-std::optional<std::string> MailAddressProblem(std::string_view address) {
-  if (address.empty()) {
-    return "is empty (expected a mail address)";
-  }
-  if (HasSpace(address) || HasControl(address) || address.find_first_of("<>,;") != std::string_view::npos) {
-    return "is no mail address (expected the bare address, such as \"ops@example.com\")";
+std::optional<std::string> HeloNameProblem(std::string_view name) {
+  if (HasSpace(name) || HasControl(name) || name.find_first_of("/@<>") != std::string_view::npos) {
+    return "is no host name (expected the name that this machine gives the mail server, such as \"web1.example.com\")";
   }
   return std::nullopt;
 }
@@ -191,6 +188,32 @@ std::optional<std::string> DisplayNameProblem(std::string_view name) {
     return std::nullopt;
   }
   return "holds a control character (expected one line of text)";
+}
+
+std::optional<std::string> AccountNameProblem(std::string_view name) {
+  constexpr size_t kLongest = 256;
+  const bool is_odd = std::ranges::any_of(name, [](unsigned char c) { return c <= ' ' || c == ':' || c == '/'; });
+  if (!is_odd && name.size() <= kLongest && !name.starts_with('-')) {
+    return std::nullopt;
+  }
+  return fmt::format("is {}, which names no account (expected a name or a number, without spaces, \":\" or \"/\")",
+                     Quote(name));
+}
+
+std::optional<std::string> LogModeProblem(std::string_view mode) {
+  constexpr unsigned kOwnerReadsAndWrites = 0600;
+  if (mode.empty()) {
+    return std::nullopt;
+  }
+  const std::optional<unsigned> bits = ParseOctalMode(mode);
+  if (!bits) {
+    return fmt::format("is {} (expected a string of octal digits, such as \"0640\", at most \"0777\")", Quote(mode));
+  }
+  if ((*bits & kOwnerReadsAndWrites) != kOwnerReadsAndWrites) {
+    return fmt::format("is {}, with which the file's owner could not read and write it (expected \"0600\" or more)",
+                       Quote(mode));
+  }
+  return std::nullopt;
 }
 
 std::optional<std::string> SocketPathProblem(std::string_view path) {

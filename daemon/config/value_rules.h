@@ -22,10 +22,15 @@ std::optional<std::string> HeaderValueProblem(std::string_view value);
 std::optional<std::string> EnvironmentNameProblem(std::string_view name);
 std::optional<std::string> RegexProblem(const std::string& regex);
 std::optional<std::string> CommandProblem(std::string_view command);
-std::optional<std::string> MailAddressProblem(std::string_view address);
+std::optional<std::string> HeloNameProblem(std::string_view name);
 std::optional<std::string> DisplayNameProblem(std::string_view name);
 std::optional<std::string> SocketPathProblem(std::string_view path);
 std::optional<std::string> PathProblem(std::string_view path);
+
+// Of a user or a group, by name or number. Whether it exists is asked when it is needed.
+std::optional<std::string> AccountNameProblem(std::string_view name);
+// Of log files, such as "0640": their owner has to be able to read and write them, the daemon being that often.
+std::optional<std::string> LogModeProblem(std::string_view mode);
 
 // "022", "0660": octal digits, at most 0777.
 std::optional<unsigned> ParseOctalMode(std::string_view text);

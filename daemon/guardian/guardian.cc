@@ -1,6 +1,9 @@
 #include "daemon/guardian/guardian.h"
 
+#include <fcntl.h>
+#include <poll.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -9,10 +12,20 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdint>
+#include <cstring>
 #include <ctime>
+
+#include "daemon/guardian/guardian_voice.h"
+#include "daemon/guardian/own_children.h"
 
 namespace supervisor {
 namespace {
+
+// A daemon that has not come to serve for so long after a stop is killed by the next request to stop.
+constexpr int64_t kTimeToServeMs = 2'000;
+// What the guardian itself stops gets so long to end by itself, and so long to be taken down after SIGKILL.
+constexpr int64_t kGraceMs = 10'000;
+constexpr int64_t kTakingDownMs = 10'000;
 
 int64_t NowMs() {
   timespec now{};
@@ -54,7 +67,7 @@ int RawStatus(const siginfo_t& info) {
 class Guardian {
  public:
   explicit Guardian(const GuardianOptions& options)
-      : options_(options), signals_(WatchedSignals()), was_ready_(options.has_served) {}
+      : options_(options), signals_(WatchedSignals()), any_served_(options.has_served) {}
 
   int Run() {
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
@@ -75,23 +88,55 @@ class Guardian {
   void StartDaemon() {
     started_ms_ = NowMs();
     restart_at_ms_ = 0;
+    tries_to_stop_ += stop_requested_ ? 1 : 0;
     // This process is small and has one thread: a plain fork is the plainest thing that works.
     daemon_ = fork();
     if (daemon_ == 0) {
-      execv(options_.program, options_.daemon_argv);
-      _exit(127);
+      ExecDaemon();
     }
     if (daemon_ < 0) {
-      ScheduleRestart(false);
+      DaemonEnded(DaemonEnd::kNotForked);
     } else if (stop_requested_) {
       kill(daemon_, SIGTERM);
     }
   }
 
-  void ScheduleRestart(bool served) {
-    delay_ms_ = NextRestartDelayMs(delay_ms_, served, NowMs() - started_ms_);
-    restart_at_ms_ = NowMs() + delay_ms_;
-    daemon_ = -1;
+  // In the child, whose memory is its own: the note is for this daemon alone.
+  [[noreturn]] void ExecDaemon() {
+    Line why;
+    if (StartsFromOwnProgram(unserved_) && AnotherLiesInPlace()) {
+      why << options_.program << " has not come to serve";
+    } else {
+      execv(options_.program, options_.daemon_argv);
+      why << options_.program << " cannot be started (" << strerrorname_np(errno) << ")";
+    }
+    if (options_.program_fd >= 0) {
+      why << ": starts the program that the guardian itself runs";
+      Say(why);
+      AddToNote(why);
+      execveat(options_.program_fd, "", options_.daemon_argv, environ, AT_EMPTY_PATH);
+    }
+    Say(Line() << "no program can be started: " << strerrorname_np(errno));
+    _exit(127);
+  }
+
+  bool AnotherLiesInPlace() const {
+    struct stat own {};
+    struct stat there {};
+    return fstat(options_.program_fd, &own) == 0 && stat(options_.program, &there) == 0 &&
+           (own.st_dev != there.st_dev || own.st_ino != there.st_ino);
+  }
+
+  void AddToNote(const Line& line) const {
+    if (options_.note == nullptr) {
+      return;
+    }
+    const size_t used = strnlen(options_.note, options_.note_size);
+    const size_t added = line.size() + 2;
+    if (used + added < options_.note_size) {
+      char* end = stpcpy(options_.note + used, used == 0 ? "" : "; ");
+      std::memcpy(end, line.text(), line.size() + 1);
+    }
   }
 
   // 0: it is time to look after the daemon.
@@ -102,6 +147,11 @@ class Guardian {
     }
     // A full pipe is looked at again soon: whoever reads it makes room.
     const int64_t wait_ms = unreported_ ? 20 : std::max<int64_t>(restart_at_ms_ - NowMs(), 0);
+    return WaitForSignal(wait_ms);
+  }
+
+  int WaitForSignal(int64_t wait_ms) {
+    siginfo_t info{};
     const timespec timeout{.tv_sec = wait_ms / 1000, .tv_nsec = (wait_ms % 1000) * 1'000'000};
     return std::max(sigtimedwait(&signals_, &info, &timeout), 0);
   }
@@ -120,14 +170,75 @@ class Guardian {
     if (signal == SIGCHLD || unreported_) {
       Reap();
     }
-    if (IsForwarded(signal)) {
-      stop_requested_ = stop_requested_ || IsStop(signal);
-      if (daemon_ > 0) {
-        kill(daemon_, IsStop(signal) ? SIGTERM : signal);
-      }
+    if (IsStop(signal)) {
+      RequestStop();
+    } else if (IsForwarded(signal)) {
+      SendToDaemon(signal);
+    } else if (signal == SIGCONT) {
+      ResumeDaemon();
+    } else if (signal == SIGTSTP) {
+      Suspend();
     }
-    if (restart_at_ms_ != 0 && (NowMs() >= restart_at_ms_ || stop_requested_) && !ended_) {
+    if (restart_at_ms_ != 0 && NowMs() >= restart_at_ms_ && !ended_) {
       StartDaemon();
+    }
+  }
+
+  void SendToDaemon(int signal) const {
+    if (daemon_ > 0) {
+      kill(daemon_, signal);
+    }
+  }
+
+  void RequestStop() {
+    if (!stop_requested_) {
+      stop_requested_ = true;
+      stop_requested_ms_ = NowMs();
+      delay_ms_ = 0;  // what it was before says nothing of how soon the next one is wanted now
+    } else if (daemon_ > 0 && NowMs() - stop_requested_ms_ > kTimeToServeMs && !HasServed()) {
+      kill(daemon_, SIGKILL);  // it hangs in its start, where it hears nothing
+      return;
+    }
+    SendToDaemon(SIGTERM);
+    ResumeDaemon();  // a stopped process would not hear it
+    if (daemon_ > 0) {
+      return;
+    }
+    if (any_served_ || HasChildren()) {
+      restart_at_ms_ = tries_to_stop_ == 0 ? NowMs() : restart_at_ms_;  // only a daemon stops services in order
+    } else {
+      End(1);
+    }
+  }
+
+  // The daemon that lives, not one before it.
+  bool HasServed() const {
+    pollfd told{.fd = options_.ready_fd, .events = POLLIN, .revents = 0};
+    return poll(&told, 1, 0) == 1;
+  }
+
+  // A terminal's ^Z: the shell waits for this process to stop. The default action does that, or nothing where no shell
+  // could ever continue it (an orphaned process group, setpgid(2)). The services have sessions of their own.
+  void Suspend() {
+    sigset_t suspend;
+    sigemptyset(&suspend);
+    sigaddset(&suspend, SIGTSTP);
+    SendToDaemon(SIGTSTP);
+    raise(SIGTSTP);
+    pthread_sigmask(SIG_UNBLOCK, &suspend, nullptr);  // stops here, until SIGCONT
+    pthread_sigmask(SIG_BLOCK, &suspend, nullptr);
+    SendToDaemon(SIGCONT);
+  }
+
+  // SIGCONT is for a stopped daemon alone: to one that is ending it would undo the SIGSTOP of a debugger, or of
+  // LeakSanitizer, which then waits for ever.
+  void ResumeDaemon() {
+    siginfo_t info{};
+    const bool is_stopped = daemon_ > 0 &&
+                            waitid(P_PID, static_cast<id_t>(daemon_), &info, WSTOPPED | WNOHANG | WNOWAIT) == 0 &&
+                            info.si_pid != 0;
+    if (is_stopped) {
+      SendToDaemon(SIGCONT);
     }
   }
 
@@ -147,7 +258,7 @@ class Guardian {
   // Reported first, reaped then: with the pipe full a process stays a zombie until there is room for its exit code.
   void ReapOthers() {
     unreported_ = false;
-    for (;;) {
+    while (!ended_) {
       siginfo_t info{};
       if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0) {
         return;
@@ -166,22 +277,99 @@ class Guardian {
   }
 
   void DaemonEnded(int status) {
+    const pid_t pid = daemon_;
+    daemon_ = -1;
     uint64_t told = 0;  // reading empties the eventfd: what it says is of this daemon alone
-    const bool served = read(options_.ready_fd, &told, sizeof(told)) == sizeof(told);
-    was_ready_ = was_ready_ || served;
-    const bool exited = WIFEXITED(status);
-    if (exited && WEXITSTATUS(status) == kExitForUpgrade && !stop_requested_) {
-      ended_ = true;
-      exit_code_ = kReplaceGuardian;
-      return;
+    const bool served = pid > 0 && read(options_.ready_fd, &told, sizeof(told)) == sizeof(told);
+    any_served_ = any_served_ || served;
+    unserved_ = served ? 0 : unserved_ + 1;
+    const Verdict verdict = JudgeEnd({.status = status,
+                                      .served = served,
+                                      .any_served = any_served_,
+                                      .has_children = HasChildren(),
+                                      .is_awaited = options_.is_awaited,
+                                      .stop_requested = stop_requested_,
+                                      .unserved = unserved_,
+                                      .tries_to_stop = tries_to_stop_});
+    switch (verdict.next) {
+      case AfterDaemon::kEnd:
+        TellEnd(status, pid, served, verdict);
+        // A daemon that ends for a failure may have said with which code.
+        End(IsOrderlyFailure(status) ? std::max(static_cast<int>(told >> kExitCodeShift), verdict.exit_code)
+                                     : verdict.exit_code);
+        return;
+      case AfterDaemon::kReplaceGuardian:
+        End(kReplaceGuardian);
+        return;
+      case AfterDaemon::kStartAgain:
+        delay_ms_ = NextRestartDelayMs(delay_ms_, served, NowMs() - started_ms_);
+        restart_at_ms_ = std::max<int64_t>(NowMs() + delay_ms_, 1);
+        TellEnd(status, pid, served, verdict);
+        return;
+      case AfterDaemon::kEndServices:
+        TellEnd(status, pid, served, verdict);
+        EndServices();
+        End(verdict.exit_code);
+        return;
     }
-    const bool meant = exited && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == kExitOrderlyFailure);
-    if (meant || (exited && !was_ready_)) {
-      ended_ = true;
-      exit_code_ = WEXITSTATUS(status) == kExitOrderlyFailure ? 1 : WEXITSTATUS(status);
-      return;
+  }
+
+  // What the daemon itself cannot say: that it was killed, and what follows. The note keeps how the last one that
+  // served has ended, beside how the last one has.
+  void TellEnd(int status, pid_t pid, bool served, const Verdict& verdict) {
+    Line end;
+    end << "the daemon";
+    if (pid > 0) {
+      end << " (pid " << int64_t{pid} << ")";
     }
-    ScheduleRestart(served);
+    (end << " ").AddEnd(status) << (served ? "" : " before it served");
+    if (options_.note != nullptr) {
+      note_kept_ = served ? 0 : note_kept_;
+      options_.note[note_kept_] = '\0';
+      AddToNote(end);
+      note_kept_ = served ? strnlen(options_.note, options_.note_size) : note_kept_;
+    }
+    if (verdict.next == AfterDaemon::kStartAgain) {
+      Say(end << ": starts it again in " << delay_ms_ << " ms");
+    } else if (verdict.next == AfterDaemon::kEndServices) {
+      Say(end << ", as those before it: the guardian stops the services itself, all at once");
+    } else if (status == DaemonEnd::kNotForked || !WIFEXITED(status)) {
+      Say(end << ": supervisord ends");
+    }
+  }
+
+  // The last resort: there is no daemon that would stop the services in their order. All are children of this process,
+  // or become that when their parents end.
+  void EndServices() {
+    const int64_t begin_ms = NowMs();
+    int64_t kill_at_ms = begin_ms + kGraceMs;
+    int64_t next_ms = 0;
+    for (int64_t now = begin_ms; HasChildren(); now = NowMs()) {
+      siginfo_t info{};
+      while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG) == 0 && info.si_pid != 0) {
+        info = {};
+      }
+      if (now >= kill_at_ms + kTakingDownMs) {
+        Say(Line() << int64_t{SignalChildren(SIGKILL)} << " processes are left, which SIGKILL did not end");
+        return;
+      }
+      if (now >= next_ms) {  // again: orphans of those that have ended have come since
+        next_ms = now + (now >= kill_at_ms ? 50 : 1'000);
+        if (SignalChildren(now >= kill_at_ms ? SIGKILL : SIGTERM) < 0) {
+          Say(Line() << "the kernel does not list the children of a process: the services are left running");
+          return;
+        }
+        SignalChildren(SIGCONT);
+      }
+      if (IsStop(WaitForSignal(50))) {
+        kill_at_ms = std::min(kill_at_ms, NowMs());
+      }
+    }
+  }
+
+  void End(int exit_code) {
+    ended_ = true;
+    exit_code_ = exit_code;
   }
 
   const GuardianOptions& options_;
@@ -190,22 +378,18 @@ class Guardian {
   int64_t started_ms_ = 0;
   int64_t restart_at_ms_ = 0;  // 0: not waiting to restart it
   int64_t delay_ms_ = 0;
+  int64_t stop_requested_ms_ = 0;
+  int unserved_ = 0;       // daemons in a row that ended before they served
+  int tries_to_stop_ = 0;  // daemons started since the stop was requested
+  size_t note_kept_ = 0;   // so much of the note is about the last daemon that served
   bool unreported_ = false;
-  bool was_ready_;
+  bool any_served_;
   bool stop_requested_ = false;
   bool ended_ = false;
   int exit_code_ = 0;
 };
 
 }  // namespace
-
-int64_t NextRestartDelayMs(int64_t last_ms, bool served, int64_t lived_ms) {
-  constexpr int64_t kProvenMs = 10'000;  // who lived so long did not die of how it starts
-  if (!served) {
-    return std::clamp<int64_t>(last_ms * 2, 50, 5'000);
-  }
-  return lived_ms >= kProvenMs ? 0 : std::clamp<int64_t>(last_ms * 2, 10, 200);
-}
 
 int RunGuardian(const GuardianOptions& options) { return Guardian(options).Run(); }
 

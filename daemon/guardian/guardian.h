@@ -1,6 +1,9 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+
+#include "daemon/guardian/restart_plan.h"
 
 namespace supervisor {
 
@@ -10,13 +13,9 @@ namespace supervisor {
 //   * starts the daemon, and starts it again when it died (killed, or ended without saying that this was meant)
 //   * reaps whatever is re-parented to it and writes {pid, wait status} to a pipe that every daemon inherits, so an
 //     exit code is never lost, whoever was alive to see it
-//   * forwards signals
+//   * forwards signals; suspends and resumes the daemon with itself (SIGTSTP, SIGCONT: a terminal's job control)
 //   * ends when the daemon ended on purpose, with its exit code; a daemon does that only when no service is left
-
-// What the daemon ends with when it has stopped everything for a reason that is a failure: the guardian then exits 1.
-inline constexpr int kExitOrderlyFailure = 70;
-// What it ends with to be replaced by another program of the same path, guardian included; its services run.
-inline constexpr int kExitForUpgrade = 71;
+//   * ends when it is told to, whatever has become of the daemon and its program: see restart_plan.h
 
 // One reaped process, as it lies in the pipe. Smaller than PIPE_BUF, so it is written whole or not at all (pipe(7)).
 struct ReapedRecord {
@@ -26,16 +25,15 @@ struct ReapedRecord {
 
 struct GuardianOptions {
   const char* program = nullptr;       // what to exec: the path, so that a replaced binary is taken up
-  char* const* daemon_argv = nullptr;  // its arguments; the guardian fills nothing in
+  int program_fd = -1;                 // of the program that runs here (O_PATH): for when the path has none; -1: none
+  char* const* daemon_argv = nullptr;  // its arguments; the guardian fills in nothing but the note
+  char* note = nullptr;                // in daemon_argv: how the daemon before ended, for the next one's log
+  size_t note_size = 0;                // with its final NUL
   int reaped_write_fd = -1;            // non-blocking
   int ready_fd = -1;                   // an eventfd; the daemon has written to it once it served
   bool has_served = false;             // a daemon of the guardian whose place this one has taken
+  bool is_awaited = false;             // a caller waits for the first daemon to serve
 };
-
-// How long to wait before the next start of a daemon that died `lived_ms` after its own. `served`: it had come so far
-// as to answer. Its services wait for such a one, so it is back at once or soon; one that cannot even start is tried
-// ever more rarely. `last_ms`: the delay before the daemon that died; 0 for the first.
-int64_t NextRestartDelayMs(int64_t last_ms, bool served, int64_t lived_ms);
 
 // Returned in place of an exit code: the guardian is to be exec'd anew, with the same descriptors.
 inline constexpr int kReplaceGuardian = -1;

@@ -67,14 +67,14 @@ class CheckRegister {
 // What runs on the checker's thread. Made by the thread of the first Start, destroyed after the thread has ended.
 class CheckEngine {
  public:
-  CheckEngine(CheckRegister& checks, Resolver::Lookup lookup, std::string path)
-      : checks_(checks), lookup_(std::move(lookup)), path_(std::move(path)), mailbox_(new LoopMailbox(&loop_)) {}
+  CheckEngine(CheckRegister& checks, const Checker::Options& options, std::string path)
+      : checks_(checks), options_(options), path_(std::move(path)), mailbox_(new LoopMailbox(&loop_)) {}
   CheckEngine(const CheckEngine&) = delete;
   CheckEngine& operator=(const CheckEngine&) = delete;
   ~CheckEngine() = default;
 
   void Run() {
-    tools_.emplace(loop_, mailbox_, lookup_, path_);
+    tools_.emplace(loop_, mailbox_, options_.lookup, path_);
     loop_.Run();
   }
 
@@ -112,13 +112,27 @@ class CheckEngine {
     finished_.clear();
     tools_->scripts->Close(kAwaitStarts);
     loop_.Post([this] {
+      if (options_.last_closes <= absl::ZeroDuration() || tools_->closer.idle()) {
+        End();
+        return;
+      }
+      tools_->closer.WhenIdle([this] { End(); });
+      end_limit_ = loop_.NewTimer([this] { End(); });
+      end_limit_->ArmAfter(options_.last_closes);
+    });
+  }
+
+ private:
+  // On a later turn: the closer may be what calls.
+  void End() {
+    loop_.Post([this] {
+      end_limit_.reset();
       mailbox_->Close();
       tools_.reset();  // waits for the killer
       loop_.Stop();
     });
   }
 
- private:
   struct Running {
     MonoTime started;
     std::unique_ptr<Probe> probe;
@@ -135,6 +149,7 @@ class CheckEngine {
           const std::string& path)
         : resolver(mailbox, lookup),
           curl(loop),
+          closer(loop),
           pool(kHelperThreads),
           starters(kStarterThreads),
           gate(loop),
@@ -144,6 +159,7 @@ class CheckEngine {
                  .mailbox = mailbox,
                  .resolver = resolver,
                  .curl = curl,
+                 .closer = closer,
                  .pool = pool,
                  .starters = starters,
                  .gate = gate,
@@ -152,6 +168,7 @@ class CheckEngine {
                  .looks = std::make_shared<ProcessLooks>()} {}
     Resolver resolver;
     CurlDriver curl;
+    OrderlyClose closer;
     HelperPool pool;
     HelperPool starters;
     StartGate gate;
@@ -199,18 +216,23 @@ class CheckEngine {
   }
 
   CheckRegister& checks_;
-  Resolver::Lookup lookup_;
+  const Checker::Options& options_;
   std::string path_;
   Loop loop_;
   std::shared_ptr<LoopMailbox> mailbox_;
   std::optional<Tools> tools_;
+  std::unique_ptr<Loop::Timer> end_limit_;
   std::map<uint64_t, std::unique_ptr<Running>> running_;
   std::vector<std::unique_ptr<Running>> finished_;
 };
 
 class Checker::Impl {
  public:
-  explicit Impl(Options options) : lookup_(options.lookup ? std::move(options.lookup) : LookUpHost) {}
+  explicit Impl(Options options) : options_(std::move(options)) {
+    if (!options_.lookup) {
+      options_.lookup = LookUpHost;
+    }
+  }
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
 
@@ -252,7 +274,7 @@ class Checker::Impl {
     const std::lock_guard lock(mutex_);
     grpc = grpc_;
     if (engine_ == nullptr) {
-      auto engine = std::make_unique<CheckEngine>(checks_, lookup_, ScriptPath());
+      auto engine = std::make_unique<CheckEngine>(checks_, options_, ScriptPath());
       thread_ = StartQuietThread([ready = engine.get()] { ready->Run(); });
       if (thread_.joinable()) {
         engine_ = std::move(engine);
@@ -261,7 +283,7 @@ class Checker::Impl {
     return engine_.get();
   }
 
-  const Resolver::Lookup lookup_;
+  Options options_;  // unchanged once made
   CheckRegister checks_;
   std::mutex mutex_;  // guards what follows
   GrpcProbe grpc_;

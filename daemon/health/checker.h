@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -33,6 +34,8 @@ struct RunAs {
   std::optional<SpawnRequest::Credentials> credentials;  // none: the daemon's own
   mode_t umask = 022;
   bool no_new_privileges = false;
+  // The service's own, for check.environment "service"; none: not asked for.
+  std::optional<std::vector<std::pair<std::string, std::string>>> environment = std::nullopt;
 };
 
 // What a check needs to know of the running service.
@@ -50,9 +53,10 @@ struct CheckTarget {
 // Scheduling (when, how often, no overlap) is the caller's.
 class Checker {
  public:
-  // Where names are looked up, for tests: the addresses of a host; it may block.
+  // `lookup`: where names are looked up, for tests: the addresses of a host; it may block.
   struct Options {
     std::function<absl::StatusOr<std::vector<SocketAddress>>(const std::string& host)> lookup;  // null: getaddrinfo(3)
+    absl::Duration last_closes;  // how long the end waits for connections that are being closed in order
   };
 
   Checker();

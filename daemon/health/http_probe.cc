@@ -1,7 +1,8 @@
+#include <fcntl.h>
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <strings.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 
 #include <algorithm>
@@ -15,7 +16,10 @@
 #include <utility>
 #include <vector>
 
+#include "common/unique_fd.h"
 #include "common/version.h"
+#include "daemon/config/status_range.h"
+#include "daemon/health/content_decoder.h"
 #include "daemon/health/http_url.h"
 #include "daemon/health/probe.h"
 #include "daemon/health/text.h"
@@ -122,7 +126,10 @@ class HttpProbe final : public Probe {
     header_bytes_ = 0;
     headers_done_ = false;
     location_.clear();
+    coding_.clear();
+    decoder_.reset();
     open_error_ = 0;
+    opened_.clear();
     easy_ = tools_.curl.api().easy_init();
     setup_error_ = easy_ == nullptr ? CURLE_OUT_OF_MEMORY : CURLE_OK;
     if (setup_error_ == CURLE_OK) {
@@ -149,7 +156,7 @@ class HttpProbe final : public Probe {
   }
 
   void SetRequest() {
-    Set(CURLOPT_URL, url_.url.c_str());
+    Set(CURLOPT_URL, RequestUrl().c_str());
     Set(CURLOPT_USERAGENT, fmt::format("supervisord/{}", kVersion).c_str());  // curl copies it
     if (EqualsIgnoringCase(method_, "HEAD")) {
       Set(CURLOPT_NOBODY, 1L);
@@ -169,7 +176,24 @@ class HttpProbe final : public Probe {
         AddHeader(value.empty() ? name + ";" : fmt::format("{}: {}", name, value));
       }
     }
+    if (HasServerName() && !HasHeader("Host")) {
+      AddHeader(fmt::format("Host: {}", url_.HostAndPort()));
+    }
     Set(CURLOPT_HTTPHEADER, headers_);
+  }
+
+  // The name is for the server that was configured, not for one it redirects to.
+  bool HasServerName() const { return !request_.config.tls_server_name.empty() && url_.scheme == "https" && !foreign_; }
+
+  bool HasHeader(const char* wanted) const {
+    return std::ranges::any_of(request_.config.headers,
+                               [wanted](const auto& entry) { return EqualsIgnoringCase(entry.first, wanted); });
+  }
+
+  // libcurl sends the URL's host as the server's name and expects its certificate, so the name is put there; it is
+  // still connected to what the configuration says (SetConnection), and the request still names that.
+  std::string RequestUrl() const {
+    return HasServerName() ? WithHost(tools_.curl.api(), url_, request_.config.tls_server_name) : url_.url;
   }
 
   void AddHeader(const std::string& line) {
@@ -193,6 +217,10 @@ class HttpProbe final : public Probe {
       entry = fmt::format("+{}:{}:{}", url_.host, url_.port, entry);
       resolved_ = tools_.curl.api().slist_append(nullptr, entry.c_str());
       Set(CURLOPT_RESOLVE, resolved_);
+    }
+    if (HasServerName() && config.unix_socket.empty()) {
+      connect_to_ = tools_.curl.api().slist_append(nullptr, fmt::format("::{}:{}", url_.host, url_.port).c_str());
+      Set(CURLOPT_CONNECT_TO, connect_to_);
     }
     Set(CURLOPT_PROXY, "");  // none, whatever the daemon's environment says
     Set(CURLOPT_FRESH_CONNECT, 1L);
@@ -222,7 +250,8 @@ class HttpProbe final : public Probe {
     Set(CURLOPT_WRITEDATA, this);
     Set(CURLOPT_HEADERFUNCTION, &HttpProbe::OnHeader);
     Set(CURLOPT_HEADERDATA, this);
-    // The deadline is the Checker's. Automatic decompression stays off: what is not inflated is no bomb.
+    // The deadline is the Checker's. Decompression is ours (ContentDecoder): libcurl's undoes five layers within one
+    // callback, which a hostile answer could make take minutes.
   }
 
   static curl_socket_t OpenSocket(void* data, curlsocktype /*purpose*/, curl_sockaddr* address) {
@@ -231,6 +260,9 @@ class HttpProbe final : public Probe {
     if (fd < 0) {
       self->open_error_ = errno;
       return CURL_SOCKET_BAD;
+    }
+    if (struct stat info{}; fstat(fd, &info) == 0) {
+      self->opened_.push_back({fd, info.st_ino});
     }
     if (address->family == AF_INET || address->family == AF_INET6) {
       SocketAddress peer;
@@ -242,11 +274,28 @@ class HttpProbe final : public Probe {
 
   // Returns what was taken; anything less than `size` ends the transfer, which is meant where all is decided.
   static size_t OnHeader(char* bytes, size_t /*one*/, size_t size, void* data) {
-    return static_cast<HttpProbe*>(data)->TakeHeader({bytes, size}) ? size : 0;
+    auto* self = static_cast<HttpProbe*>(data);
+    return self->TakeHeader({bytes, size}) ? size : self->Cut();
   }
 
   static size_t OnBody(char* bytes, size_t /*one*/, size_t size, void* data) {
-    return static_cast<HttpProbe*>(data)->TakeBody({bytes, size}) ? size : 0;
+    auto* self = static_cast<HttpProbe*>(data);
+    return self->TakeBody({bytes, size}) ? size : self->Cut();
+  }
+
+  // libcurl closes its connection now, with bytes of the answer unread or on their way. A descriptor of ours keeps it
+  // open, for it to be ended in order. By then a number may have become another's: the inode says whose it is.
+  size_t Cut() {
+    for (const Opened& opened : opened_) {
+      struct stat info {};
+      sockaddr_storage peer{};
+      socklen_t length = sizeof peer;
+      if (fstat(opened.fd, &info) == 0 && info.st_ino == opened.inode &&
+          getpeername(opened.fd, reinterpret_cast<sockaddr*>(&peer), &length) == 0) {
+        cut_.Reset(fcntl(opened.fd, F_DUPFD_CLOEXEC, 0));
+      }
+    }
+    return 0;
   }
 
   bool TakeHeader(std::string_view line) {
@@ -265,6 +314,7 @@ class HttpProbe final : public Probe {
       const size_t space = line.find(' ');
       status_ = 0;
       location_.clear();
+      coding_.clear();
       if (space != std::string_view::npos) {
         std::from_chars(line.data() + space + 1, line.data() + line.size(), status_);
       }
@@ -272,6 +322,10 @@ class HttpProbe final : public Probe {
                line.size() > kLocation.size() && strncasecmp(line.data(), kLocation.data(), kLocation.size()) == 0) {
       line.remove_prefix(kLocation.size());
       location_ = line.substr(std::min(line.size(), line.find_first_not_of(" \t")));
+    } else if (constexpr std::string_view kCoding = "content-encoding:";
+               line.size() > kCoding.size() && strncasecmp(line.data(), kCoding.data(), kCoding.size()) == 0) {
+      line.remove_prefix(kCoding.size());
+      coding_ += (coding_.empty() ? "" : ",") + std::string(line);
     } else if (line.empty() && status_ >= 200) {  // the end, and not of an interim answer (1xx)
       headers_done_ = true;
       return IsExpected();
@@ -279,18 +333,27 @@ class HttpProbe final : public Probe {
     return true;
   }
 
+  // What nothing is expected of is not decoded.
   bool TakeBody(std::string_view piece) {
+    if (coding_.empty() || !matcher_->expects_anything()) {
+      return Match(piece);
+    }
+    if (decoder_ == nullptr) {
+      decoder_ = std::make_unique<ContentDecoder>(coding_);
+    }
+    return decoder_->Decode(piece, [this](std::string_view decoded) { return Match(decoded); });
+  }
+
+  bool Match(std::string_view piece) {
     matcher_->Append(piece);
     const bool enough = matcher_->expects_anything() && matcher_->is_decided();
     return !enough && !matcher_->full();
   }
 
-  bool IsExpected() const {
-    const std::vector<int>& expected = request_.config.expected_status;
-    return std::find(expected.begin(), expected.end(), status_) != expected.end();
-  }
+  bool IsExpected() const { return IsWithin(request_.config.expected_status, status_); }
 
   void OnTransferDone(CURLcode code) {
+    tools_.closer.End(std::move(cut_));
     if (header_bytes_ > kHeaderBytes) {
       Finish(false, fmt::format("the response headers exceed {} KiB", kHeaderBytes >> 10));
     } else if (open_error_ != 0 && IsOwnShortage(open_error_)) {
@@ -303,6 +366,10 @@ class HttpProbe final : public Probe {
       // libcurl calls an answer complete that ends within its headers.
       Finish(false, fmt::format("connection closed in the middle of the headers ({}{})", Where(),
                                 status_ > 0 ? fmt::format(", HTTP {}", status_) : ""));
+    } else if (decoder_ != nullptr && !decoder_->error().empty()) {
+      Finish(false, fmt::format("{} (HTTP {})", decoder_->error(), status_));
+    } else if (code == CURLE_OK && decoder_ != nullptr && decoder_->is_cut_short() && !matcher_->is_decided()) {
+      Finish(false, fmt::format("the body ends in the midst of its {} data (HTTP {})", coding_, status_));
     } else if (code == CURLE_OK ||
                (headers_done_ && (matcher_->full() || matcher_->is_decided()) && code == CURLE_WRITE_ERROR)) {
       JudgeBody();
@@ -313,7 +380,7 @@ class HttpProbe final : public Probe {
 
   void OnUnexpectedStatus() {
     if (!request_.config.follow_redirects || !IsRedirect(status_) || location_.empty()) {
-      Finish(false, fmt::format("HTTP {} (expected {})", status_, fmt::join(request_.config.expected_status, ", ")));
+      Finish(false, fmt::format("HTTP {} (expected {})", status_, StatusRangesText(request_.config.expected_status)));
       return;
     }
     if (++hops_ > kMostRedirects) {
@@ -407,6 +474,9 @@ class HttpProbe final : public Probe {
     if (resolved_ != nullptr) {
       tools_.curl.api().slist_free_all(std::exchange(resolved_, nullptr));
     }
+    if (connect_to_ != nullptr) {
+      tools_.curl.api().slist_free_all(std::exchange(connect_to_, nullptr));
+    }
   }
 
   ProbeTools& tools_;
@@ -425,16 +495,25 @@ class HttpProbe final : public Probe {
   CURL* easy_ = nullptr;
   curl_slist* headers_ = nullptr;
   curl_slist* resolved_ = nullptr;
+  curl_slist* connect_to_ = nullptr;
   CURLcode setup_error_ = CURLE_OK;
   std::unique_ptr<Loop::Timer> retry_;
   std::array<char, CURL_ERROR_SIZE> error_text_{};
   Stage stage_ = Stage::kResolving;
   int open_error_ = 0;
   std::string peer_;
+  struct Opened {
+    int fd;  // libcurl's
+    ino_t inode;
+  };
+  std::vector<Opened> opened_;
+  UniqueFd cut_;  // of the connection, where the answer was not read to its end
   int status_ = 0;
   size_t header_bytes_ = 0;
   bool headers_done_ = false;
   std::string location_;
+  std::string coding_;  // Content-Encoding
+  std::unique_ptr<ContentDecoder> decoder_;
 };
 
 }  // namespace

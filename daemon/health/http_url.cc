@@ -27,6 +27,25 @@ absl::Status Invalid(const CurlApi& api, CURLUcode code) {
 
 }  // namespace
 
+std::string HttpUrl::HostAndPort() const {
+  constexpr uint16_t kHttpPort = 80;
+  constexpr uint16_t kHttpsPort = 443;
+  return port == (scheme == "https" ? kHttpsPort : kHttpPort) ? host : fmt::format("{}:{}", host, port);
+}
+
+std::string WithHost(const CurlApi& api, const HttpUrl& url, const std::string& host) {
+  const bool is_bare_ipv6 = host.find(':') != std::string::npos && !host.starts_with('[');
+  const std::string named = is_bare_ipv6 ? fmt::format("[{}]", host) : host;
+  const UrlHandle parsed(api.url(), api.url_cleanup);
+  if (parsed == nullptr || api.url_set(parsed.get(), CURLUPART_URL, url.url.c_str(), 0) != CURLUE_OK ||
+      api.url_set(parsed.get(), CURLUPART_HOST, named.c_str(), 0) != CURLUE_OK) {
+    return url.url;
+  }
+  CURLUcode code = CURLUE_OK;
+  const std::string text = Part(api, parsed.get(), CURLUPART_URL, 0, code);
+  return code == CURLUE_OK ? text : url.url;
+}
+
 absl::StatusOr<HttpUrl> ParseHttpUrl(const CurlApi& api, const std::string& base, const std::string& location) {
   const UrlHandle url(api.url(), api.url_cleanup);
   if (url == nullptr) {

@@ -18,10 +18,15 @@ struct HttpUrl {
   bool SameOrigin(const HttpUrl& other) const {
     return scheme == other.scheme && host == other.host && port == other.port;
   }
+  // As the Host header names it (RFC 9110, section 7.2): without the scheme's own port.
+  std::string HostAndPort() const;
 };
 
 // `location` may be relative to `base`, which may be empty. Any thread. Failures say what is wrong with the URL without
 // quoting it: it may hold a password.
 absl::StatusOr<HttpUrl> ParseHttpUrl(const CurlApi& api, const std::string& base, const std::string& location);
+
+// The same URL at another host, which may be an IPv6 address without its brackets.
+std::string WithHost(const CurlApi& api, const HttpUrl& url, const std::string& host);
 
 }  // namespace supervisor

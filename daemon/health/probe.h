@@ -12,6 +12,7 @@
 #include "daemon/health/content_matcher.h"
 #include "daemon/health/curl_driver.h"
 #include "daemon/health/killer_thread.h"
+#include "daemon/health/orderly_close.h"
 #include "daemon/health/process_looks.h"
 #include "daemon/health/resolver.h"
 #include "daemon/health/script_start.h"
@@ -27,6 +28,7 @@ struct ProbeTools {
   std::shared_ptr<LoopMailbox> mailbox;
   Resolver& resolver;
   CurlDriver& curl;
+  OrderlyClose& closer;  // of connections whose other end may still speak
   HelperPool& pool;      // for what takes long
   HelperPool& starters;  // for what may hang: the start of a script, a look at a process's memory
   StartGate& gate;       // for what brings up a process

@@ -58,6 +58,10 @@ class ProcessProbe final : public Probe {
   void DeadlinePassed() override {
     if (trouble_state_ != 0) {
       Fail(fmt::format("process {} {}", request_.target.pid, Trouble(trouble_state_)));
+    } else if (awaits_exec_) {
+      Fail(fmt::format(
+          "process {} has not become its program yet: its command is on a file system that does not answer?",
+          request_.target.pid));
     } else {
       Finish({.message =
                   fmt::format("timed out after {} (measuring its processes)", DurationText(request_.config.timeout)),
@@ -140,7 +144,11 @@ class ProcessProbe final : public Probe {
   }
 
   void OnUsage(const Usage& usage) {
-    if (limits_cpu() && window_end_ == kNoDeadline) {
+    awaits_exec_ = usage.processes == 0 && usage.awaiting_exec > 0;
+    if (awaits_exec_) {
+      window_end_ = kNoDeadline;
+      timer_->ArmAfter(kLookEvery);
+    } else if (limits_cpu() && window_end_ == kNoDeadline) {
       const MonoTime now = MonotonicNow();
       window_end_ = now + std::max(kShortestWindow, std::min(kCpuWindow, 0.5 * (deadline_ - now)));
       Look();
@@ -157,10 +165,11 @@ class ProcessProbe final : public Probe {
     }
     const std::string who = usage.processes == 1 ? "1 process" : fmt::format("{} processes", usage.processes);
     if (config.max_memory_mb > 0 && usage.memory_mb > config.max_memory_mb) {
-      Fail(fmt::format("memory {:.1f} MB (at most {:g} MB; {})", usage.memory_mb, config.max_memory_mb, who));
+      Fail(fmt::format("memory {:.1f} MB{} (at most {:g} MB; {})", usage.memory_mb,
+                       usage.has_resident_memory ? " resident" : "", config.max_memory_mb, who));
       return;
     }
-    std::string used = fmt::format("{:.1f} MB", usage.memory_mb);
+    std::string used = fmt::format("{:.1f} MB{}", usage.memory_mb, usage.has_resident_memory ? " resident" : "");
     if (limits_cpu()) {
       const double percent = usage.cpu_percent.value_or(0);
       if (percent > config.max_cpu_percent) {
@@ -189,6 +198,7 @@ class ProcessProbe final : public Probe {
   std::optional<uint64_t> start_ticks_;
   char trouble_state_ = 0;
   MonoTime trouble_since_;
+  bool awaits_exec_ = false;  // at the last look there was no program yet that could be measured
 };
 
 }  // namespace

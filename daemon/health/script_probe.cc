@@ -93,7 +93,7 @@ class ScriptProbe final : public Probe {
 
   void Start(uint64_t visit) {
     BeginTime();
-    tools_.scripts->Start(visit, tools_.starters, request_.config.run, request_.target, alive_,
+    tools_.scripts->Start(visit, tools_.starters, request_.config, request_.target, alive_,
                           [this](absl::StatusOr<StartedScript> started) { OnStarted(std::move(started)); });
   }
 

@@ -25,26 +25,10 @@
 #include "daemon/health/pidfd.h"
 #include "daemon/process/launch.h"
 #include "daemon/process/proc_fs.h"
+#include "daemon/process/program_trust.h"
 
 namespace supervisor {
 namespace {
-
-// The one that could not be run, of those that execvp(3) would try: for the message.
-std::string FindCommand(const std::string& command, std::string_view path) {
-  if (command.find('/') != std::string::npos) {
-    return command;
-  }
-  while (!path.empty()) {
-    const std::string_view directory = path.substr(0, path.find(':'));
-    path.remove_prefix(std::min(path.size(), directory.size() + 1));
-    std::string candidate = fmt::format("{}/{}", directory, command);
-    struct stat status {};
-    if (stat(candidate.c_str(), &status) == 0 && S_ISREG(status.st_mode)) {
-      return candidate;
-    }
-  }
-  return command;
-}
 
 absl::Status StartError(const SpawnFailure& failure, const std::string& command) {
   if (failure.step != SpawnFailure::Step::kExec) {
@@ -61,6 +45,15 @@ absl::Status StartError(const SpawnFailure& failure, const std::string& command)
     return plain;
   }
   return {plain.code(), fmt::format("{} ({})", std::string(plain.message()), advice)};
+}
+
+void AddOwnEnvironment(std::map<std::string, std::string>& variables) {
+  for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
+    const std::string_view text = *entry;
+    if (const size_t equals = text.find('='); equals != std::string_view::npos) {
+      variables.insert_or_assign(std::string(text.substr(0, equals)), std::string(text.substr(equals + 1)));
+    }
+  }
 }
 
 std::string NewMarker() {
@@ -126,9 +119,9 @@ ScriptStarter::ScriptStarter(std::string path, std::shared_ptr<LoopMailbox> mail
 
 ScriptStarter::~ScriptStarter() = default;
 
-void ScriptStarter::Start(uint64_t visit, HelperPool& pool, const CommandConfig& run, const CheckTarget& target,
+void ScriptStarter::Start(uint64_t visit, HelperPool& pool, const HealthCheckConfig& check, const CheckTarget& target,
                           const std::weak_ptr<const void>& wanted, const Done& done) {
-  const auto job = [self = shared_from_this(), visit, run, target, wanted, done] {
+  const auto job = [self = shared_from_this(), visit, check, target, wanted, done] {
     State& state = *self->state_;
     std::unique_lock lock(state.mutex);
     if (state.closed) {
@@ -136,13 +129,14 @@ void ScriptStarter::Start(uint64_t visit, HelperPool& pool, const CommandConfig&
     }
     const auto under_way = state.starts.emplace(target.id, State::UnderWay{.wanted = wanted, .thread = gettid()});
     lock.unlock();
-    self->Hand(visit, self->StartNow(run, target), wanted, done);
+    self->Hand(visit, self->StartNow(check, target), wanted, done);
     lock.lock();
     state.starts.erase(under_way);
     state.changed.notify_all();
   };
   if (!pool.Run(wanted, job)) {
-    Hand(visit, absl::ResourceExhaustedError(fmt::format("cannot run {}: no thread to start it from", run.command)),
+    Hand(visit,
+         absl::ResourceExhaustedError(fmt::format("cannot run {}: no thread to start it from", check.run.command)),
          wanted, done);
   }
 }
@@ -175,7 +169,29 @@ void ScriptStarter::Close(std::chrono::milliseconds longest) {
   state_->changed.wait_for(lock, longest, none);
 }
 
-absl::StatusOr<StartedScript> ScriptStarter::StartNow(const CommandConfig& run, const CheckTarget& target) {
+std::vector<std::pair<std::string, std::string>> ScriptStarter::EnvironmentOf(const HealthCheckConfig& check,
+                                                                              const CheckTarget& target) const {
+  std::map<std::string, std::string> variables = {{"PATH", path_}};
+  switch (check.script_environment) {
+    case ScriptEnvironment::kMinimal:
+      break;
+    case ScriptEnvironment::kService:
+      if (target.run_as == nullptr) {
+        AddOwnEnvironment(variables);
+      } else if (target.run_as->environment) {
+        for (const auto& [name, value] : *target.run_as->environment) {
+          variables.insert_or_assign(name, value);
+        }
+      }
+      break;
+  }
+  variables.insert_or_assign("SERVICE_ID", target.id);
+  variables.insert_or_assign("SERVICE_PID", fmt::format("{}", target.pid));
+  return {variables.begin(), variables.end()};
+}
+
+absl::StatusOr<StartedScript> ScriptStarter::StartNow(const HealthCheckConfig& check, const CheckTarget& target) {
+  const CommandConfig& run = check.run;
   int ends[2] = {-1, -1};
   if (pipe2(ends, O_CLOEXEC) != 0) {
     return ErrnoToStatus(errno, fmt::format("cannot run {}: pipe", run.command));
@@ -193,10 +209,8 @@ absl::StatusOr<StartedScript> ScriptStarter::StartNow(const CommandConfig& run, 
   SpawnRequest request;
   request.command = run.command;
   request.args = run.args;
-  request.environment = {{"PATH", path_},
-                         {"SERVICE_ID", target.id},
-                         {"SERVICE_PID", fmt::format("{}", target.pid)},
-                         {std::string(kScriptMarker), started.tree.marker}};
+  request.environment = EnvironmentOf(check, target);
+  request.environment.emplace_back(kScriptMarker, started.tree.marker);
   request.working_directory = target.working_directory;
   if (target.run_as != nullptr) {
     request.credentials = target.run_as->credentials;
@@ -208,9 +222,12 @@ absl::StatusOr<StartedScript> ScriptStarter::StartNow(const CommandConfig& run, 
   request.stdin_fd = null.get();
   request.stdout_fd = writer.get();
   request.stderr_fd = writer.get();
+  if (absl::Status status = CheckProgramTrust(request); !status.ok()) {
+    return status;
+  }
   SpawnedChild child = Launch::Run(std::move(request));
   if (child.failure) {
-    return StartError(*child.failure, FindCommand(run.command, path_));
+    return StartError(*child.failure, FindProgram(run.command, path_));
   }
   started.tree.pid = child.pid;
   started.tree.claim = std::make_unique<OwnChild>(started.tree.pid);

@@ -5,6 +5,8 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "common/unique_fd.h"
@@ -22,8 +24,9 @@ struct StartedScript {
 };
 
 // Starts check scripts on helper threads, since exec waits for the file system that the script lies on: in a session of
-// their own, with signals at default and unblocked, nothing inherited but 0 to 2, stdin at /dev/null, and an
-// environment of PATH, SERVICE_ID, SERVICE_PID and the marker alone; as the user whom the target names.
+// their own, with signals at default and unblocked, nothing inherited but 0 to 2, stdin at /dev/null; as the user whom
+// the target names. The environment is PATH, SERVICE_ID, SERVICE_PID and the marker; with ScriptEnvironment::kService
+// also all that the target's service has, or, where no service is known, this process.
 //
 // A start that hangs with its file system keeps its thread: see StillHangs.
 //
@@ -40,7 +43,7 @@ class ScriptStarter : public std::enable_shared_from_this<ScriptStarter> {
   using Done = std::function<void(absl::StatusOr<StartedScript>)>;
   // Loop thread. Calls `done` on a later turn, unless `wanted` has expired by then. `visit` is the caller's at the
   // gate, which it leaves when the script has started.
-  void Start(uint64_t visit, HelperPool& pool, const CommandConfig& run, const CheckTarget& target,
+  void Start(uint64_t visit, HelperPool& pool, const HealthCheckConfig& check, const CheckTarget& target,
              const std::weak_ptr<const void>& wanted, const Done& done);
 
   // Any thread. Nobody waits for this start any more: where it hangs in exec, what was to become the script is killed.
@@ -57,7 +60,9 @@ class ScriptStarter : public std::enable_shared_from_this<ScriptStarter> {
 
  private:
   struct State;
-  absl::StatusOr<StartedScript> StartNow(const CommandConfig& run, const CheckTarget& target);
+  absl::StatusOr<StartedScript> StartNow(const HealthCheckConfig& check, const CheckTarget& target);
+  std::vector<std::pair<std::string, std::string>> EnvironmentOf(const HealthCheckConfig& check,
+                                                                 const CheckTarget& target) const;
   void Hand(uint64_t visit, absl::StatusOr<StartedScript> started, const std::weak_ptr<const void>& wanted,
             const Done& done);
 

@@ -40,6 +40,9 @@ class TcpProbe final : public Probe {
  public:
   TcpProbe(ProbeTools& tools, ProbeRequest request)
       : tools_(tools), request_(std::move(request)), matcher_(request_.config, kBannerBytes) {}
+  TcpProbe(const TcpProbe&) = delete;
+  TcpProbe& operator=(const TcpProbe&) = delete;
+  ~TcpProbe() override { EndAll(); }
 
   void Begin() override {
     began_ = MonotonicNow();
@@ -66,7 +69,7 @@ class TcpProbe final : public Probe {
                                   : BannerFailure();
     request_.finish({.message = fmt::format("timed out after {} ({})", DurationText(request_.config.timeout), doing),
                      .timed_out = true});
-    attempts_.clear();
+    EndAll();
   }
 
  private:
@@ -147,6 +150,11 @@ class TcpProbe final : public Probe {
 
   void OnConnected(Attempt& attempt) {
     stagger_->Disarm();
+    for (Attempt& other : attempts_) {
+      if (&other != &attempt) {
+        EndInOrder(other);
+      }
+    }
     attempts_.remove_if([&attempt](const Attempt& other) { return &other != &attempt; });
     connected_ = &attempt;
     if (!matcher_.expects_anything()) {
@@ -202,11 +210,24 @@ class TcpProbe final : public Probe {
     request_.finish(
         {.success = true,
          .message = fmt::format("{} {} in {}", what, connected_->address, DurationText(MonotonicNow() - began_))});
-    attempts_.clear();  // frees the port's other end now, not a turn later
+    EndAll();  // frees the port's other end now, not a turn later
   }
 
   void Fail(std::string message) {
     request_.finish({.message = std::move(message)});
+    EndAll();
+  }
+
+  // A server that speaks first may have sent something that nobody has read, or be about to.
+  void EndInOrder(Attempt& attempt) {
+    attempt.watch.reset();
+    tools_.closer.End(std::move(attempt.fd));
+  }
+
+  void EndAll() {
+    for (Attempt& attempt : attempts_) {
+      EndInOrder(attempt);
+    }
     attempts_.clear();
   }
 

@@ -24,7 +24,17 @@ constexpr uint64_t kResyncBytes = 64u << 10;  // a stream without line ends goes
 }  // namespace
 
 Capture::Capture(PipePeek& peek, const LogStreamOptions& options)
-    : peek_(peek), options_(options), file_(options.file_path) {}
+    : peek_(peek), options_(options), file_(options.file_path) {
+  SetOptions(options);
+}
+
+void Capture::SetOptions(const LogStreamOptions& options) {
+  options_ = options;
+  if (options.fifo_uid != static_cast<uid_t>(-1)) {
+    file_.SetServiceUser(options.fifo_uid);
+  }
+  file_.SetAccess(options.file_access);
+}
 
 Capture::Result Capture::Turn(const Fifo& fifo, uint64_t budget, MonoTime now) {
   Result result;

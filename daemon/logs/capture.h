@@ -36,7 +36,7 @@ class Capture {
   Capture(PipePeek& peek, const LogStreamOptions& options);
 
   // Other sizes, rotation or timestamps from now on. REQUIRES: the same file.
-  void SetOptions(const LogStreamOptions& options) { options_ = options; }
+  void SetOptions(const LogStreamOptions& options);
 
   Result Turn(const Fifo& fifo, uint64_t budget, MonoTime now);
   // Throws away waiting bytes. What follows is then dropped up to a line end.
@@ -50,6 +50,7 @@ class Capture {
   bool MayWork() const;
 
   const LogFile& file() const { return file_; }
+  RotationLedger& ledger() { return file_.ledger(); }
   // How often another program deleted, renamed or replaced the file, and it was made anew.
   uint64_t remade() const { return remade_; }
   // Why rotation is put off although it is due; empty where it is not. The file grows meanwhile.

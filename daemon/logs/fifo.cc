@@ -20,7 +20,7 @@ absl::Status FifoError(int error, const std::string& path) {
 
 }  // namespace
 
-absl::StatusOr<Fifo> Fifo::Open(const std::string& path, uid_t uid, gid_t gid) {
+absl::StatusOr<Fifo> Fifo::Open(const std::string& path, const Access& access) {
   if (mkfifo(path.c_str(), 0600) != 0 && errno != EEXIST) {
     return FifoError(errno, path);
   }
@@ -47,13 +47,13 @@ absl::StatusOr<Fifo> Fifo::Open(const std::string& path, uid_t uid, gid_t gid) {
   if (reread.st_dev != status.st_dev || reread.st_ino != status.st_ino) {
     return absl::AbortedError(fmt::format("output FIFO {}: replaced while it was opened", path));
   }
-  if (const absl::Status owned = fifo.SetOwner(uid, gid); !owned.ok()) {
+  if (const absl::Status owned = fifo.SetAccess(access); !owned.ok()) {
     return owned;
   }
   return fifo;
 }
 
-absl::StatusOr<Fifo> Fifo::Reopen(const std::string& path, int fd, uid_t uid, gid_t gid) {
+absl::StatusOr<Fifo> Fifo::Reopen(const std::string& path, int fd, const Access& access) {
   const std::string link = fmt::format("/proc/self/fd/{}", fd);  // proc(5): opens the file, not the name
   Fifo fifo;
   fifo.path_ = path;
@@ -62,21 +62,22 @@ absl::StatusOr<Fifo> Fifo::Reopen(const std::string& path, int fd, uid_t uid, gi
   if (!fifo.write_end_ || !fifo.read_end_) {
     return FifoError(errno, path);
   }
-  if (absl::Status owned = fifo.SetOwner(uid, gid); !owned.ok()) {
+  if (absl::Status owned = fifo.SetAccess(access); !owned.ok()) {
     return owned;
   }
   return fifo;
 }
 
-absl::Status Fifo::SetOwner(uid_t uid, gid_t gid) const {
+absl::Status Fifo::SetAccess(const Access& access) const {
   struct stat status {};
   if (fstat(write_end_.get(), &status) != 0) {
     return FifoError(errno, path_);
   }
-  if ((status.st_uid != uid || status.st_gid != gid) && geteuid() == 0 && fchown(write_end_.get(), uid, gid) != 0) {
+  if ((status.st_uid != access.uid || status.st_gid != access.gid) && geteuid() == 0 &&
+      fchown(write_end_.get(), access.uid, access.gid) != 0) {
     return FifoError(errno, path_);
   }
-  if ((status.st_mode & 07777) != 0600 && fchmod(write_end_.get(), 0600) != 0) {
+  if ((status.st_mode & 07777) != access.mode && fchmod(write_end_.get(), access.mode) != 0) {
     return FifoError(errno, path_);
   }
   return absl::OkStatus();

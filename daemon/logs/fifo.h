@@ -17,12 +17,17 @@ namespace supervisor {
 // What waits in a FIFO lives as long as any process has it open: the service, or we.
 class Fifo {
  public:
-  // Makes it (mode 0600, owned by `uid` and `gid`) or takes what an earlier daemon left, with the bytes in it.
+  struct Access {
+    uid_t uid;
+    gid_t gid;
+    mode_t mode;
+  };
+  // Makes it, or takes what an earlier daemon left, with the bytes in it.
   // A process that is not root leaves the owner as it is. Fails with path and reason.
-  static absl::StatusOr<Fifo> Open(const std::string& path, uid_t uid, gid_t gid);
+  static absl::StatusOr<Fifo> Open(const std::string& path, const Access& access);
 
   // The like with one that has lost its name; `fd`, borrowed, is of either end.
-  static absl::StatusOr<Fifo> Reopen(const std::string& path, int fd, uid_t uid, gid_t gid);
+  static absl::StatusOr<Fifo> Reopen(const std::string& path, int fd, const Access& access);
 
   int read_end() const { return read_end_.get(); }  // non-blocking
   const std::string& path() const { return path_; }
@@ -31,7 +36,7 @@ class Fifo {
   // service may set O_NONBLOCK on its stdout and the next one must not inherit that.
   absl::StatusOr<UniqueFd> NewWriteEnd() const;
 
-  absl::Status SetOwner(uid_t uid, gid_t gid) const;
+  absl::Status SetAccess(const Access& access) const;
   size_t WaitingBytes() const;
   size_t Capacity() const;
   // Asks for another capacity, for less of it when the kernel gives no more (per-user limits), and returns what it is.

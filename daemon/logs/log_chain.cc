@@ -5,10 +5,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <utility>
 
+#include "common/careful_path.h"
 #include "common/errno_status.h"
 #include "common/rotated_files.h"
 #include "daemon/logs/gzip_log.h"
@@ -27,14 +29,25 @@ uint64_t GzipSize(int fd, uint64_t size) {
   return end[0] | end[1] << 8 | end[2] << 16 | static_cast<uint64_t>(end[3]) << 24;
 }
 
-absl::StatusOr<std::optional<LogChain::File>> OpenName(const std::string& name, int index, bool gzip) {
-  LogChain::File file;
-  file.fd.Reset(open(name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+}  // namespace
+
+LogChain::LogChain(std::string path, int largest_gap) : path_(std::move(path)), largest_gap_(largest_gap) {
+  const size_t slash = path_.rfind('/');
+  directory_ = slash == std::string::npos ? "." : path_.substr(0, std::max<size_t>(slash, 1));
+  base_ = slash == std::string::npos ? path_ : path_.substr(slash + 1);
+}
+
+absl::StatusOr<UniqueFd> LogChain::OpenDirectory() const { return OpenDirectoryCarefully(directory_); }
+
+absl::StatusOr<std::optional<LogChain::File>> LogChain::OpenName(int directory, const std::string& name, int index,
+                                                                 bool gzip) const {
+  File file;
+  file.fd.Reset(openat(directory, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
   if (!file.fd) {
     if (errno == ENOENT || errno == ENOTDIR) {
       return std::nullopt;
     }
-    return ErrnoToStatus(errno, fmt::format("log file {}", name));
+    return ErrnoToStatus(errno, fmt::format("log file {}/{}", directory_, name));
   }
   const auto facts = FactsOf(file.fd.get());
   if (!facts || !facts->regular) {
@@ -51,8 +64,6 @@ absl::StatusOr<std::optional<LogChain::File>> OpenName(const std::string& name, 
   return file;
 }
 
-}  // namespace
-
 bool LogChain::Entry::SameAs(const Entry& other) const {
   return id == other.id || (original && *original == other.id) || (other.original && *other.original == id) ||
          (original && other.original && *original == *other.original);
@@ -63,15 +74,26 @@ std::string LogChain::NameOf(const File& file) const {
 }
 
 absl::StatusOr<std::optional<LogChain::File>> LogChain::Open(int index) const {
-  auto plain = OpenName(RotatedName(path_, index), index, false);
+  const absl::StatusOr<UniqueFd> directory = OpenDirectory();
+  if (absl::IsNotFound(directory.status())) {
+    return std::nullopt;
+  }
+  if (!directory.ok()) {
+    return directory.status();
+  }
+  return OpenIn(directory->get(), index);
+}
+
+absl::StatusOr<std::optional<LogChain::File>> LogChain::OpenIn(int directory, int index) const {
+  auto plain = OpenName(directory, RotatedName(base_, index), index, false);
   if (index == 0 || !plain.ok() || plain->has_value()) {
     return plain;
   }
-  return OpenName(RotatedGzipName(path_, index), index, true);
+  return OpenName(directory, RotatedGzipName(base_, index), index, true);
 }
 
-std::optional<LogChain::Entry> LogChain::Probe(int index) const {
-  if (const auto facts = FactsAt(AT_FDCWD, RotatedName(path_, index)); facts && facts->regular) {
+std::optional<LogChain::Entry> LogChain::Probe(int directory, int index) const {
+  if (const auto facts = FactsAt(directory, RotatedName(base_, index)); facts && facts->regular) {
     return Entry{.id = facts->id,
                  .original = std::nullopt,
                  .gzip = false,
@@ -81,13 +103,18 @@ std::optional<LogChain::Entry> LogChain::Probe(int index) const {
   if (index == 0) {
     return std::nullopt;
   }
-  const auto file = OpenName(RotatedGzipName(path_, index), index, true);
+  const auto file = OpenName(directory, RotatedGzipName(base_, index), index, true);
   return file.ok() && file->has_value() ? std::optional((*file)->entry) : std::nullopt;
 }
 
 std::optional<int> LogChain::Find(const Entry& entry) const {
+  const absl::StatusOr<UniqueFd> directory = OpenDirectory();
+  return directory.ok() ? FindIn(directory->get(), entry) : std::nullopt;
+}
+
+std::optional<int> LogChain::FindIn(int directory, const Entry& entry) const {
   for (int index = 0, last = 0; index <= last + largest_gap_; ++index) {
-    if (const auto found = Probe(index)) {
+    if (const auto found = Probe(directory, index)) {
       if (found->SameAs(entry)) {
         return index;
       }
@@ -99,8 +126,9 @@ std::optional<int> LogChain::Find(const Entry& entry) const {
 
 std::vector<LogChain::Entry> LogChain::List() const {
   std::vector<Entry> entries;
-  for (int index = 0, last = 0; index <= last + largest_gap_; ++index) {
-    if (const auto found = Probe(index)) {
+  const absl::StatusOr<UniqueFd> directory = OpenDirectory();
+  for (int index = 0, last = 0; directory.ok() && index <= last + largest_gap_; ++index) {
+    if (const auto found = Probe(directory->get(), index)) {
       if (entries.empty() || !entries.back().SameAs(*found)) {  // it moved up under our eyes
         entries.push_back(*found);
       }
@@ -147,9 +175,14 @@ absl::StatusOr<std::optional<LogChain::File>> LogChain::OpenNewer(const Entry& o
 }
 
 absl::StatusOr<std::optional<LogChain::File>> LogChain::OpenNeighbour(const Entry& of, bool newer) const {
+  const absl::StatusOr<UniqueFd> opened = OpenDirectory();
+  if (!opened.ok()) {
+    return absl::IsNotFound(opened.status()) ? absl::StatusOr<std::optional<File>>(std::nullopt) : opened.status();
+  }
+  const int directory = opened->get();
   const int step = newer ? -1 : 1;
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
-    const auto here = Find(of);
+    const auto here = FindIn(directory, of);
     if (!here) {
       return std::nullopt;
     }
@@ -157,7 +190,7 @@ absl::StatusOr<std::optional<LogChain::File>> LogChain::OpenNeighbour(const Entr
     int index = *here + step;
     std::optional<File> found;
     for (; index != end; index += step) {
-      auto file = Open(index);
+      auto file = OpenIn(directory, index);
       if (!file.ok()) {
         return file.status();
       }
@@ -167,9 +200,9 @@ absl::StatusOr<std::optional<LogChain::File>> LogChain::OpenNeighbour(const Entr
       }
     }
     // Had a rotation moved anything past us meanwhile, `of` would have moved, or a number that was free would be taken.
-    bool undisturbed = Find(of) == here;
+    bool undisturbed = FindIn(directory, of) == here;
     for (int between = *here + step; undisturbed && found && between != index; between += step) {
-      undisturbed = !Probe(between);
+      undisturbed = !Probe(directory, between);
     }
     if (undisturbed) {
       return found;

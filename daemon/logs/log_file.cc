@@ -3,29 +3,23 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <utility>
 
+#include "common/careful_path.h"
 #include "common/errno_status.h"
 #include "common/rotated_files.h"
+#include "daemon/logs/append_point.h"
 
 namespace supervisor {
 namespace {
 
 constexpr mode_t kFileMode = 0640;
-constexpr mode_t kDirectoryMode = 0755;
 constexpr int kOpenFlags = O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
-
-// Makes the directory and those above it. What is there already is no failure; another one shows when it is opened.
-void MakeDirectories(const std::string& path) {
-  for (size_t end = path.find('/', 1); end != std::string::npos; end = path.find('/', end + 1)) {
-    mkdir(path.substr(0, end).c_str(), kDirectoryMode);
-  }
-  mkdir(path.c_str(), kDirectoryMode);
-}
 
 bool IsOurs(uid_t owner) { return owner == 0 || owner == geteuid(); }
 
@@ -41,34 +35,41 @@ absl::Status LogFile::Refused(std::string_view why) const {
   return absl::FailedPreconditionError(fmt::format("log file {}: {}", path_, why));
 }
 
-absl::StatusOr<UniqueFd> LogFile::OpenDirectory() const {
-  struct stat named {};
-  if (lstat(directory_.c_str(), &named) == 0 && S_ISLNK(named.st_mode) && !IsOurs(named.st_uid)) {
-    return absl::FailedPreconditionError(
-        fmt::format("log directory {}: a symbolic link that user {} made; remove it", directory_, named.st_uid));
+absl::StatusOr<UniqueFd> LogFile::OpenDirectory() const { return OpenDirectory(IfMissing::kFail); }
+
+absl::StatusOr<UniqueFd> LogFile::OpenDirectory(IfMissing if_missing) const {
+  absl::StatusOr<UniqueFd> directory = OpenDirectoryCarefully(directory_, if_missing);
+  if (!directory.ok()) {
+    return absl::Status(directory.status().code(),
+                        fmt::format("log directory {}", std::string(directory.status().message())));
   }
-  UniqueFd directory(open(directory_.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-  if (!directory) {
-    return ErrnoToStatus(errno, fmt::format("log file {}", path_));
+  // What was judged once stays judged: only root can have given its directory to somebody since.
+  const auto facts = FactsOf(directory->get());
+  if (facts && facts->id == directory_id_) {
+    return directory;
+  }
+  if (absl::Status owned = CheckDirectoryOwner(directory->get(), "log directory", directory_, service_uid_);
+      !owned.ok()) {
+    return owned;
   }
   return directory;
 }
 
 absl::Status LogFile::Open() {
-  file_.Reset();
-  absl::StatusOr<UniqueFd> directory = OpenDirectory();
-  if (absl::IsNotFound(directory.status())) {
-    MakeDirectories(directory_);
-    directory = OpenDirectory();
-  }
+  Close();
+  absl::StatusOr<UniqueFd> directory = OpenDirectory(IfMissing::kMake);
   if (!directory.ok()) {
     return directory.status();
+  }
+  const auto directory_facts = FactsOf(directory->get());
+  if (directory_facts && !(directory_facts->id == directory_id_)) {
+    ledger_.Load(directory->get(), base_);
   }
   UniqueFd file(openat(directory->get(), base_.c_str(), kOpenFlags));
   if (!file && errno == ENOENT) {
     file.Reset(openat(directory->get(), base_.c_str(), kOpenFlags | O_CREAT | O_EXCL, kFileMode));
-    if (file && fchmod(file.get(), kFileMode) != 0) {  // whatever the umask is
-      return ErrnoToStatus(errno, fmt::format("log file {}", path_));
+    if (file) {
+      GiveInheritedAccess(directory->get(), file.get());
     }
   }
   if (!file) {
@@ -85,10 +86,75 @@ absl::Status LogFile::Open() {
     return checked;
   }
   file_ = std::move(file);
-  if (const auto facts = FactsOf(directory->get())) {
-    directory_id_ = facts->id;
+  if (directory_facts) {
+    directory_id_ = directory_facts->id;
   }
+  GiveWantedAccess();
   return absl::OkStatus();
+}
+
+void LogFile::Close() {
+  RememberAccess();
+  file_.Reset();
+}
+
+void LogFile::RememberAccess() {
+  if (auto access = file_ ? AccessOf(file_.get()) : std::nullopt) {
+    former_ = std::move(access);
+  }
+}
+
+// A new file takes over what the one before it had: the one that was open, or the one that a daemon rotated away that
+// was killed before it made the successor.
+void LogFile::GiveInheritedAccess(int dir_fd, int fd) {
+  std::optional<FileAccess> access = former_;
+  if (const std::string newest = RotatedName(base_, 1); !access && ledger_.HasFile(dir_fd, newest)) {
+    const UniqueFd before(openat(dir_fd, newest.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+    access = before ? AccessOf(before.get()) : std::nullopt;
+  }
+  if (!access) {
+    access = FileAccess{.uid = geteuid(), .gid = getegid(), .mode = kFileMode, .acl = {}};
+    if (struct stat made{}; fstat(fd, &made) == 0) {
+      access->gid = made.st_gid;  // a set-group-ID directory's
+    }
+  }
+  const int error = GiveAccess(fd, *access);
+  NoteAccess(error, "the owner, group and mode of the file before it");
+}
+
+void LogFile::SetAccess(const WantedAccess& wanted) {
+  wanted_ = wanted;
+  if (file_) {
+    GiveWantedAccess();
+  }
+}
+
+void LogFile::GiveWantedAccess() {
+  const std::optional<FileAccess> has = wanted_ == WantedAccess{} ? std::nullopt : AccessOf(file_.get());
+  if (!has) {
+    return;
+  }
+  FileAccess access = *has;
+  access.uid = wanted_.uid == static_cast<uid_t>(-1) ? has->uid : wanted_.uid;
+  access.gid = wanted_.gid == static_cast<gid_t>(-1) ? has->gid : wanted_.gid;
+  if (wanted_.mode) {
+    access.mode = *wanted_.mode;
+    access.acl.clear();  // with an access control list the mode's group bits are its mask: chmod(2) sets that
+  }
+  if (access.uid == has->uid && access.gid == has->gid && access.mode == has->mode) {
+    access_error_.clear();
+    return;
+  }
+  const int error = GiveAccess(file_.get(), access);
+  NoteAccess(error, "the owner, group and mode that \"logs\" gives it");
+}
+
+void LogFile::NoteAccess(int error, std::string_view what) {
+  access_error_.clear();
+  if (error != 0) {
+    access_error_ =
+        std::string(ErrnoToStatus(error, fmt::format("log file {}: can't be given {}", path_, what)).message());
+  }
 }
 
 absl::Status LogFile::CheckOpened(int dir_fd, int fd) const {
@@ -103,7 +169,8 @@ absl::Status LogFile::CheckOpened(int dir_fd, int fd) const {
   // Where others may make names, a file could be another's by a hard link, or a stranger's who then reads the log.
   const bool world_writable = (directory.st_mode & S_IWOTH) != 0;
   if (world_writable || !IsOurs(directory.st_uid)) {
-    const bool owner_fits = file.st_uid == geteuid() || (!world_writable && file.st_uid == directory.st_uid);
+    const bool owner_fits =
+        file.st_uid == geteuid() || file.st_uid == wanted_.uid || (!world_writable && file.st_uid == directory.st_uid);
     if (!owner_fits) {
       return Refused(fmt::format("belongs to user {}, in a directory where others may write; remove it", file.st_uid));
     }
@@ -115,7 +182,8 @@ absl::Status LogFile::CheckOpened(int dir_fd, int fd) const {
 }
 
 bool LogFile::InPlace() const {
-  const auto named = FactsAt(AT_FDCWD, path_);
+  const auto directory = OpenDirectory();
+  const auto named = directory.ok() ? FactsAt(directory->get(), base_) : std::nullopt;
   const auto open = Facts();
   return named && open && named->id == open->id;
 }
@@ -132,6 +200,7 @@ bool LogFile::HasRoom(uint64_t size) const {
 }
 
 LogFile::Moved LogFile::SpliceFrom(int pipe, uint64_t bytes, uint64_t at) const {
+  const AppendPoint end(file_.get(), at);
   auto offset = static_cast<off64_t>(at);
   ssize_t moved = 0;
   do {
@@ -140,14 +209,22 @@ LogFile::Moved LogFile::SpliceFrom(int pipe, uint64_t bytes, uint64_t at) const 
   if (moved < 0) {
     return {0, errno == EAGAIN ? 0 : errno};
   }
-  return {static_cast<uint64_t>(moved), 0};
+  const auto count = static_cast<uint64_t>(moved);
+  if (count > 0 && end.WasCutSince()) {
+    end.CloseHole(count);
+  }
+  return {count, 0};
 }
 
 LogFile::Moved LogFile::Write(std::string_view bytes, uint64_t at) const {
   uint64_t written = 0;
   while (written < bytes.size()) {
-    const ssize_t n =
-        pwrite(file_.get(), bytes.data() + written, bytes.size() - written, static_cast<off_t>(at + written));
+    const iovec rest{.iov_base = const_cast<char*>(bytes.data() + written), .iov_len = bytes.size() - written};
+    const auto offset = static_cast<off_t>(at + written);
+    ssize_t n = pwritev2(file_.get(), &rest, 1, offset, RWF_APPEND);
+    if (n < 0 && (errno == EOPNOTSUPP || errno == ENOSYS)) {
+      n = pwritev(file_.get(), &rest, 1, offset);
+    }
     if (n < 0 && errno == EINTR) {
       continue;
     }
@@ -168,11 +245,12 @@ absl::Status LogFile::Rotate(int max_files) {
   const auto named = FactsAt(directory->get(), base_);
   const auto open = Facts();
   if (named && open && named->id == open->id) {
-    if (absl::Status shifted = ShiftRotatedFiles(directory->get(), directory_, base_, max_files); !shifted.ok()) {
+    if (absl::Status shifted = ShiftRotatedFiles(directory->get(), directory_, base_, max_files, ledger_);
+        !shifted.ok()) {
       return shifted;
     }
   }
-  file_.Reset();
+  Close();
   return absl::OkStatus();
 }
 

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <limits>
 
+#include "common/careful_path.h"
 #include "common/unique_fd.h"
 
 namespace supervisor {
@@ -34,9 +35,9 @@ uint64_t GetNumber(const char* from, size_t count) {
   return value;
 }
 
-std::string ReadIndex(const std::string& path) {
+std::string ReadIndex(int directory, const std::string& name) {
   std::string bytes;
-  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+  const UniqueFd fd(openat(directory, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
   const auto facts = fd ? FactsOf(fd.get()) : std::nullopt;
   if (!facts || !facts->regular || facts->size > kLargestIndex) {
     return bytes;
@@ -124,7 +125,11 @@ std::vector<LogIndexRecord> ThinRecords(const std::vector<LogIndexRecord>& recor
 LogTimes LogTimes::Read(const std::string& log_path) {
   const size_t slash = log_path.rfind('/');
   const size_t base = slash == std::string::npos ? 0 : slash + 1;
-  return Of(ParseRecords(ReadIndex(log_path.substr(0, base) + IndexName(log_path.substr(base)))));
+  const absl::StatusOr<UniqueFd> directory = OpenDirectoryCarefully(base == 0 ? "." : log_path.substr(0, base));
+  if (!directory.ok()) {
+    return {};
+  }
+  return Of(ParseRecords(ReadIndex(directory->get(), IndexName(log_path.substr(base)))));
 }
 
 LogTimes LogTimes::Of(const std::vector<LogIndexRecord>& records) {

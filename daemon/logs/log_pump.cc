@@ -11,7 +11,9 @@
 #include <utility>
 #include <vector>
 
+#include "common/diag_log.h"
 #include "common/signals_blocked.h"
+#include "daemon/logs/log_move.h"
 #include "daemon/logs/stream.h"
 
 namespace supervisor {
@@ -39,6 +41,7 @@ class LogPump::Impl {
                 std::move(on_fifo),
                 std::move(on_remade),
                 std::move(take_fifo),
+                forwarder_,
                 total_bytes_} {
     // Signals are for the main thread; and SIGXFSZ must not end us before EFBIG is seen.
     const SignalsBlocked blocked;
@@ -89,7 +92,26 @@ class LogPump::Impl {
     if (found != streams_.end()) {
       found->second->Drain(MonotonicNow() + kDrainAtClose);
       found->second->RemoveFifo();
+      found->second->ForwardNoMore();
       Forget(name);
+    }
+  }
+
+  void Rename(const std::string& from, const std::string& old_file, const std::string& to,
+              const LogStreamOptions& options) {
+    const auto found = streams_.find(from);
+    if (found != streams_.end()) {
+      found->second->Drain(MonotonicNow() + kDrainAtClose);
+    }
+    if (const absl::Status moved = MoveLog(old_file, options.file_path); !moved.ok()) {
+      LogWarning("a log keeps the name of before; what comes goes to one of the new name",
+                 {{"stream", to}, {"error", std::string(moved.message())}});
+    }
+    around_.forwarder.GiveUpTo(from, ForwardMarkFile(options, to));
+    if (found != streams_.end()) {
+      // Before the old one closes the FIFO: what waits in it lives as long as somebody has it open.
+      static_cast<void>(Open(to, options));
+      Forget(from);
     }
   }
 
@@ -98,6 +120,7 @@ class LogPump::Impl {
     for (const auto& [unused, stream] : streams_) {
       stream->Drain(deadline);
       stream->RemoveFifo();
+      stream->ForwardNoMore();
     }
     streams_.clear();
     const std::lock_guard lock(mutex_);
@@ -164,6 +187,7 @@ class LogPump::Impl {
   DirectoryWatch directories_;
   std::map<std::string, std::shared_ptr<LogStream>> streams_;
   Compressor compressor_;
+  Forwarder forwarder_;  // when this goes, the pump's thread has ended, with everything in the files
   LogStream::Surroundings around_;
 
   mutable std::mutex mutex_;  // over the two maps, not over what they point to
@@ -200,6 +224,11 @@ void LogPump::Flush(const std::string& stream, absl::Duration timeout, std::func
 
 void LogPump::Close(const std::string& stream) {
   impl_->Post([impl = impl_.get(), stream] { impl->Close(stream); });
+}
+
+void LogPump::Rename(const std::string& from, const std::string& old_file, const std::string& to,
+                     const LogStreamOptions& options) {
+  impl_->Post([impl = impl_.get(), from, old_file, to, options] { impl->Rename(from, old_file, to, options); });
 }
 
 void LogPump::CloseAll() {

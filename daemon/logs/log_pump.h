@@ -1,8 +1,11 @@
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "common/unique_fd.h"
+#include "daemon/config/config.h"
 
 namespace supervisor {
 
@@ -20,8 +24,17 @@ namespace supervisor {
 //
 // Names: a "stream" is one FIFO and the file it goes to, such as "web" (stdout, merged) or "web.err".
 
+// What the configuration says of a log file's access. What it leaves open is taken over from the file before; the first
+// one belongs to this process's user, with mode 0640.
+struct WantedAccess {
+  uid_t uid = static_cast<uid_t>(-1);
+  gid_t gid = static_cast<gid_t>(-1);
+  std::optional<mode_t> mode = std::nullopt;
+  bool operator==(const WantedAccess&) const = default;
+};
+
 struct LogStreamOptions {
-  std::string fifo_path;                // in the daemon's state directory
+  std::string fifo_path;                // below the daemon's state directory
   std::string file_path;                // <log_directory>/<id>.log
   uint64_t max_size_bytes = 50u << 20;  // 0: never rotated by size
   int max_files = 10;                   // rotated ones kept; 0: truncated instead of kept
@@ -30,6 +43,12 @@ struct LogStreamOptions {
   // Owner of the FIFO: the service's user, so that it can reopen /dev/stdout. -1: as it is, see chown(2).
   uid_t fifo_uid = static_cast<uid_t>(-1);
   gid_t fifo_gid = static_cast<gid_t>(-1);
+  // Who may open it again: 0622 where nobody reaches it by its name, so that a process which a service has inherited it
+  // to opens /dev/stdout under whatever uid it has since taken (proc(5), /proc/PID/fd).
+  mode_t fifo_mode = 0600;
+  WantedAccess file_access;
+  LogForward forward = LogForward::kNone;
+  std::string forward_name;  // each line goes behind it
   bool operator==(const LogStreamOptions&) const = default;
 };
 
@@ -37,7 +56,9 @@ struct LogStreamStats {
   uint64_t captured_bytes = 0;
   uint64_t dropped_bytes = 0;  // could not be written: full disk, unwritable directory
   uint64_t rotations = 0;
-  std::string error;  // the present trouble in words; empty: none
+  uint64_t forward_missed_bytes = 0;  // rotated away before they could be forwarded
+  bool forward_missed_more = false;   // the count may leave some out
+  std::string error;                  // the present trouble in words; empty: none
 };
 
 class LogPump {
@@ -85,6 +106,11 @@ class LogPump {
   // Any thread. Drains, stops capturing and removes the FIFO: the service is gone from the configuration.
   void Close(const std::string& stream);
   void CloseAll();
+
+  // Any thread. The instance whose output it is has another name now: the log `old_file` gets the name that `options`
+  // say, where that is free, and the stream goes on as `to`. Its FIFO (that of `options`) stays, and the bytes in it.
+  void Rename(const std::string& from, const std::string& old_file, const std::string& to,
+              const LogStreamOptions& options);
 
   // Any thread. Closes and opens all files again (SIGUSR1, for logrotate).
   void ReopenAll();

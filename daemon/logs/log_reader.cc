@@ -17,6 +17,9 @@ namespace {
 constexpr size_t kLargestRead = 4u << 20;
 constexpr size_t kSkipBytes = 64u << 10;
 
+// As long as the log itself is empty, bytes may still come to the file before it.
+bool IsYetToBeWritten(const LogChain::File& file) { return file.index == 0 && file.entry.size == 0; }
+
 }  // namespace
 
 LogReader::LogReader(std::string file_path, int largest_gap) : chain_(std::move(file_path), largest_gap) {}
@@ -262,7 +265,7 @@ absl::Status LogReader::Reopen() {
   }
   const uint64_t unread = released_size_ - std::min(released_size_, offset);
   auto next = FindNextAfterLoss();
-  if (!next) {
+  if (!next || IsYetToBeWritten(*next)) {
     return absl::OkStatus();
   }
   missed_bytes_ += unread;
@@ -352,7 +355,7 @@ absl::StatusOr<std::optional<LogChain::File>> LogReader::FindNext() {
     }
     next = FindNextAfterLoss();
   }
-  if (next.ok() && next->has_value() && (*next)->index == 0 && (*next)->entry.size == 0) {
+  if (next.ok() && next->has_value() && IsYetToBeWritten(**next)) {
     return std::nullopt;
   }
   return next;
@@ -373,13 +376,24 @@ std::optional<LogChain::File> LogReader::FindNextAfterLoss() {
   if (!file.ok() || !file->has_value() || !(*file)->entry.SameAs(chosen)) {
     return std::nullopt;  // rotated meanwhile: the next call finds what is there then
   }
-  if (chosen.size > 0) {
-    for (auto lost = newer_.rbegin(); lost != newer_.rend() && !lost->SameAs(chosen); ++lost) {
-      missed_bytes_ += lost->size;
-    }
-    newer_.clear();
+  if (!IsYetToBeWritten(**file)) {
+    CountLoss(**file);
   }
   return **std::move(file);
+}
+
+// Ours has gone, and reading goes on with `next`: what lay between?
+void LogReader::CountLoss(const LogChain::File& next) {
+  auto seen = newer_.rbegin();
+  for (; seen != newer_.rend() && !seen->SameAs(next.entry); ++seen) {
+    missed_bytes_ += seen->size;
+  }
+  // A file that was not there when ours was begun need not be the first after those that were. The log itself is: its
+  // predecessor was renamed to a foreign name, or deleted by a rotation that keeps none, which happens to each file.
+  if (seen == newer_.rend() && next.index > 0) {
+    ++unknown_gaps_;
+  }
+  newer_.clear();
 }
 
 }  // namespace supervisor

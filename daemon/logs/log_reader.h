@@ -59,7 +59,7 @@ class LogReader {
   // The next bytes, at most `max`; empty where there are no more yet. Goes over to the next newer file when the one
   // it reads was rotated away and is read to its end, so that nothing is left out or doubled over any number of
   // rotations; when rotation deleted files before they were read, `missed_bytes` (cumulative) grows by their size as
-  // far as it is known.
+  // far as it is known, and `unknown_gaps` by one where files may be among them that it never saw.
   absl::StatusOr<std::string> Read(size_t max);
 
   // Holds no file open until the next Read, since a deleted one takes up the disk as long as it is open. Should the
@@ -74,6 +74,7 @@ class LogReader {
 
   uint64_t offset() const { return offset_; }  // of the next byte in its file
   uint64_t missed_bytes() const { return missed_bytes_; }
+  uint64_t unknown_gaps() const { return unknown_gaps_; }
   LogPosition position() const { return {entry_.original.value_or(entry_.id), offset_}; }
 
  private:
@@ -85,6 +86,7 @@ class LogReader {
   absl::StatusOr<std::string> ReadHere(size_t max);
   absl::StatusOr<std::optional<LogChain::File>> FindNext();
   std::optional<LogChain::File> FindNextAfterLoss();
+  void CountLoss(const LogChain::File& next);
   uint64_t FindTime(uint64_t max);
 
   // Where reading comes to an end for good.
@@ -99,6 +101,7 @@ class LogReader {
   LogChain::Entry entry_;             // what it is that we read
   uint64_t offset_ = 0;
   uint64_t missed_bytes_ = 0;
+  uint64_t unknown_gaps_ = 0;
   uint64_t released_size_ = 0;  // of the file that Release closed
   std::optional<End> end_;
   bool tell_times_ = false;

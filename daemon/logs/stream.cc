@@ -1,6 +1,7 @@
 #include "daemon/logs/stream.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <utility>
 
 #include "common/rotated_files.h"
@@ -43,10 +44,11 @@ LogStream::Opened LogStream::Open(const LogStreamOptions& options, absl::Status&
     RemoveFifo();
     fifo_.reset();
   }
+  const Fifo::Access access{.uid = options.fifo_uid, .gid = options.fifo_gid, .mode = options.fifo_mode};
   if (!fifo_) {
     const UniqueFd held = around_.take_fifo ? around_.take_fifo(options.fifo_path) : UniqueFd();
-    absl::StatusOr<Fifo> opened = held ? Fifo::Reopen(options.fifo_path, held.get(), options.fifo_uid, options.fifo_gid)
-                                       : Fifo::Open(options.fifo_path, options.fifo_uid, options.fifo_gid);
+    absl::StatusOr<Fifo> opened =
+        held ? Fifo::Reopen(options.fifo_path, held.get(), access) : Fifo::Open(options.fifo_path, access);
     if (!opened.ok()) {
       why = opened.status();
       return Opened::kNoFifo;
@@ -59,7 +61,7 @@ LogStream::Opened LogStream::Open(const LogStreamOptions& options, absl::Status&
     if (capacity_ > kIdleCapacity) {
       shrink_timer_->ArmAfter(kShrinkAfter);
     }
-  } else if (const absl::Status owned = fifo_->SetOwner(options.fifo_uid, options.fifo_gid); !owned.ok()) {
+  } else if (const absl::Status owned = fifo_->SetAccess(access); !owned.ok()) {
     why = owned;
     return Opened::kNoFifo;
   }
@@ -75,15 +77,16 @@ LogStream::Opened LogStream::Open(const LogStreamOptions& options, absl::Status&
   }
   why = capture_->Check(MonotonicNow());
   if (!why.ok()) {
+    SetForwarding();
     if (state_ == State::kCapturing) {
       StopFor(why);
     }
     return Opened::kFileFailed;
   }
+  SetForwarding();
   WatchDirectory();
-  if (const auto directory = capture_->file().OpenDirectory(); directory.ok() && !compressing_) {
-    PruneRotatedFiles(directory->get(), capture_->file().base(), options_.max_files);
-  }
+  ShowError();
+  TidyRotatedFiles();
   StartCompression();
   if (state_ == State::kCapturing) {
     WatchFifo();
@@ -91,6 +94,27 @@ LogStream::Opened LogStream::Open(const LogStreamOptions& options, absl::Status&
     Retry();
   }
   return Opened::kYes;
+}
+
+std::string ForwardMarkFile(const LogStreamOptions& options, const std::string& stream) {
+  return (std::filesystem::path(options.fifo_path).parent_path() / (stream + ".forwarded")).string();
+}
+
+// Before the service writes: from the log's present end on.
+void LogStream::SetForwarding() {
+  Forwarder::Spec spec{.to = options_.forward,
+                       .name = options_.forward_name,
+                       .log_file = options_.file_path,
+                       .mark_file = ForwardMarkFile(options_, name_),
+                       .begin = std::nullopt};
+  if (const auto facts = capture_->file().is_open() ? capture_->file().Facts() : std::nullopt) {
+    spec.begin = LogPosition{.file = facts->id, .offset = facts->size};
+  }
+  around_.forwarder.Set(name_, spec, hub_, [shared = shared_](uint64_t bytes) {
+    const std::lock_guard lock(shared->mutex);
+    shared->stats.forward_missed_bytes += bytes;
+    shared->stats.forward_missed_more |= bytes == 0;
+  });
 }
 
 absl::StatusOr<UniqueFd> LogStream::NewWriteEnd() const { return fifo_->NewWriteEnd(); }

@@ -15,6 +15,7 @@
 #include "daemon/logs/compressor.h"
 #include "daemon/logs/directory_watch.h"
 #include "daemon/logs/fifo.h"
+#include "daemon/logs/forwarder.h"
 #include "daemon/logs/growth_hub.h"
 #include "daemon/logs/log_pump.h"
 #include "daemon/loop/loop.h"
@@ -28,6 +29,9 @@ namespace supervisor {
 //   kWaiting     no             tried every 100 ms; after 1 s -> kDropping        -> kCapturing, nothing was lost
 //   kDropping    yes            waiting bytes are dropped; tried every 500 ms     -> kCapturing, at a line end
 // So a full disk holds up the service for a second at most, and once.
+// Where the forwarder keeps how far it came with the log of `stream`: beside its FIFO.
+std::string ForwardMarkFile(const LogStreamOptions& options, const std::string& stream);
+
 class LogStream : public std::enable_shared_from_this<LogStream> {
  public:
   // Written here, read by any thread.
@@ -45,6 +49,7 @@ class LogStream : public std::enable_shared_from_this<LogStream> {
     LogPump::FifoCallback on_fifo;
     LogPump::RemadeCallback on_remade;
     LogPump::TakeFifoCallback take_fifo;
+    Forwarder& forwarder;
     std::atomic<uint64_t>& total_bytes;  // captured of all streams
   };
 
@@ -65,6 +70,8 @@ class LogStream : public std::enable_shared_from_this<LogStream> {
   // Moves what waits now, and returns when that is done, fails, or the time has come.
   void Drain(MonoTime deadline);
   void RemoveFifo() const;
+  // Its log is forwarded to its present end, and no further.
+  void ForwardNoMore() const { around_.forwarder.Remove(name_); }
 
   // A name went from a watched directory; see DirectoryWatch.
   void NameGone(int directory, const std::string& name);
@@ -96,10 +103,14 @@ class LogStream : public std::enable_shared_from_this<LogStream> {
   void ArmCheck();
   void ShowError();
   void TellRemade();
+  void SetForwarding();
   void WatchFifo();
   void WatchDirectory();
 
+  void TidyRotatedFiles();
+  void RemoveCutCompression(int dir_fd);
   void StartCompression();
+  bool IsForCompression(int dir_fd, int index);
   void FinishCompression(const absl::Status& result, const FileId& original);
 
   Surroundings& around_;
@@ -114,6 +125,7 @@ class LogStream : public std::enable_shared_from_this<LogStream> {
   State state_ = State::kCapturing;
   std::string write_error_;
   std::string shown_error_;
+  std::string access_error_told_;
   uint64_t remade_told_ = 0;
   bool try_due_ = false;  // kDropping: nothing waited when it was time to try; what comes next is tried
   MonoTime trouble_since_ = absl::ZeroDuration();
@@ -138,6 +150,7 @@ class LogStream : public std::enable_shared_from_this<LogStream> {
   FileId watched_id_;
   bool has_watched_ = false;
   bool compressing_ = false;
+  bool compression_hindered_told_ = false;
 };
 
 }  // namespace supervisor

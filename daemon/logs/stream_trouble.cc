@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/diag_log.h"
 #include "daemon/logs/stream.h"
 
 namespace supervisor {
@@ -93,6 +94,12 @@ void LogStream::TellRemade() {
 
 void LogStream::ShowError() {
   TellRemade();
+  if (const std::string& error = capture_->file().access_error(); error != access_error_told_) {
+    access_error_told_ = error;
+    if (!error.empty()) {
+      LogWarning("owner, group or mode of a log file could not be set", {{"stream", name_}, {"error", error}});
+    }
+  }
   const std::string& error = write_error_.empty() ? capture_->rotation_error() : write_error_;
   if (error == shown_error_) {
     return;

@@ -1,5 +1,6 @@
 #include "daemon/loop/loop.h"
 
+#include <unistd.h>
 #include <uv.h>
 
 #include <algorithm>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "common/loop_thread.h"
+#include "daemon/loop/loop_pulse.h"
 
 namespace supervisor {
 namespace {
@@ -82,6 +84,7 @@ class UvWatch final : public Loop::Watch {
       const Loop::Ready ready{
           .readable = (events & UV_READABLE) != 0, .writable = (events & UV_WRITABLE) != 0, .failed = status < 0};
       const auto callback = block->on_ready;  // a copy: the callback may destroy the watch
+      const CallbackRuns runs;
       callback(ready);
     });
   }
@@ -140,6 +143,7 @@ class UvTimer final : public Loop::Timer {
       return;
     }
     const auto callback = block->on_fire;
+    const CallbackRuns runs;
     callback();
   }
 
@@ -180,6 +184,7 @@ class Loop::Impl {
 
   void Run() {
     const OnLoopThread here;
+    ThisThreadsPulse().thread = gettid();
     uv_run(&loop_, UV_RUN_DEFAULT);
   }
 
@@ -198,7 +203,10 @@ class Loop::Impl {
 
   void SetTurnEnd(Callback callback) {
     turn_end_ = std::move(callback);
-    uv_prepare_start(&turn_, [](uv_prepare_t* handle) { static_cast<Impl*>(handle->data)->turn_end_(); });
+    uv_prepare_start(&turn_, [](uv_prepare_t* handle) {
+      const CallbackRuns runs;
+      static_cast<Impl*>(handle->data)->turn_end_();
+    });
   }
 
   uv_loop_t* loop() { return &loop_; }
@@ -211,6 +219,7 @@ class Loop::Impl {
 
   void RunPosted() {
     for (Callback& work : TakePosted()) {
+      const CallbackRuns runs;
       work();
       work = nullptr;  // its captures go now, not after the whole batch
     }

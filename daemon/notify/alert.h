@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -21,6 +22,8 @@ struct Alert {
   absl::Time raised;
   std::optional<absl::Time> resolved;  // none: it is open
   std::string resolution;              // why it is over
+  // Of what a channel is told: how often it was told before that it is open. 0: not yet.
+  int64_t repeats = 0;
 };
 
 namespace alert_rule {

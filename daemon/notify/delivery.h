@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -11,6 +12,7 @@
 #include "daemon/health/resolver.h"
 #include "daemon/loop/helper_pool.h"
 #include "daemon/loop/loop.h"
+#include "daemon/notify/channel_queue.h"
 
 namespace supervisor {
 
@@ -28,6 +30,8 @@ struct DeliveryOutcome {
   absl::Status status;
   // Where it is well: the recipients that the server would not have, as "a@example.org (550)".
   std::string refused = {};
+  // Where it is not.
+  ChannelQueue::Failed failed = {};
 };
 
 // One message on its way by HTTP or SMTP, until it is destroyed. Names go through the Resolver, so that libcurl, whose
@@ -39,8 +43,24 @@ class Delivery {
 
   // `body` is for the channel's type: JSON, or for mail the whole of it.
   static std::unique_ptr<Delivery> Begin(DeliveryTools& tools, const ChannelConfig& channel, std::string body,
-                                         Done done);
+                                         const Done& done);
+  Delivery() = default;
   virtual ~Delivery() = default;
+  Delivery(const Delivery&) = delete;
+  Delivery& operator=(const Delivery&) = delete;
+
+ protected:
+  // Begins. A failure is told by Begin, on a later turn, and `done` is not called then.
+  virtual absl::Status Start() = 0;
 };
+
+// The two kinds, see their files.
+std::unique_ptr<Delivery> NewWebDelivery(DeliveryTools& tools, const ChannelConfig& channel, std::string body,
+                                         Delivery::Done done);
+std::unique_ptr<Delivery> NewMailDelivery(DeliveryTools& tools, const ChannelConfig& channel, std::string body,
+                                          Delivery::Done done);
+
+// What an HTTP status other than 200 to 299 says of what to try next.
+DeliveryFailure FailureOfStatus(long status);
 
 }  // namespace supervisor

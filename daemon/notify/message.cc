@@ -11,6 +11,7 @@
 #include "absl/strings/escaping.h"
 #include "common/time_format.h"
 #include "common/version.h"
+#include "daemon/config/mail_address.h"
 
 namespace supervisor {
 namespace {
@@ -18,6 +19,14 @@ namespace {
 // More would not be read, and some receivers refuse what is too long (Slack: 40,000 characters).
 constexpr size_t kMostShown = 50;
 constexpr size_t kMostMessageBytes = 500;
+
+std::string Dump(const nlohmann::ordered_json& json) {
+  // A service may have said anything: what is not UTF-8 is replaced rather than thrown at us.
+  return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+// What is not UTF-8 replaced.
+std::string Utf8(const std::string& text) { return nlohmann::json::parse(Dump(text)).get<std::string>(); }
 
 std::string WithoutControls(std::string text) {
   std::ranges::replace_if(
@@ -40,8 +49,11 @@ std::string OneLine(std::string text) {
 }
 
 std::string Subject(const Alert& alert) {
-  return alert.resolved ? fmt::format("resolved: {} {}", alert.service_id, alert.rule)
-                        : fmt::format("{}: {} {}", SeverityName(alert.severity), alert.service_id, alert.rule);
+  if (alert.resolved) {
+    return fmt::format("resolved: {} {}", alert.service_id, alert.rule);
+  }
+  return fmt::format("{}: {} {}{}", SeverityName(alert.severity), alert.service_id, alert.rule,
+                     alert.repeats > 0 ? " (still open)" : "");
 }
 
 std::string Joined(const std::vector<std::string>& ids) {
@@ -52,25 +64,21 @@ std::string Joined(const std::vector<std::string>& ids) {
   return text;
 }
 
-std::string Line(const Alert& alert) {
+std::string Line(const Alert& alert, absl::Time now) {
   std::string text;
   if (alert.resolved) {
     text = fmt::format("[resolved] {} {}: {} (raised {} UTC, lasted {})\n", alert.service_id, alert.rule,
                        OneLine(alert.resolution), FormatTimestamp(alert.raised),
                        FormatSpan(*alert.resolved - alert.raised));
   } else {
-    text = fmt::format("[{}] {} {}: {} ({} UTC)\n", SeverityName(alert.severity), alert.service_id, alert.rule,
-                       OneLine(alert.message), FormatTimestamp(alert.raised));
+    text = fmt::format("[{}] {} {}: {} ({} UTC{})\n", SeverityName(alert.severity), alert.service_id, alert.rule,
+                       OneLine(alert.message), FormatTimestamp(alert.raised),
+                       alert.repeats > 0 ? fmt::format(", still open after {}", FormatSpan(now - alert.raised)) : "");
   }
   if (!alert.dependents.empty()) {
     text += fmt::format("    affects {}\n", OneLine(Joined(alert.dependents)));
   }
   return text;
-}
-
-std::string Dump(const nlohmann::ordered_json& json) {
-  // A service may have said anything: what is not UTF-8 is replaced rather than thrown at us.
-  return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
 std::string SlackEscaped(const std::string& text) {
@@ -103,9 +111,15 @@ std::string Base64Lines(const std::string& text) {
   return lines;
 }
 
+// Needs no encoded words, and cannot be taken for one.
+bool IsPlainAscii(const std::string& text) {
+  return text.find("=?") == std::string::npos &&
+         std::ranges::all_of(text, [](unsigned char c) { return c >= 0x20 && c < 0x7f; });
+}
+
 // Encoded words hold 75 characters at most, so a long one becomes several (RFC 2047, section 2).
 std::string HeaderText(const std::string& text) {
-  if (std::ranges::all_of(text, [](unsigned char c) { return c >= 0x20 && c < 0x7f; })) {
+  if (IsPlainAscii(text)) {
     return text;
   }
   constexpr size_t kWordBytes = 42;
@@ -122,11 +136,36 @@ std::string HeaderText(const std::string& text) {
   return words;
 }
 
+// The name in front of an address: as it is, in quotes or in encoded words (RFC 5322, section 3.2.3; RFC 2047).
+std::string PhraseText(const std::string& name) {
+  constexpr std::string_view kSpecials = "()<>[]:;@\\,.\"";
+  if (!IsPlainAscii(name)) {
+    return HeaderText(name);
+  }
+  if (name.find_first_of(kSpecials) == std::string::npos) {
+    return name;
+  }
+  std::string quoted = "\"";
+  for (const char c : name) {
+    quoted += c == '"' || c == '\\' ? std::string("\\") + c : std::string(1, c);
+  }
+  return quoted + '"';
+}
+
+std::string MailboxText(const std::string& text) {
+  const absl::StatusOr<Mailbox> mailbox = ParseMailbox(text);
+  if (!mailbox.ok()) {
+    return WithoutControls(text);  // the configuration's reader lets no such one pass
+  }
+  return mailbox->name.empty() ? mailbox->address
+                               : fmt::format("{} <{}>", PhraseText(Utf8(mailbox->name)), mailbox->address);
+}
+
 // An address a line: a header may be as long as it likes, but none of its lines (RFC 5322, sections 2.1.1 and 2.2.3).
 std::string AddressesText(const std::vector<std::string>& addresses) {
   std::string text;
   for (const std::string& address : addresses) {
-    text += (text.empty() ? "" : ",\r\n ") + WithoutControls(address);
+    text += (text.empty() ? "" : ",\r\n ") + MailboxText(address);
   }
   return text;
 }
@@ -181,7 +220,7 @@ std::string MessageText(const std::vector<Alert>& alerts, const MessageFacts& fa
     text += fmt::format("{} earlier alerts are left out here: supervisorctl alerts --all\n", first + facts.left_out);
   }
   for (size_t i = first; i < alerts.size(); ++i) {
-    text += Line(alerts[i]);
+    text += Line(alerts[i], facts.now);
   }
   return text;
 }
@@ -192,6 +231,7 @@ std::string WebhookBody(const std::vector<Alert>& alerts, const MessageFacts& fa
                                  {"title", MessageTitle(alerts, facts)},
                                  {"text", MessageText(alerts, facts)},
                                  {"left_out", facts.left_out},
+                                 {"test", facts.is_test},
                                  {"alerts", nlohmann::ordered_json::array()}};
   for (const Alert& alert : alerts) {
     nlohmann::ordered_json entry = {{"status", alert.resolved ? "resolved" : "raised"},
@@ -199,6 +239,7 @@ std::string WebhookBody(const std::vector<Alert>& alerts, const MessageFacts& fa
                                     {"rule", alert.rule},
                                     {"severity", SeverityName(alert.severity)},
                                     {"message", alert.message},
+                                    {"repeats", alert.repeats},
                                     {"dependents", alert.dependents},
                                     {"raised_at", FormatTimestamp(alert.raised)},
                                     {"resolved_at", nullptr},
@@ -219,13 +260,13 @@ std::string SlackBody(const std::vector<Alert>& alerts, const MessageFacts& fact
 std::string MailBody(const ChannelConfig& channel, const std::vector<Alert>& alerts, const MessageFacts& facts) {
   std::string mail =
       fmt::format("Date: {}\r\n", absl::FormatTime("%a, %d %b %Y %H:%M:%S +0000", facts.now, absl::UTCTimeZone()));
-  mail += fmt::format("From: {}\r\nTo: {}\r\n", channel.from, AddressesText(channel.to));
-  mail += fmt::format("Subject: {}\r\n", HeaderText(MessageTitle(alerts, facts)));
+  mail += fmt::format("From: {}\r\nTo: {}\r\n", MailboxText(channel.from), AddressesText(channel.to));
+  mail += fmt::format("Subject: {}\r\n", HeaderText(Utf8(MessageTitle(alerts, facts))));
   mail += fmt::format("Message-ID: <{}.{}@{}>\r\n", absl::ToUnixMicros(facts.now), facts.number, facts.host);
   mail +=
       "Auto-Submitted: auto-generated\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n"
       "Content-Transfer-Encoding: base64\r\n\r\n";
-  return mail + Base64Lines(MessageText(alerts, facts));
+  return mail + Base64Lines(Utf8(MessageText(alerts, facts)));
 }
 
 std::vector<std::string> ChannelLabels(const std::vector<ChannelConfig>& channels) {

@@ -16,6 +16,7 @@ struct MessageFacts {
   uint64_t left_out = 0;  // alerts that the channel's queue had no room for
   absl::Time now;         // wall clock
   uint64_t number = 0;    // of the message, for mail
+  bool is_test = false;   // somebody tries the channel: nothing has happened
 };
 
 // "host: critical: web failed", "host: resolved: web failed", "host: 3 alerts, 1 resolved (critical)". One line.

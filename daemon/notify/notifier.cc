@@ -44,6 +44,7 @@ class Engine {
   // The rest: on its thread.
   void Configure(const NotificationsConfig& config);
   void Notify(const Alert& alert, const std::vector<std::string>& labels);
+  void Test(const Alert& alert, std::function<void(std::vector<Notifier::Tested>)> done);
   void Drain(absl::Duration longest, std::function<void()> done);
   void Shutdown();
 
@@ -55,7 +56,8 @@ class Engine {
     std::unique_ptr<Loop::Timer> due;
     std::unique_ptr<Loop::Timer> limit;  // of the attempt under way
     std::unique_ptr<Delivery> delivery;
-    uint64_t attempt = 0;      // tells a late answer from the one that is waited for
+    uint64_t attempt = 0;  // tells a late answer from the one that is waited for
+    uint64_t refused_alerts = 0;
     bool tried = false;        // since Drain
     std::string refused = {};  // recipients of the last mail that the server would not have
   };
@@ -71,12 +73,32 @@ class Engine {
     DeliveryTools shared;
   };
 
+  // What carries one test notification. Its callbacks keep it until they have been called.
+  struct TestAttempt {
+    std::unique_ptr<Delivery> delivery;
+    std::unique_ptr<Loop::Timer> limit;
+    bool ended = false;
+  };
+
+  // One test of all channels.
+  struct Trial {
+    std::vector<Notifier::Tested> results;
+    size_t open = 0;  // that have not ended
+    std::function<void(std::vector<Notifier::Tested>)> done;
+  };
+
+  // Sends the alerts as the channel's type has it. What is returned is to be kept until `done`; null: nothing is.
+  std::unique_ptr<Delivery> Send(const ChannelConfig& config, const std::vector<Alert>& alerts,
+                                 const MessageFacts& facts, const Delivery::Done& done);
+  void TestOne(const std::shared_ptr<Trial>& trial, size_t index, const Alert& alert);
   std::shared_ptr<Channel> NewChannel(const ChannelConfig& config, const std::string& label);
   void Succeed(Channel& channel, Channel& before) const;
   void Begin(const std::shared_ptr<Channel>& channel);
   void End(const std::shared_ptr<Channel>& channel, uint64_t attempt, const DeliveryOutcome& outcome);
   static void TellRefused(Channel& channel, const std::string& refused);
+  void DropRefused(Channel& channel, const std::vector<Alert>& alerts, const std::string& why);
   void Account(const Channel& channel, std::string_view why) const;
+  absl::Duration LimitOf(const ChannelConfig& config) const;
   void CheckDrained();
   void EndDrain();
 
@@ -86,6 +108,7 @@ class Engine {
   std::optional<Tools> tools_;
   std::vector<ChannelConfig> channel_configs_;  // of channels_, in this order
   std::vector<std::shared_ptr<Channel>> channels_;
+  std::vector<std::weak_ptr<TestAttempt>> tests_;  // under way
   uint64_t message_ = 0;
   std::function<void()> drained_;
   std::unique_ptr<Loop::Timer> drain_limit_;
@@ -107,7 +130,8 @@ std::shared_ptr<Engine::Channel> Engine::NewChannel(const ChannelConfig& config,
   channel->limit = loop_.NewTimer([this, weak] {
     if (const std::shared_ptr<Channel> alive = weak.lock()) {
       End(alive, alive->attempt,
-          {absl::DeadlineExceededError(fmt::format("timed out after {}", FormatSpan(options_.tuning.attempt_limit)))});
+          {.status = absl::DeadlineExceededError(
+               fmt::format("timed out after {}", FormatSpan(options_.tuning.attempt_limit)))});
     }
   });
   return channel;
@@ -180,36 +204,43 @@ void Engine::Begin(const std::shared_ptr<Channel>& channel) {
     channel->due->ArmAt(channel->queue.Due());
     return;
   }
-  const std::vector<Alert>& alerts = channel->queue.Take();
+  const std::vector<Alert> alerts = channel->queue.Take();
   const MessageFacts facts{
       .host = options_.host, .left_out = channel->queue.left_out(), .now = WallNow(), .number = ++message_};
   const uint64_t attempt = ++channel->attempt;
-  const auto done = [this, weak = std::weak_ptr<Channel>(channel), attempt](const DeliveryOutcome& outcome) {
-    if (const std::shared_ptr<Channel> alive = weak.lock()) {
-      End(alive, attempt, outcome);
-    }
-  };
-  channel->limit->ArmAfter(options_.tuning.attempt_limit);
-  switch (channel->config.type) {
-    case ChannelType::kWebhook:
-      channel->delivery = Delivery::Begin(tools_->shared, channel->config, WebhookBody(alerts, facts), done);
-      return;
-    case ChannelType::kSlack:
-      channel->delivery = Delivery::Begin(tools_->shared, channel->config, SlackBody(alerts, facts), done);
-      return;
-    case ChannelType::kEmail:
-      channel->delivery =
-          Delivery::Begin(tools_->shared, channel->config, MailBody(channel->config, alerts, facts), done);
-      return;
-    case ChannelType::kCommand:
-      // Its own limit kills it; ours comes later and is for a runner that does not answer.
-      channel->limit->ArmAfter(options_.tuning.attempt_limit * 2);
-      options_.run_command(channel->config.run, WebhookBody(alerts, facts), options_.tuning.attempt_limit,
-                           [mailbox = mailbox_, done](const absl::Status& status) {
-                             mailbox->Post([done, status] { done({status}); });
+  channel->limit->ArmAfter(LimitOf(channel->config));
+  channel->delivery = Send(channel->config, alerts, facts,
+                           [this, weak = std::weak_ptr<Channel>(channel), attempt](const DeliveryOutcome& outcome) {
+                             if (const std::shared_ptr<Channel> alive = weak.lock()) {
+                               End(alive, attempt, outcome);
+                             }
                            });
-      return;
+}
+
+// A command's own limit kills it; ours comes later and is for a runner that does not answer.
+absl::Duration Engine::LimitOf(const ChannelConfig& config) const {
+  return options_.tuning.attempt_limit * (config.type == ChannelType::kCommand ? 2 : 1);
+}
+
+std::unique_ptr<Delivery> Engine::Send(const ChannelConfig& config, const std::vector<Alert>& alerts,
+                                       const MessageFacts& facts, const Delivery::Done& done) {
+  switch (config.type) {
+    case ChannelType::kWebhook:
+      return Delivery::Begin(tools_->shared, config, WebhookBody(alerts, facts), done);
+    case ChannelType::kSlack:
+      return Delivery::Begin(tools_->shared, config, SlackBody(alerts, facts), done);
+    case ChannelType::kEmail:
+      return Delivery::Begin(tools_->shared, config, MailBody(config, alerts, facts), done);
+    case ChannelType::kCommand:
+      options_.run_command(config.run, WebhookBody(alerts, facts), options_.tuning.attempt_limit,
+                           [mailbox = mailbox_, done](const absl::Status& status) {
+                             mailbox->Post([done, status] {
+                               done({.status = status, .failed = {.failure = DeliveryFailure::kServerError}});
+                             });
+                           });
+      return nullptr;
   }
+  return nullptr;
 }
 
 void Engine::End(const std::shared_ptr<Channel>& channel, uint64_t attempt, const DeliveryOutcome& outcome) {
@@ -227,12 +258,15 @@ void Engine::End(const std::shared_ptr<Channel>& channel, uint64_t attempt, cons
     TellRefused(*channel, outcome.refused);
     options_.on_told(channel->label, channel->queue.taken());
   }
-  const ChannelQueue::Turn turn = status.ok() ? channel->queue.Delivered(now) : channel->queue.Failed(now);
+  const ChannelQueue::Outcome ended = status.ok() ? ChannelQueue::Outcome{.turn = channel->queue.Delivered(now)}
+                                                  : channel->queue.EndFailed(outcome.failed, now);
   const std::string why(status.message());
-  if (!status.ok()) {
+  if (!ended.dropped.empty()) {
+    DropRefused(*channel, ended.dropped, why);
+  } else if (!status.ok()) {
     LogWarning("a notification was not delivered; it is tried again", {{"channel", channel->label}, {"error", why}});
   }
-  switch (turn) {
+  switch (ended.turn) {
     case ChannelQueue::Turn::kNone:
       break;
     case ChannelQueue::Turn::kDied:
@@ -245,6 +279,75 @@ void Engine::End(const std::shared_ptr<Channel>& channel, uint64_t attempt, cons
   channel->due->ArmAt(channel->queue.Due());
   channel->tried = true;
   CheckDrained();
+}
+
+void Engine::DropRefused(Channel& channel, const std::vector<Alert>& alerts, const std::string& why) {
+  for (const Alert& alert : alerts) {
+    ++channel.refused_alerts;
+    LogError("the receiver refuses a notification for good: it is dropped, and others go on",
+             {{"channel", channel.label},
+              {"service", alert.service_id},
+              {"rule", alert.rule},
+              {"error", why},
+              {"dropped", std::to_string(channel.refused_alerts)}});
+  }
+  options_.on_dropped(channel.label, alerts, why);
+}
+
+void Engine::Test(const Alert& alert, std::function<void(std::vector<Notifier::Tested>)> done) {
+  auto trial = std::make_shared<Trial>();
+  trial->done = std::move(done);
+  trial->open = channels_.size();
+  for (const std::shared_ptr<Channel>& channel : channels_) {
+    trial->results.push_back(
+        {.label = channel->label, .type = channel->config.type, .status = {}, .refused = {}, .took = {}});
+  }
+  if (channels_.empty()) {
+    trial->done({});
+    return;
+  }
+  for (size_t i = 0; i < channels_.size(); ++i) {
+    TestOne(trial, i, alert);
+  }
+}
+
+// Beside the channel's own attempt, if one is under way.
+void Engine::TestOne(const std::shared_ptr<Trial>& trial, size_t index, const Alert& alert) {
+  const std::shared_ptr<Channel> channel = channels_[index];
+  const auto attempt = std::make_shared<TestAttempt>();
+  std::erase_if(tests_, [](const std::weak_ptr<TestAttempt>& one) { return one.expired(); });
+  tests_.push_back(attempt);
+  const MonoTime began = MonotonicNow();
+  const auto end = [this, trial, index, began, attempt,
+                    weak = std::weak_ptr<Channel>(channel)](const DeliveryOutcome& outcome) {
+    if (std::exchange(attempt->ended, true)) {
+      return;
+    }
+    Notifier::Tested& tested = trial->results[index];
+    tested.status = outcome.status;
+    tested.refused = outcome.refused;
+    tested.took = MonotonicNow() - began;
+    loop_.Post([attempt] {  // either may be what calls
+      attempt->delivery.reset();
+      attempt->limit.reset();
+    });
+    const std::shared_ptr<Channel> alive = weak.lock();
+    if (outcome.status.ok() && alive != nullptr && alive->queue.Due() != kNoDeadline) {
+      alive->queue.Hurry();  // it works: what waits for another try need not wait
+      alive->due->ArmAfter(absl::ZeroDuration());
+    }
+    if (--trial->open == 0) {
+      trial->done(std::move(trial->results));
+    }
+  };
+  const absl::Duration limit = LimitOf(channel->config);
+  attempt->limit = loop_.NewTimer([end, limit] {
+    end({.status = absl::DeadlineExceededError(fmt::format("timed out after {}", FormatSpan(limit)))});
+  });
+  attempt->limit->ArmAfter(limit);
+  const MessageFacts facts{
+      .host = options_.host, .left_out = 0, .now = WallNow(), .number = ++message_, .is_test = true};
+  attempt->delivery = Send(channel->config, {alert}, facts, end);
 }
 
 // Once, until others are refused.
@@ -297,6 +400,13 @@ void Engine::Shutdown() {
     Account(*channel, "the daemon ends");
   }
   channels_.clear();
+  for (const std::weak_ptr<TestAttempt>& test : tests_) {
+    if (const std::shared_ptr<TestAttempt> attempt = test.lock()) {
+      attempt->ended = true;
+      attempt->delivery.reset();
+      attempt->limit.reset();
+    }
+  }
   mailbox_->Close();
   // On the next turn, after deliveries that were to be destroyed later.
   loop_.Post([this] {
@@ -342,6 +452,17 @@ class Notifier::Impl {
     engine_->Post([engine = engine_.get(), alert, labels] { engine->Notify(alert, labels); });
   }
 
+  void Test(const Alert& alert, std::function<void(std::vector<Tested>)> done) {
+    const std::lock_guard lock(mutex_);
+    const bool has_channels = config_.enabled && !config_.channels.empty();
+    if (engine_ == nullptr && (!has_channels || !StartEngine())) {
+      done({});
+      return;
+    }
+    engine_->Post(
+        [engine = engine_.get(), alert, done = std::move(done)]() mutable { engine->Test(alert, std::move(done)); });
+  }
+
   void Drain(absl::Duration longest, std::function<void()> done) {
     const std::lock_guard lock(mutex_);
     if (engine_ == nullptr) {
@@ -381,6 +502,10 @@ Notifier::~Notifier() = default;
 void Notifier::Configure(NotificationsConfig config) { impl_->Configure(std::move(config)); }
 
 void Notifier::Notify(const Alert& alert, const std::vector<std::string>& labels) { impl_->Notify(alert, labels); }
+
+void Notifier::Test(const Alert& alert, std::function<void(std::vector<Tested>)> done) {
+  impl_->Test(alert, std::move(done));
+}
 
 void Notifier::Drain(absl::Duration longest, std::function<void()> done) { impl_->Drain(longest, std::move(done)); }
 

@@ -29,6 +29,9 @@ class Notifier {
     RunCommand run_command;
     // These have come through. Notifier's thread.
     std::function<void(const std::string& label, const std::vector<Alert>& alerts)> on_told;
+    // These are not tried again: the receiver refuses them for good, `why` in words without anything secret. Notifier's
+    // thread.
+    std::function<void(const std::string& label, const std::vector<Alert>& alerts, const std::string& why)> on_dropped;
     // A channel is dead (in words, without anything secret), or works again (empty). Notifier's thread.
     std::function<void(const std::string& label, const std::string& trouble)> on_channel;
     ChannelTuning tuning = {};
@@ -47,6 +50,17 @@ class Notifier {
   void Configure(NotificationsConfig config);
   // Raised, or resolved: to the channels of these labels.
   void Notify(const Alert& alert, const std::vector<std::string>& labels);
+  // What came of a test notification by one channel.
+  struct Tested {
+    std::string label;
+    ChannelType type = ChannelType::kWebhook;
+    absl::Status status;
+    std::string refused;  // recipients of the mail that the server would not have
+    absl::Duration took;
+  };
+  // Sends `alert` as a test through each channel, past its queue and its intervals. `done` when all have been tried, in
+  // the order of the configuration: on the notifier's thread, or at once where there is none.
+  void Test(const Alert& alert, std::function<void(std::vector<Tested>)> done);
   // `done` when nothing waits any more, or each channel has had its try, or after `longest`: before the end. On the
   // notifier's thread, or at once where there is nothing to wait for.
   void Drain(absl::Duration longest, std::function<void()> done);

@@ -9,10 +9,12 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <string_view>
 #include <utility>
 
 #include "common/errno_status.h"
 #include "common/unique_fd.h"
+#include "daemon/process/run_mark.h"
 
 namespace supervisor {
 namespace {
@@ -23,7 +25,8 @@ constexpr size_t kSlotsAChunk = 256;
 
 enum SlotState : uint32_t { kFree = 0, kTaken = 1 };
 
-// The file: a header of one slot's size, then slots.
+// The file: a header of one slot's size, then slots. In the header, behind kMagic: the boot that the entries are of,
+// "BOOT_ID INODE TICKS" (see BootIdentity), or zeros, in the file of an older program.
 struct Slot {
   uint32_t state;
   BirthNote note;
@@ -34,9 +37,11 @@ struct Slot {
   int32_t attempts;
   int32_t restart_count;
   char name[BirthJournal::kMostName + 1];
+  char mark[RunMark::kSecretSize + 1];  // in place of the last bytes of a longer name, which nobody had
 };
 static_assert(sizeof(Slot) == 184, "the next daemon, of another version, reads what this one has written");
 static_assert(sizeof(kMagic) <= sizeof(Slot));
+constexpr size_t kMostBoot = sizeof(Slot) - sizeof(kMagic) - 1;
 
 class JournalFile {
  public:
@@ -54,6 +59,10 @@ class JournalFile {
     struct stat info {};
     if (!fd_ || fstat(fd_.get(), &info) != 0) {
       return ErrnoToStatus(errno, path);
+    }
+    if (info.st_uid != geteuid() && info.st_uid != 0) {
+      return absl::FailedPreconditionError(path + ": belongs to uid " + std::to_string(info.st_uid) +
+                                           ", and is not read (remove it)");
     }
     // What is not allocated must not be touched: that would be a SIGBUS on a full file system.
     allocated_ = std::min(static_cast<size_t>(info.st_size) / sizeof(Slot), kMostSlots + 1);
@@ -81,6 +90,21 @@ class JournalFile {
     }
     allocated_ = wanted;
     return true;
+  }
+
+  // Tells of which boot it was, and is of `boot` from now on.
+  BootIdentity ExchangeBoot(const BootIdentity& boot) {
+    char* const place = reinterpret_cast<char*>(slots_) + sizeof(kMagic);
+    const std::string_view text(place, strnlen(place, kMostBoot));
+    const size_t space = text.find(' ');
+    BootIdentity before{.boot_id = std::string(text.substr(0, space)), .pid_namespace = 0, .init_start_ticks = 0};
+    if (space != std::string_view::npos) {
+      TakePidNamespace(text.substr(space + 1), before);
+    }
+    std::string now = boot.boot_id + " " + FormatPidNamespace(boot);
+    now.resize(kMostBoot + 1);
+    std::memcpy(place, now.data(), now.size());
+    return before;
   }
 
   Slot& at(size_t index) { return slots_[index]; }
@@ -118,6 +142,8 @@ class BirthImpl final : public BirthJournal::Birth {
 
 class BirthJournalImpl final : public BirthJournal {
  public:
+  explicit BirthJournalImpl(BootIdentity boot) : boot_(std::move(boot)) {}
+
   absl::Status Open(const std::string& path) {
     absl::Status status = shared_->file.Map(path);
     if (absl::IsDataLoss(status)) {
@@ -127,6 +153,11 @@ class BirthJournalImpl final : public BirthJournal {
     }
     if (status.ok()) {
       ReadLeft();
+      const BootIdentity before = shared_->file.ExchangeBoot(boot_);
+      if (!before.empty() && !IsSameBoot(before, boot_)) {
+        left_.clear();
+        ForgetLeft();
+      }
     }
     return status;
   }
@@ -176,8 +207,8 @@ class BirthJournalImpl final : public BirthJournal {
     slot.begun_ticks = plan.begun_ticks;
     slot.attempts = plan.attempts;
     slot.restart_count = plan.restart_count;
-    const size_t size = plan.name.copy(slot.name, kMostName);
-    slot.name[size] = '\0';
+    slot.name[plan.name.copy(slot.name, kMostName)] = '\0';
+    slot.mark[plan.mark.copy(slot.mark, RunMark::kSecretSize)] = '\0';
     __atomic_store_n(&slot.state, kTaken, __ATOMIC_RELEASE);  // last: a kill in between leaves no half of an entry
     return std::make_shared<BirthImpl>(shared_, index);
   }
@@ -203,12 +234,14 @@ class BirthJournalImpl final : public BirthJournal {
                                 .restart_count = slot.restart_count,
                                 .started_unix_ms = slot.started_unix_ms,
                                 .watchdog_us = slot.watchdog_us,
-                                .begun_ticks = slot.begun_ticks},
+                                .begun_ticks = slot.begun_ticks,
+                                .mark = std::string(slot.mark, strnlen(slot.mark, sizeof(slot.mark)))},
                        .note = slot.note});
     }
     std::ranges::stable_sort(left_, {}, [](const Left& left) { return left.plan.number; });
   }
 
+  const BootIdentity boot_;
   std::shared_ptr<Shared> shared_ = std::make_shared<Shared>();
   std::vector<Left> left_;
   std::vector<size_t> left_slots_;
@@ -216,8 +249,8 @@ class BirthJournalImpl final : public BirthJournal {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<BirthJournal>> BirthJournal::Open(const std::string& path) {
-  auto journal = std::make_unique<BirthJournalImpl>();
+absl::StatusOr<std::unique_ptr<BirthJournal>> BirthJournal::Open(const std::string& path, const BootIdentity& boot) {
+  auto journal = std::make_unique<BirthJournalImpl>(boot);
   if (absl::Status status = journal->Open(path); !status.ok()) {
     return status;
   }

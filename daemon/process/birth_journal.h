@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "daemon/process/boot_identity.h"
 #include "daemon/process/spawn.h"
 
 namespace supervisor {
@@ -23,6 +24,7 @@ struct BirthPlan {
   int64_t started_unix_ms = 0;
   int64_t watchdog_us = 0;
   uint64_t begun_ticks = 0;  // when, as /proc/PID/stat counts: the process is not older, and hardly younger
+  std::string mark;          // RunMark::secret
 };
 
 // The processes that this daemon has brought into the world and that stand on no record yet. A file in shared memory
@@ -32,7 +34,7 @@ struct BirthPlan {
 // process, or knows whose exit code the guardian has.
 class BirthJournal {
  public:
-  static constexpr size_t kMostName = 127;
+  static constexpr size_t kMostName = 94;
 
   // What an earlier daemon has left.
   struct Left {
@@ -48,8 +50,9 @@ class BirthJournal {
     virtual BirthNote* note() = 0;
   };
 
-  // Takes what lies there; a file that is none of ours is set aside (<path>.damaged).
-  static absl::StatusOr<std::unique_ptr<BirthJournal>> Open(const std::string& path);
+  // Takes what lies there, unless it is of another boot than `boot`: its pids are nobody's. A file that is none of ours
+  // is set aside (<path>.damaged).
+  static absl::StatusOr<std::unique_ptr<BirthJournal>> Open(const std::string& path, const BootIdentity& boot);
   virtual ~BirthJournal() = default;
 
   // Oldest first, as far as that is known: by number.

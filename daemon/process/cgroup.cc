@@ -141,9 +141,9 @@ std::vector<pid_t> Cgroup::Pids() const {
   return pids;
 }
 
-bool Cgroup::Kill() const {
+absl::Status Cgroup::Kill() const {
   killed_ = true;
-  return Write("cgroup.kill", "1").ok();
+  return Write("cgroup.kill", "1");
 }
 
 void Cgroup::MakeHabitable() const { MakeCgroupHabitable(path_); }

@@ -36,8 +36,9 @@ class Cgroup {
   // reach, since they compare with the count of kills of the parent's cgroup (cgroup_css_set_fork), and kill the
   // newborn.
   bool TakesBirths() const { return is_new_ && !killed_; }
-  // SIGKILL to all of them at once (cgroup.kill, Linux 5.14). False where the kernel does not have it.
-  bool Kill() const;
+  // SIGKILL to all of them at once (cgroup.kill, Linux 5.14), whosever they are. NotFound where the kernel does not
+  // have it.
+  absl::Status Kill() const;
   // To be called before a process is to move in: see MakeCgroupHabitable.
   void MakeHabitable() const;
 

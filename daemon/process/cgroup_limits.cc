@@ -116,13 +116,9 @@ std::vector<CgroupSetting> SettingsFor(const ResourceLimitsConfig& limits, const
     // All of a service or nothing: a service that lost one of its processes at random is in no state that anybody
     // has thought of. Linux 4.19.
     settings.push_back({memory, "memory.oom.group", enforced ? "1" : "0", true});
-    // The last, since the kernel kills at once what is over a limit that was lowered. Never so low that not even
-    // execve(2) has room: the process is on our memory until then, and what kills it for want of memory kills all who
-    // share that.
-    constexpr double kLeastMb = 4;
-    const double limit_mb = std::max(limits.max_memory_mb, kLeastMb);
-    settings.push_back({memory, "memory.max",
-                        enforced ? fmt::format("{}", static_cast<uint64_t>(limit_mb * kMegabyte)) : "max", false});
+    // The last, since the kernel kills at once what is over a limit that was lowered.
+    const auto bytes = static_cast<uint64_t>(limits.max_memory_mb * kMegabyte);
+    settings.push_back({memory, "memory.max", enforced ? fmt::format("{}", bytes) : "max", false});
   }
   if (controllers.cpu) {
     // Where services have cgroups of their own in this controller, nice(2) only counts between processes of one

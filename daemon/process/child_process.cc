@@ -10,12 +10,14 @@
 #include <vector>
 
 #include "common/clock.h"
+#include "common/diag_log.h"
 #include "common/errno_status.h"
 #include "common/fail_point.h"
 #include "daemon/loop/worker.h"
 #include "daemon/process/launch.h"
 #include "daemon/process/own_child.h"
 #include "daemon/process/proc_fs.h"
+#include "daemon/process/signal_refusal.h"
 #include "daemon/process/spawn.h"
 
 namespace supervisor {
@@ -55,10 +57,12 @@ std::optional<WaitStatus> ExitOfReaped(int pid_fd) {
 }
 
 absl::Status SendSignal(int pid_fd, pid_t pid, int signal) {
-  if (syscall(SYS_pidfd_send_signal, pid_fd, signal, nullptr, 0) != 0) {
-    return ErrnoToStatus(errno, fmt::format("signal to pid {}", pid));
+  if (syscall(SYS_pidfd_send_signal, pid_fd, signal, nullptr, 0) == 0) {
+    return absl::OkStatus();
   }
-  return absl::OkStatus();
+  const int error = errno;
+  const absl::Status status = ErrnoToStatus(error, fmt::format("signal to pid {}", pid));
+  return error == ESRCH ? status : absl::Status(status.code(), DescribeRefusals(signal, {{pid, error}}));
 }
 
 // The child may still be reading its plan from our memory: the plan stays, for good.
@@ -137,7 +141,9 @@ class ChildProcessImpl final : public ChildProcess {
     report_watch_.reset();
     launch_.reset();
     if (result->must_kill) {
-      static_cast<void>(Signal(SIGKILL));
+      if (const absl::Status killed = Signal(SIGKILL); !killed.ok() && !absl::IsNotFound(killed)) {
+        LogError("what was started wrongly cannot be killed", {{"error", std::string(killed.message())}});
+      }
     }
     observer_.on_started(result->failure);
   }

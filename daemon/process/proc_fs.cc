@@ -133,14 +133,22 @@ std::optional<ProcStat> ParseProcStat(std::string_view text) {
   uint64_t user_ticks = 0;
   uint64_t system_ticks = 0;
   int64_t rss = 0;
-  // Fields 4 to 6, then 14 and 15, 22 and 24.
+  uint64_t flags = 0;
+  // Fields 4 to 6, then 9, 14 and 15, 22 and 24.
   if (!TakeNumber(text, stat.parent) || !TakeNumber(text, stat.group) || !TakeNumber(text, stat.session) ||
-      !SkipFields(text, 7) || !TakeNumber(text, user_ticks) || !TakeNumber(text, system_ticks) ||
-      !SkipFields(text, 6) || !TakeNumber(text, stat.start_ticks) || !SkipFields(text, 1) || !TakeNumber(text, rss)) {
+      !SkipFields(text, 2) || !TakeNumber(text, flags) || !SkipFields(text, 4) || !TakeNumber(text, user_ticks) ||
+      !TakeNumber(text, system_ticks) || !SkipFields(text, 6) || !TakeNumber(text, stat.start_ticks) ||
+      !SkipFields(text, 1) || !TakeNumber(text, rss)) {
     return std::nullopt;
   }
-  // Field 52, the last one; not there before Linux 3.5.
-  if (!SkipFields(text, 27) || !TakeNumber(text, stat.exit_status)) {
+  constexpr uint64_t kForkNoExec = 0x40;
+  stat.has_execed = (flags & kForkNoExec) == 0;
+  // Fields 26 and 28; then 52, the last one, which is not there before Linux 3.5.
+  if (!SkipFields(text, 1) || !TakeNumber(text, stat.code_start) || !SkipFields(text, 1) ||
+      !TakeNumber(text, stat.stack_start)) {
+    stat.code_start = stat.stack_start = 0;
+  }
+  if (!SkipFields(text, 23) || !TakeNumber(text, stat.exit_status)) {
     stat.exit_status = 0;
   }
   stat.cpu_ticks = user_ticks + system_ticks;
@@ -190,6 +198,25 @@ std::optional<int> ReadZombieStatus(pid_t pid, uint64_t start_ticks) {
   return stat->exit_status != 0 || MayKnowStatus(pid) ? std::optional(stat->exit_status) : std::nullopt;
 }
 
+std::string ProcessName(pid_t pid) {
+  constexpr size_t kEnough = 64;
+  std::string name = ReadFile(fmt::format("/proc/{}/comm", pid), kEnough);
+  while (!name.empty() && name.back() == '\n') {
+    name.pop_back();
+  }
+  std::ranges::replace_if(
+      name, [](unsigned char c) { return c < 0x20 || c >= 0x7f; }, '?');
+  return name;
+}
+
+std::optional<uid_t> RealUid(pid_t pid) {
+  const std::string uids = StatusField(std::to_string(pid), "Uid");
+  std::string_view rest = uids;
+  rest.remove_prefix(std::min(rest.size(), rest.find_first_not_of(" \t")));
+  uid_t uid = 0;
+  return TakeNumber(rest, uid) ? std::optional(uid) : std::nullopt;
+}
+
 std::vector<ProcStat> ReadAllProcesses() {
   std::vector<ProcStat> processes;
   for (const pid_t pid : NumberedEntries("/proc")) {
@@ -203,6 +230,28 @@ std::vector<ProcStat> ReadAllProcesses() {
 std::vector<pid_t> ChildrenOfThread(pid_t thread) {
   std::vector<pid_t> children;
   AddChildren(fmt::format("/proc/self/task/{}/children", thread), children);
+  return children;
+}
+
+std::vector<pid_t> ChildrenOf(pid_t pid) {
+  if (KernelListsChildren()) {
+    return ReadChildren(pid);
+  }
+  std::vector<pid_t> children;
+  for (const ProcStat& process : ReadAllProcesses()) {
+    if (process.parent == pid) {
+      children.push_back(process.pid);
+    }
+  }
+  return children;
+}
+
+std::vector<pid_t> OrphansOf(pid_t reaper) {
+  if (!KernelListsChildren()) {
+    return ChildrenOf(reaper);
+  }
+  std::vector<pid_t> children;
+  AddChildren(fmt::format("/proc/{0}/task/{0}/children", reaper), children);
   return children;
 }
 
@@ -226,6 +275,11 @@ std::vector<ProcStat> ReadProcessTree(pid_t root) {
     }
   }
   return tree;
+}
+
+std::string ReadProcFile(pid_t pid, std::string_view name) {
+  constexpr size_t kEnough = 16384;
+  return ReadFile(fmt::format("/proc/{}/{}", pid, name), kEnough);
 }
 
 std::string BootId() {

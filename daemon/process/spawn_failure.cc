@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "common/errno_status.h"
+#include "daemon/process/command_hint.h"
 
 namespace supervisor {
 namespace {
@@ -17,6 +18,9 @@ constexpr const char* kDefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/
 
 std::string CommandText(int error, const SpawnRequest& request) {
   std::string what = fmt::format("command {}", request.command);
+  if (const std::string hint = error == ENOENT ? ArgumentsHint(request.command) : ""; !hint.empty()) {
+    return fmt::format("{} ({})", what, hint);
+  }
   if (error == ENOENT && request.command.find('/') == std::string::npos) {
     return fmt::format("{} (looked for in {})", what, SearchPathOf(request));
   }
@@ -24,6 +28,18 @@ std::string CommandText(int error, const SpawnRequest& request) {
     return what + " (the file exists: its interpreter, named in its first line, does not)";
   }
   return what;
+}
+
+// Only the number of open files is set there.
+std::string LimitsText(const SpawnRequest& request) {
+  for (const SpawnRequest::Limit& limit : request.limits) {
+    if (limit.resource == RLIMIT_NOFILE) {
+      const std::optional<std::string> problem = OpenFilesProblem(limit.value.rlim_max);
+      return fmt::format("resource_limits.max_open_files {}{}", limit.value.rlim_max,
+                         problem ? fmt::format(" ({})", *problem) : "");
+    }
+  }
+  return "resource_limits";
 }
 
 std::string StepText(Step step, int error, const SpawnRequest& request) {
@@ -37,7 +53,7 @@ std::string StepText(Step step, int error, const SpawnRequest& request) {
     case Step::kOomScore:
       return fmt::format("resource_limits.oom_score_adj {}", request.oom_score_adj.value_or(0));
     case Step::kLimits:
-      return "resource_limits";
+      return LimitsText(request);
     case Step::kNice:
       return fmt::format("resource_limits.nice {}", request.nice);
     case Step::kDescriptors:

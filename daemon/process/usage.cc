@@ -12,6 +12,8 @@
 
 #include "daemon/process/cgroup_files.h"
 #include "daemon/process/cgroup_limits.h"
+#include "daemon/process/descriptor_budget.h"
+#include "daemon/process/exec_state.h"
 #include "daemon/process/proc_fs.h"
 
 namespace supervisor {
@@ -101,20 +103,59 @@ std::vector<pid_t> UsageSampler::PidsOf(const ProcessTreeView& tree, EveryProces
   return pids;
 }
 
+// A process that shares its parent's address space (vfork(2), posix_spawn(3) before its exec) has none of its own.
+void UsageSampler::AddMemory(const ProcStat& stat, Tracked& entry, Sums& sums) {
+  static const auto page_size = static_cast<double>(sysconf(_SC_PAGESIZE));
+  if (entry.shares_memory) {
+    return;
+  }
+  const std::string path = fmt::format("/proc/{}/smaps_rollup", stat.pid);
+  const bool was_open = static_cast<bool>(entry.memory);
+  OpenOnce(entry.memory, path);
+  std::optional<uint64_t> pss_kb = NumberAfter(ReadOpen(entry.memory), "Pss:");
+  if (!pss_kb && was_open) {  // that address space is gone, and the numbers of the new one were not to be seen
+    entry.memory.Reset();
+    OpenOnce(entry.memory, path);
+    pss_kb = NumberAfter(ReadOpen(entry.memory), "Pss:");
+  }
+  sums.has_resident_memory = sums.has_resident_memory || !pss_kb;
+  sums.memory_bytes += pss_kb ? static_cast<double>(*pss_kb) * 1024 : static_cast<double>(stat.rss_pages) * page_size;
+}
+
 void UsageSampler::AddProcess(pid_t pid, Tracked entry, bool with_memory, std::map<pid_t, Tracked>& tracked,
                               Sums& sums) const {
   std::optional<ProcStat> stat = ParseProcStat(ReadOpen(entry.stat));
-  const bool is_new = !stat;
+  bool is_new = !stat;
   if (is_new) {
-    entry = {};
+    entry.stat.Reset();
     OpenOnce(entry.stat, fmt::format("/proc/{}/stat", pid));
     stat = ParseProcStat(ReadOpen(entry.stat));
     if (!stat) {
       return;
     }
+    is_new = entry.start_ticks != stat->start_ticks;
+    if (is_new) {
+      UniqueFd file = std::move(entry.stat);
+      entry = {};
+      entry.stat = std::move(file);
+      entry.start_ticks = stat->start_ticks;
+    }
   }
   if (stat->is_dead()) {
     return;
+  }
+  const bool is_same_memory = entry.memory && entry.has_execed == stat->has_execed &&
+                              entry.code_start == stat->code_start && entry.stack_start == stat->stack_start;
+  if (!is_same_memory) {
+    entry.memory.Reset();
+    entry.has_execed = stat->has_execed;
+    entry.code_start = stat->code_start;
+    entry.stack_start = stat->stack_start;
+    if (AwaitsExec(*stat)) {
+      ++sums.awaiting_exec;
+      return;
+    }
+    entry.shares_memory = SharesMemoryWithParent(*stat);
   }
   // All that a process seen for the first time has used counts, if it came to be since the sample before.
   const bool counts = !is_new || window_.began != kNoDeadline;
@@ -122,11 +163,7 @@ void UsageSampler::AddProcess(pid_t pid, Tracked entry, bool with_memory, std::m
   entry.cpu_ticks = stat->cpu_ticks;
   ++sums.processes;
   if (with_memory) {
-    static const auto page_size = static_cast<double>(sysconf(_SC_PAGESIZE));
-    OpenOnce(entry.memory, fmt::format("/proc/{}/smaps_rollup", pid));
-    const std::optional<uint64_t> pss_kb = NumberAfter(ReadOpen(entry.memory), "Pss:");
-    sums.memory_bytes +=
-        pss_kb ? static_cast<double>(*pss_kb) * 1024 : static_cast<double>(stat->rss_pages) * page_size;
+    AddMemory(*stat, entry, sums);
   }
   OpenOnce(entry.io, fmt::format("/proc/{}/io", pid));
   const std::string io = ReadOpen(entry.io);
@@ -140,9 +177,13 @@ void UsageSampler::AddProcess(pid_t pid, Tracked entry, bool with_memory, std::m
   const std::optional<int64_t> descriptors = CountDescriptors(pid);
   sums.sees_descriptors = sums.sees_descriptors && descriptors.has_value();
   sums.descriptors += descriptors.value_or(0);
-  if (tracked.size() >= kMostKept) {
+  const bool keeps = DescriptorsAreInPlenty();
+  if (!keeps || tracked.size() >= kMostKept) {
     entry.memory.Reset();
     entry.io.Reset();
+  }
+  if (!keeps) {
+    entry.stat.Reset();
   }
   tracked.emplace(pid, std::move(entry));
 }
@@ -181,7 +222,15 @@ Usage UsageSampler::Measure(const ProcessTreeView& tree, const std::vector<pid_t
     const auto idle = static_cast<double>(FlatKeyedValue(ReadOpen(cgroup_.memory_stat), "inactive_file"));
     memory_bytes = std::max(0.0, current - idle);
   }
-  Usage usage{.memory_mb = memory_bytes / kMegabyte, .processes = sums.processes};
+  if (!DescriptorsAreInPlenty()) {
+    std::string path = std::move(cgroup_.path);
+    cgroup_ = {};
+    cgroup_.path = std::move(path);
+  }
+  Usage usage{.memory_mb = memory_bytes / kMegabyte,
+              .processes = sums.processes,
+              .awaiting_exec = sums.awaiting_exec,
+              .has_resident_memory = sums.has_resident_memory};
   if (sums.sees_descriptors && sums.processes > 0) {
     usage.descriptors = sums.descriptors;
   }

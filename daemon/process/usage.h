@@ -26,11 +26,20 @@ struct Usage {
   std::optional<int64_t> descriptors = std::nullopt;
   std::optional<double> read_bytes_per_second = std::nullopt;  // from and to storage (proc(5), /proc/PID/io)
   std::optional<double> written_bytes_per_second = std::nullopt;
+  // Processes that a supervisor has cloned and that have not come to their execve(2): their memory is the supervisor's,
+  // so nothing of them is in the other numbers.
+  int64_t awaiting_exec = 0;
+  // Of some process the kernel shows resident memory alone, in which shared pages count in full.
+  bool has_resident_memory = false;
 };
 
-// Measures a tree, by its cgroup where there is one, else from /proc. Keeps the files open between samples: a pread
-// costs a few microseconds, and an open file of /proc keeps standing for its process when the pid is reused. Not on the
+// Measures a tree, by its cgroup where there is one, else from /proc. Keeps the files open between samples, where there
+// are descriptors in plenty: a pread costs a few microseconds, and an open file of /proc keeps standing for its process
+// when the pid is reused. Where it does not, a process is known by pid and start time. Not on the
 // loop thread: the kernel walks the memory of a large process for some milliseconds. One thread at a time.
+//
+// /proc/PID/smaps_rollup is the exception: an open one stays with the address space that the process had when it was
+// opened, so it is opened anew when execve(2) has given the process another.
 class UsageSampler {
  public:
   // Without a cgroup processor time is counted in ticks of 10 ms, so over a few milliseconds it is 0 % or 200 %.
@@ -46,8 +55,13 @@ class UsageSampler {
  private:
   struct Tracked {
     UniqueFd stat;
-    UniqueFd memory;  // smaps_rollup
+    UniqueFd memory;  // smaps_rollup, of the address space that the next three tell
+    bool has_execed = false;
+    uint64_t code_start = 0;
+    uint64_t stack_start = 0;
+    bool shares_memory = false;  // with its parent, whose it is
     UniqueFd io;
+    uint64_t start_ticks = 0;
     uint64_t cpu_ticks = 0;
     uint64_t read_bytes = 0;
     uint64_t written_bytes = 0;
@@ -68,10 +82,13 @@ class UsageSampler {
     uint64_t read_bytes = 0;
     uint64_t written_bytes = 0;
     bool sees_io = true;
+    int64_t awaiting_exec = 0;
+    bool has_resident_memory = false;
   };
   Usage Measure(const ProcessTreeView& tree, const std::vector<pid_t>& pids, MonoTime now);
   std::vector<pid_t> PidsOf(const ProcessTreeView& tree, EveryProcess& everybody);
   void AddProcess(pid_t pid, Tracked entry, bool with_memory, std::map<pid_t, Tracked>& tracked, Sums& sums) const;
+  static void AddMemory(const ProcStat& stat, Tracked& entry, Sums& sums);
 
   absl::Duration shortest_rate_;
   std::map<pid_t, Tracked> tracked_;

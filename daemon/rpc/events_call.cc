@@ -37,7 +37,8 @@ EventsCall::EventsCall(std::shared_ptr<Worker> worker, StreamRegistry& registry,
       loop_(loop),
       hub_(hub),
       supervisor_(supervisor),
-      request_(request) {}
+      request_(request),
+      types_(request.types().begin(), request.types().end()) {}
 
 void EventsCall::Refuse(const grpc::Status& status) {
   worker_->Post([self = shared_from_this(), status] { self->End(status); });
@@ -46,8 +47,17 @@ void EventsCall::Refuse(const grpc::Status& status) {
 void EventsCall::Begin(std::vector<std::string> ids) {
   worker_->Post([self = shared_from_this(), ids = std::move(ids)] {
     if (!self->finished_) {
-      self->ids_ = {ids.begin(), ids.end()};
+      self->begun_ = true;
+      self->ids_.insert(ids.begin(), ids.end());
       self->Open();
+    }
+  });
+}
+
+void EventsCall::AddIds(std::vector<std::string> ids) {
+  worker_->Post([self = shared_from_this(), ids = std::move(ids)] {
+    if (!self->begun_ || !self->ids_.empty()) {
+      self->ids_.insert(ids.begin(), ids.end());
     }
   });
 }
@@ -66,6 +76,13 @@ void EventsCall::Open() {
   query.limit = request_.no_history() ? 1 : request_.limit() > 0 ? request_.limit() : kDefaultLimit;
   if (request_.after_id() > 0) {
     query.after_id = request_.after_id();
+  }
+  query.types = {types_.begin(), types_.end()};
+  if (request_.since_unix_ms() > 0) {
+    query.since = absl::FromUnixMillis(request_.since_unix_ms());
+  }
+  if (request_.until_unix_ms() > 0) {
+    query.until = absl::FromUnixMillis(request_.until_unix_ms());
   }
   Ask(query, &EventsCall::OnHistory);
 }
@@ -121,7 +138,7 @@ void EventsCall::OnLive(std::vector<EventRow> rows) {
     return;
   }
   for (EventRow& row : rows) {
-    if (!ids_.empty() && !ids_.contains(row.service_id)) {
+    if ((!ids_.empty() && !ids_.contains(row.service_id)) || (!types_.empty() && !types_.contains(row.event_type))) {
       continue;
     }
     if (!history_read_) {

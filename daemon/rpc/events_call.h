@@ -27,6 +27,8 @@ class EventsCall final : public grpc::ServerWriteReactor<v1::Event>, public std:
   // Any thread; one of them, once. `ids` empty: all.
   void Begin(std::vector<std::string> ids);
   void Refuse(const grpc::Status& status);
+  // Any thread: a follower of some is told of these too. None where it is told of all.
+  void AddIds(std::vector<std::string> ids);
 
   void OnWriteDone(bool ok) override;
   void OnCancel() override;
@@ -52,6 +54,8 @@ class EventsCall final : public grpc::ServerWriteReactor<v1::Event>, public std:
   Supervisor& supervisor_;
   const v1::EventsRequest request_;
   std::set<std::string> ids_;
+  const std::set<std::string> types_;  // none: all
+  bool begun_ = false;
   std::unique_ptr<EventHub::Subscription> subscription_;
   std::deque<EventRow> queue_;
   size_t history_left_ = 0;  // in the queue, before what is live: what the reader has asked for is not held against it

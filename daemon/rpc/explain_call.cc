@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/signal_names.h"
 #include "common/time_format.h"
 #include "daemon/rpc/supervisor_service.h"
 #include "daemon/rpc/wire.h"
@@ -38,15 +39,28 @@ std::string PolicyText(const RestartPolicyConfig& policy, int attempts) {
       break;
   }
   if (policy.max_attempts > 0 && attempts >= policy.max_attempts) {
-    return fmt::format("{}, it is given up: {} of {} restarts are used (restart_policy.max_attempts)", when, attempts,
-                       policy.max_attempts);
+    return fmt::format("should it fail, it is given up: {} of {} restarts are used (restart_policy.max_attempts)",
+                       attempts, policy.max_attempts);
   }
   return fmt::format(
       "{}, it is restarted in about {}{}", when, FormatSpan(BackoffDelay(policy, attempts)),
       policy.max_attempts > 0 ? fmt::format(" ({} of {} restarts are used)", attempts, policy.max_attempts) : "");
 }
 
-std::string NextStep(const Instance& instance, MonoTime now) {
+// What a stop that is under way comes to when its time is up.
+std::string StopDeadlineText(const Instance& instance, MonoTime now) {
+  const MachineState& machine = instance.machine();
+  std::string text;
+  if (machine.ask_deadline != kNoDeadline) {
+    text = fmt::format("it is sent {} in {} if graceful_shutdown.command has not stopped it by then; ",
+                       SignalName(instance.config().graceful_shutdown.signal), FormatSpan(machine.ask_deadline - now));
+  }
+  return text + (machine.deadline == kNoDeadline ? "it is waited for without end (graceful_shutdown.timeout is 0)"
+                                                 : fmt::format("it is killed in {} if it has not stopped by then",
+                                                               FormatSpan(machine.deadline - now)));
+}
+
+std::string NextStep(const Supervisor& supervisor, const Instance& instance, MonoTime now) {
   const MachineState& machine = instance.machine();
   const RestartPolicyConfig& policy = instance.config().restart_policy;
   const absl::Duration left = machine.deadline - now;
@@ -54,9 +68,14 @@ std::string NextStep(const Instance& instance, MonoTime now) {
     case Phase::kStopped:
       return fmt::format("nothing, until somebody starts it: supervisorctl start {}", instance.id());
     case Phase::kWaiting:
-      return "it starts when its turn comes";
+      if (const std::string waits = supervisor.WaitsForWhat(instance); !waits.empty()) {
+        return fmt::format("it {}; then it starts", waits);
+      }
+      return "it starts now: its turn has come";
     case Phase::kBlocked:
-      return "it starts by itself when what it depends on is ready";
+      return instance.config().depends_on_completed.empty()
+                 ? "it starts by itself when what it depends on is ready"
+                 : "it starts by itself when what it depends on is ready, or has completed";
     case Phase::kPreStart:
       return "its process is started when the pre_start hook has ended well";
     case Phase::kSpawning:
@@ -70,19 +89,26 @@ std::string NextStep(const Instance& instance, MonoTime now) {
       return machine.deadline == kNoDeadline ? "it is ready when it says so"
                                              : fmt::format("it has {} left to become ready", FormatSpan(left));
     case Phase::kRunning:
+      if (AwaitsItsTurnToStop(machine)) {
+        return fmt::format("it {} when what depends on it has stopped", machine.desired_up ? "restarts" : "stops");
+      }
       return PolicyText(policy, machine.attempts);
     case Phase::kPreStop:
       return "it is asked to stop when the pre_stop hook has ended";
     case Phase::kTerminating:
-      return fmt::format("it is killed in {} if it has not stopped by then", FormatSpan(left));
+      return StopDeadlineText(instance, now);
     case Phase::kKilling:
-      return "SIGKILL is repeated until nothing of it is left";
+      return machine.stuck.empty() ? "SIGKILL is repeated until nothing of it is left"
+                                   : "nothing waits for it any more; SIGKILL is repeated until nothing of it is left: "
+                                     "end those processes "
+                                     "as their own user or as root";
     case Phase::kPostStop:
       return "its post_stop hook runs";
     case Phase::kBackoff:
-      return fmt::format(
-          "the next attempt is in {}{}", FormatSpan(left),
-          policy.max_attempts > 0 ? fmt::format(" (restart {} of {})", machine.attempts, policy.max_attempts) : "");
+      return fmt::format("the next attempt is in {}{}", FormatSpan(left),
+                         policy.max_attempts > 0 && machine.attempts > 0
+                             ? fmt::format(" ({} of {} restarts are used)", machine.attempts, policy.max_attempts)
+                             : "");
     case Phase::kFailed:
       return fmt::format("nothing, until somebody starts it: supervisorctl start {}", instance.id());
     case Phase::kExited:
@@ -97,13 +123,15 @@ void AddDependencies(const Supervisor& supervisor, const Instance& instance, std
   std::vector<const Instance*> deeper;
   for (const Instance* other : supervisor.instances()) {
     const std::vector<std::string>& needed = instance.config().depends_on;
+    const bool must_complete = instance.config().depends_on_completed.contains(other->config().id);
     const MachineState& machine = other->machine();
-    if (std::count(needed.begin(), needed.end(), other->config().id) == 0 || machine.phase == Phase::kRunning ||
+    const bool is_satisfied = machine.phase == (must_complete ? Phase::kExited : Phase::kRunning);
+    if (std::count(needed.begin(), needed.end(), other->config().id) == 0 || is_satisfied ||
         !told.insert(other->id()).second) {
       continue;
     }
-    std::string text =
-        fmt::format("{} depends on {}, which is {}", instance.id(), other->id(), StateName(StateOf(machine.phase)));
+    std::string text = fmt::format("{} depends on {}{}, which is {}", instance.id(), other->id(),
+                                   must_complete ? " (condition completed)" : "", StateName(StateOf(machine.phase)));
     text += machine.reason.empty() ? "" : ": " + machine.reason;
     if (machine.last_exit && text.find(ExitText(machine)) == std::string::npos) {
       text += fmt::format(" (its last process {})", ExitText(machine));
@@ -137,6 +165,16 @@ void AddCauses(Supervisor& supervisor, const Instance& instance, v1::ExplainResp
         wire::Utf8(fmt::format("its health check fails ({} in a row): {}",
                                instance.health().verdict().consecutive_failures, checks.back().message)));
   }
+  if (const uint64_t dropped = instance.dropped_notifications(); dropped > 0) {
+    response->add_causes(
+        fmt::format("{} of its notifications (sd_notify) were dropped: more than {} a second are not heard", dropped,
+                    NotifyBudget::kASecond));
+  }
+  if (!IsAlive(machine.phase)) {
+    if (const std::string left = supervisor.WhatGoesOnOf(instance); !left.empty()) {
+      response->add_causes(wire::Utf8(left));
+    }
+  }
   std::set<std::string> told{instance.id()};
   AddDependencies(supervisor, instance, told, response);
   for (const Alert& alert : supervisor.alerts().open()) {
@@ -169,11 +207,11 @@ void AddSlowStart(const Instance& instance, MonoTime now, v1::ExplainResponse* r
     return fmt::format("{}", fmt::join(given, ", "));
   };
   if (now - instance.looking_up_since() > kLongStart) {
+    const std::string of =
+        values({{"user", config.user}, {"group", config.group}, {"environment_file", config.environment_file}});
     response->add_causes(wire::Utf8(fmt::format(
         "waits since {} for what the system knows of its {}: a directory server or a file system {}",
-        FormatSpan(now - instance.looking_up_since()),
-        values({{"user", config.user}, {"group", config.group}, {"environment_file", config.environment_file}}),
-        kHangs)));
+        FormatSpan(now - instance.looking_up_since()), of.empty() ? "hooks and stop command" : of, kHangs)));
   } else if (now - instance.awaits_exec_since() > kLongStart) {
     response->add_causes(wire::Utf8(fmt::format(
         "waits since {} to become its program: {} on a file system {}", FormatSpan(now - instance.awaits_exec_since()),
@@ -186,7 +224,7 @@ void AddSlowStart(const Instance& instance, MonoTime now, v1::ExplainResponse* r
 grpc::ServerUnaryReactor* SupervisorService::Explain(grpc::CallbackServerContext* call,
                                                      const v1::ExplainRequest* request, v1::ExplainResponse* response) {
   grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
-  context_.loop.Post([this, reactor, request, response] {
+  OnTurnOf(call, reactor, [this, reactor, request, response] {
     const auto instances = context_.supervisor.Resolve({request->target()});
     if (!instances.ok() || instances->size() != 1) {
       reactor->Finish(wire::ToGrpc(
@@ -206,7 +244,7 @@ grpc::ServerUnaryReactor* SupervisorService::Explain(grpc::CallbackServerContext
     wire::FillHealth(instance, kChecks, response->mutable_health());
     AddSlowStart(instance, MonotonicNow(), response);
     AddCauses(context_.supervisor, instance, response);
-    response->set_next(NextStep(instance, MonotonicNow()));
+    response->set_next(NextStep(context_.supervisor, instance, MonotonicNow()));
     Store::EventQuery query;
     query.service_ids = {instance.id()};
     query.limit = kEvents;

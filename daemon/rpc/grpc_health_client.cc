@@ -218,8 +218,8 @@ Checker::GrpcProbe GrpcHealthClient() {
   };
 }
 
-std::unique_ptr<Checker> MakeChecker() {
-  auto checker = std::make_unique<Checker>();
+std::unique_ptr<Checker> MakeChecker(Checker::Options options) {
+  auto checker = std::make_unique<Checker>(std::move(options));
   checker->SetGrpcProbe(GrpcHealthClient());
   return checker;
 }

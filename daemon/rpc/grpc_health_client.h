@@ -12,6 +12,6 @@ namespace supervisor {
 Checker::GrpcProbe GrpcHealthClient();
 
 // A checker for all types of checks.
-std::unique_ptr<Checker> MakeChecker();
+std::unique_ptr<Checker> MakeChecker(Checker::Options options = {});
 
 }  // namespace supervisor

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "daemon/rpc/request_targets.h"
 #include "daemon/rpc/supervisor_service.h"
 #include "daemon/rpc/wire.h"
 
@@ -200,9 +201,9 @@ class HealthCall : public std::enable_shared_from_this<HealthCall> {
 grpc::ServerUnaryReactor* SupervisorService::Health(grpc::CallbackServerContext* call, const v1::HealthRequest* request,
                                                     v1::HealthResponse* response) {
   grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
-  context_.loop.Post([this, reactor, request, response] {
-    const std::vector<std::string> targets(request->targets().begin(), request->targets().end());
-    const auto instances = context_.supervisor.Resolve(targets);
+  OnTurnOf(call, reactor, [this, reactor, request, response] {
+    const absl::StatusOr<std::vector<std::string>> targets = BoundedTargets(request->targets());
+    const auto instances = targets.ok() ? context_.supervisor.Resolve(*targets) : targets.status();
     if (!instances.ok()) {
       reactor->Finish(wire::ToGrpc(instances.status()));
       return;
@@ -213,7 +214,7 @@ grpc::ServerUnaryReactor* SupervisorService::Health(grpc::CallbackServerContext*
       wire::FillHealth(*instance, wanted, response->add_services());
     }
     // The overview of all is asked for often, and shows none of what the database has.
-    if (targets.empty() && request->history() == 0) {
+    if (targets->empty() && request->history() == 0) {
       reactor->Finish(grpc::Status::OK);
       return;
     }

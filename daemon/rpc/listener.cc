@@ -13,6 +13,7 @@
 
 #include "common/diag_log.h"
 #include "common/errno_status.h"
+#include "common/refuse_rights.h"
 
 namespace supervisor {
 namespace {
@@ -86,6 +87,7 @@ absl::Status Listener::Bind() {
   if (!directory || !fd) {
     return ErrnoToStatus(errno, context);
   }
+  RefuseRights(fd.get());  // for gRPC's threads, which read from what is accepted here
   const std::string temporary = fmt::format("/proc/self/fd/{}/listening", directory.get());
   temporary.copy(address.sun_path, sizeof(address.sun_path) - 1);
   unlink(temporary.c_str());

@@ -15,9 +15,7 @@ namespace {
 constexpr size_t kChunkBytes = 32u << 10;
 constexpr size_t kSmallestChunkBytes = 4u << 10;
 constexpr size_t kSearchBytes = 1u << 20;  // of one log in one turn, when nothing matches
-constexpr uint64_t kDefaultLines = 10;
 constexpr int64_t kLatest = std::numeric_limits<int64_t>::max();
-constexpr absl::Duration kFlushWait = absl::Milliseconds(200);
 
 }  // namespace
 
@@ -88,14 +86,25 @@ void LogsCall::Handle(uint32_t facts) {
   if ((facts & kFlushed) != 0) {
     Open();
   }
+  if ((facts & (kAdded | kFlushed)) != 0 && opened_) {
+    TakeAdded();
+  }
   Advance();
 }
 
 // ------------------------------------------------------------------------------------------------ what is noted
 
-void LogsCall::Begin(std::vector<Source> sources) {
-  sources_ = std::move(sources);
+void LogsCall::Begin(Start start) {
+  start_ = std::move(start);
   Note(kBegun);
+}
+
+void LogsCall::Add(Additions additions) {
+  {
+    const std::lock_guard lock(added_mutex_);
+    added_.emplace_back(std::move(additions), absl::ToUnixMillis(WallNow()));
+  }
+  Note(kAdded);
 }
 
 void LogsCall::Refuse(const grpc::Status& status) {
@@ -112,131 +121,17 @@ void LogsCall::OnDone() {
   const std::shared_ptr<LogsCall> last = std::move(self_);  // goes at the end of this, or with the workers' last task
 }
 
-// ------------------------------------------------------------------------------------------------ beginning
+// ------------------------------------------------------------------------------------------------ going on
 
 bool LogsCall::Matches(std::string_view line) const {
   return re2::RE2::PartialMatch(re2::StringPiece(line.data(), line.size()), *pattern_);
 }
 
-grpc::Status LogsCall::Prepare() {
-  if (!request_.grep().empty()) {
-    re2::RE2::Options options;
-    options.set_log_errors(false);
-    options.set_encoding(re2::RE2::Options::EncodingLatin1);  // logs are bytes
-    pattern_.emplace(request_.grep(), options);
-    if (!pattern_->ok()) {
-      return {grpc::StatusCode::INVALID_ARGUMENT,
-              fmt::format("--grep {}: {} (RE2 syntax)", request_.grep(), pattern_->error())};
-    }
-  }
-  merging_ = sources_.size() > 1;
-  for (const Source& source : sources_) {
-    auto reading = std::make_unique<Reading>(source);
-    if (follow_) {
-      // On the pump's thread, up to a thousand times a second for each follower: those that have enough to read are
-      // not woken, and cost it two looks. The reading outlives its subscription, which is its own.
-      reading->subscription =
-          logs_.Subscribe(source.stream, [this, weak = weak_from_this(), grown = &reading->grown](const std::string&) {
-            if (!grown->load()) {
-              grown->store(true);
-            }
-            if (!hungry_.load()) {
-              return;
-            }
-            if (const std::shared_ptr<LogsCall> self = weak.lock(); self != nullptr && hungry_.exchange(false)) {
-              self->Note(kGrown);
-            }
-          });
-    }
-    readings_.push_back(std::move(reading));
-  }
-  return grpc::Status::OK;
-}
-
-// What the services wrote before the call is to be in the answer: the pump may still have to move it.
-void LogsCall::AwaitFlushes() {
-  constexpr uint64_t kQuickLines = 10'000;
-  if (pattern_ || request_.since_unix_ms() != 0 || request_.until_unix_ms() != 0 || request_.lines() > kQuickLines) {
-    lane_ = Lane::kSearch;
-  }
-  flushes_left_ = readings_.size();
-  if (readings_.empty()) {
-    Note(kFlushed);
-  }
-  for (const auto& reading : readings_) {
-    logs_.Flush(reading->source.stream, kFlushWait, [self = shared_from_this()] {
-      if (--self->flushes_left_ == 0) {
-        self->Note(kFlushed);
-      }
-    });
-  }
-}
-
-LogSelection LogsCall::Selection() const {
-  LogSelection selection;
-  constexpr uint64_t kAll = std::numeric_limits<uint64_t>::max();
-  const bool by_time = request_.since_unix_ms() != 0 || request_.until_unix_ms() != 0;
-  if (request_.has_lines()) {
-    selection.lines = request_.lines() == kAll ? std::nullopt : std::optional<uint64_t>(request_.lines());
-  } else if (!by_time && (follow_ || !pattern_)) {
-    selection.lines = kDefaultLines;
-  }
-  if (pattern_) {
-    selection.matches = [this](std::string_view line) { return Matches(line); };
-  }
-  if (request_.since_unix_ms() != 0) {
-    selection.since_ms = request_.since_unix_ms();
-  }
-  if (request_.until_unix_ms() != 0) {
-    selection.until_ms = request_.until_unix_ms();
-  }
-  selection.until_now = !follow_;
-  return selection;
-}
-
-grpc::Status LogsCall::OpenOne(Reading& reading) {
-  if (merging_ || request_.times()) {
-    reading.reader.TellTimes();
-  }
-  Piece hello;
-  absl::Status status;
-  if (const auto after = request_.after().find(reading.source.id); after != request_.after().end()) {
-    const v1::LogPosition& place = after->second;
-    const auto found = reading.reader.SeekAfter(
-        {{.device = place.device(), .inode = place.inode(), .born_ns = place.born_ns()}, place.offset()});
-    status = found.status();
-    if (found.ok() && !*found) {
-      hello.notice = "the log was rotated further than is kept, or truncated: bytes are left out here";
-    }
-  } else {
-    status = reading.reader.Seek(Selection());
-  }
-  if (!status.ok() && !absl::IsNotFound(status)) {
-    return {grpc::StatusCode::INTERNAL, std::string(status.message())};
-  }
-  if (follow_) {
-    // Where it begins: for a follower that has to go on with another daemon before anything came.
-    hello.offset = reading.reader.offset();
-    hello.next = reading.reader.position();
-    reading.ahead = std::move(hello);
-  }
-  return grpc::Status::OK;
-}
-
-void LogsCall::Open() {
-  for (const auto& reading : readings_) {
-    if (const grpc::Status status = OpenOne(*reading); !status.ok()) {
-      End(status);
-      return;
-    }
-  }
-  opened_ = true;
-}
-
-// ------------------------------------------------------------------------------------------------ going on
-
 void LogsCall::Advance() {
   if (!opened_ || finished_ || writing_) {
+    return;
+  }
+  if (SendNotice()) {
     return;
   }
   hungry_ = follow_;  // before the last look, so that what comes after it is told
@@ -322,7 +217,9 @@ LogsCall::Got LogsCall::FetchOne(Reading& reading) {
   return got;
 }
 
-size_t LogsCall::ChunkBytes() const { return std::max(kChunkBytes / readings_.size(), kSmallestChunkBytes); }
+size_t LogsCall::ChunkBytes() const {
+  return std::max(kChunkBytes / std::max<size_t>(readings_.size(), 1), kSmallestChunkBytes);
+}
 
 LogsCall::Got LogsCall::ReadPiece(Reading& reading) {
   const size_t chunk_bytes = ChunkBytes();
@@ -340,8 +237,12 @@ LogsCall::Got LogsCall::ReadPiece(Reading& reading) {
     }
     Piece piece;
     piece.missed = reading.reader.missed_bytes() - std::exchange(reading.missed_told, reading.reader.missed_bytes());
+    const uint64_t gaps_before = std::exchange(reading.gaps_told, reading.reader.unknown_gaps());
+    if (reading.gaps_told > gaps_before && piece.missed == 0) {
+      piece.notice = "bytes of the log may be left out here: files were rotated away before they were read";
+    }
     piece.time_ms = reading.reader.read_time_ms();
-    if (!data.ok() || (data->empty() && piece.missed == 0)) {
+    if (!data.ok() || (data->empty() && piece.missed == 0 && piece.notice.empty())) {
       // A last line without an end, when no more of it is to come.
       if (follow_ || reading.partial.empty() || !Matches(reading.partial)) {
         return Got::kNothing;
@@ -353,7 +254,7 @@ LogsCall::Got LogsCall::ReadPiece(Reading& reading) {
     searched += data->size();
     piece.offset = reading.reader.offset() - std::min<uint64_t>(reading.reader.offset(), data->size());
     piece.data = pattern_ ? KeepMatches(reading, *std::move(data)) : *std::move(data);
-    if (piece.data.empty() && piece.missed == 0) {
+    if (piece.data.empty() && piece.missed == 0 && piece.notice.empty()) {
       continue;
     }
     piece.next = reading.reader.position();
@@ -384,6 +285,21 @@ std::string LogsCall::KeepMatches(Reading& reading, std::string data) const {
     reading.partial.clear();
   }
   return kept;
+}
+
+bool LogsCall::SendNotice() {
+  if (notices_.empty()) {
+    return false;
+  }
+  chunk_.Clear();
+  chunk_.set_id(notices_.front().first);
+  chunk_.set_stream(request_.stderr() ? v1::LOG_STREAM_STDERR : v1::LOG_STREAM_STDOUT);
+  chunk_.set_notice(std::move(notices_.front().second));
+  notices_.pop_front();
+  hungry_ = false;
+  writing_ = true;
+  StartWrite(&chunk_);
+  return true;
 }
 
 void LogsCall::Send(Reading& reading) {

@@ -5,9 +5,12 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "daemon/logs/log_pump.h"
@@ -33,9 +36,29 @@ class LogsCall final : public grpc::ServerWriteReactor<v1::LogChunk>, public std
   static LogsCall* Make(std::shared_ptr<LogWorkers> workers, StreamRegistry& registry, LogPump& logs,
                         const v1::LogsRequest& request);
 
+  // Logs to show. What is left out would feed on itself (feed_rule.h), and the reader is told so.
+  struct Additions {
+    std::vector<Source> sources;
+    std::vector<std::string> left_out;
+  };
+  // What a call begins with.
+  struct Start {
+    Additions additions;
+    // Names that are not configured: of a service that was, the log may still be there. Else the answer is `status`.
+    struct Unknown {
+      std::string name;
+      grpc::Status status;
+    };
+    std::vector<Unknown> unknown;
+    std::string log_directory;
+  };
+
   // Any thread; one of them, once.
-  void Begin(std::vector<Source> sources);
+  void Begin(Start start);
   void Refuse(const grpc::Status& status);
+
+  // Any thread, after Begin: a follower shows these too, from now on.
+  void Add(Additions additions);
 
   void OnWriteDone(bool ok) override;
   void OnCancel() override;
@@ -51,6 +74,7 @@ class LogsCall final : public grpc::ServerWriteReactor<v1::LogChunk>, public std
     kWritten = 1 << 5,
     kReaderGone = 1 << 6,
     kDaemonEnds = 1 << 7,
+    kAdded = 1 << 8,
   };
   // A piece of a log on its way.
   struct Piece {
@@ -62,15 +86,17 @@ class LogsCall final : public grpc::ServerWriteReactor<v1::LogChunk>, public std
     std::string notice;
   };
   struct Reading {
-    explicit Reading(const Source& of) : source(of), reader(of.file) {}
+    Reading(const Source& of, std::optional<int64_t> from_ms) : source(of), since_ms(from_ms), reader(of.file) {}
 
     const Source source;
+    const std::optional<int64_t> since_ms;  // of one that was added: what was written before is not of interest
     LogReader reader;
     std::atomic<bool> grown{true};  // since it was read to its end
     std::unique_ptr<LogPump::Subscription> subscription;
     std::string partial;         // with grep: a line whose end has not come yet
     std::optional<Piece> ahead;  // read, and waiting for its time
     uint64_t missed_told = 0;
+    uint64_t gaps_told = 0;
     bool at_end = false;
   };
   using Lane = LogWorkers::Lane;
@@ -84,10 +110,15 @@ class LogsCall final : public grpc::ServerWriteReactor<v1::LogChunk>, public std
   void Turn();
   void Handle(uint32_t facts);
   grpc::Status Prepare();
+  grpc::Status AddRemains();
+  void AddReading(const Source& source, std::optional<int64_t> since_ms);
+  void TellLeftOut(const std::vector<std::string>& ids);
+  void TakeAdded();
   void AwaitFlushes();
   void Open();
   grpc::Status OpenOne(Reading& reading);
-  LogSelection Selection() const;
+  LogSelection Selection(const Reading& reading) const;
+  bool SendNotice();
   void Advance();
   Got Fetch();
   Got FetchOne(Reading& reading);
@@ -109,11 +140,14 @@ class LogsCall final : public grpc::ServerWriteReactor<v1::LogChunk>, public std
   std::atomic<Lane> lane_{Lane::kPrompt};  // which worker the next turn is for
   std::atomic<bool> hungry_{false};        // everything was read: growth is of interest
   std::atomic<size_t> flushes_left_{0};
+  std::mutex added_mutex_;
+  std::vector<std::pair<Additions, int64_t>> added_;  // with the time of it, milliseconds since the epoch
 
   // Below: Turn's, one at a time.
   std::optional<re2::RE2> pattern_;
   grpc::Status refusal_;
-  std::vector<Source> sources_;
+  Start start_;
+  std::deque<std::pair<std::string, std::string>> notices_;  // whose, and what
   std::vector<std::unique_ptr<Reading>> readings_;
   bool merging_ = false;  // what several logs hold is put in the order of its time
   bool opened_ = false;

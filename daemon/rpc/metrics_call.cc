@@ -118,7 +118,7 @@ void FillAlert(const AlertRow& row, v1::Alert* out) {
 grpc::ServerUnaryReactor* SupervisorService::Metrics(grpc::CallbackServerContext* call,
                                                      const v1::MetricsRequest* request, v1::MetricsResponse* response) {
   grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
-  context_.loop.Post([this, reactor, request, response] {
+  OnTurnOf(call, reactor, [this, reactor, request, response] {
     const auto instances = context_.supervisor.Resolve({request->target()});
     if (!instances.ok() || instances->size() != 1) {
       reactor->Finish(wire::ToGrpc(
@@ -190,7 +190,7 @@ grpc::ServerUnaryReactor* SupervisorService::RecordMetrics(grpc::CallbackServerC
 grpc::ServerUnaryReactor* SupervisorService::Alerts(grpc::CallbackServerContext* call, const v1::AlertsRequest* request,
                                                     v1::AlertsResponse* response) {
   grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
-  context_.loop.Post([this, reactor, request, response] {
+  OnTurnOf(call, reactor, [this, reactor, request, response] {
     std::vector<AlertRow> open;
     for (const Alert& alert : context_.supervisor.alerts().open()) {
       open.push_back(context_.supervisor.alerts().RowOf(alert));

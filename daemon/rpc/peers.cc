@@ -62,17 +62,20 @@ int HighestNumber() {
 
 }  // namespace
 
-absl::StatusOr<UniqueFd> Peers::Register(UniqueFd connection) {
+absl::StatusOr<Peer> PeerOf(int connection) {
   ucred credentials{};
   socklen_t size = sizeof(credentials);
-  if (getsockopt(connection.get(), SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0) {
+  if (getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0) {
     return ErrnoToStatus(errno, "SO_PEERCRED");
   }
-  Peer peer{.pid = credentials.pid,
-            .uid = credentials.uid,
-            .gid = credentials.gid,
-            .groups = GroupsOf(connection.get()),
-            .command = CommandOf(credentials.pid)};
+  return Peer{.pid = credentials.pid,
+              .uid = credentials.uid,
+              .gid = credentials.gid,
+              .groups = GroupsOf(connection),
+              .command = CommandOf(credentials.pid)};
+}
+
+absl::StatusOr<UniqueFd> Peers::Register(UniqueFd connection, Peer peer) {
   const std::lock_guard lock(mutex_);
   const int highest = HighestNumber();
   if (next_ < kFirstNumber || next_ > highest) {
@@ -86,7 +89,7 @@ absl::StatusOr<UniqueFd> Peers::Register(UniqueFd connection) {
     return ErrnoToStatus(errno, "a descriptor for a connection");
   }
   next_ = moved.get() + 1;
-  connections_[moved.get()] = {.peer = std::move(peer), .cookie = CookieOf(moved.get())};
+  connections_[moved.get()] = {.peer = std::move(peer), .cookie = CookieOf(moved.get()), .order = ++last_order_};
   return moved;
 }
 
@@ -99,7 +102,31 @@ std::optional<Peer> Peers::Find(const std::string& peer) const {
   std::from_chars(peer.data() + kPrefix.size(), peer.data() + peer.size(), number);
   const std::lock_guard lock(mutex_);
   const auto found = connections_.find(number);
-  return found == connections_.end() ? std::nullopt : std::optional<Peer>(found->second.peer);
+  if (found == connections_.end()) {
+    return std::nullopt;
+  }
+  found->second.has_called = true;
+  return found->second.peer;
+}
+
+bool Peers::HangUpSilent() {
+  const std::lock_guard lock(mutex_);
+  std::pair<const int, Connection>* oldest = nullptr;
+  for (auto& entry : connections_) {
+    const Connection& connection = entry.second;
+    if (connection.has_called || connection.hung_up || (oldest != nullptr && oldest->second.order < connection.order)) {
+      continue;
+    }
+    if (const uint64_t cookie = CookieOf(entry.first); cookie != 0 && cookie == connection.cookie) {
+      oldest = &entry;
+    }
+  }
+  if (oldest == nullptr) {
+    return false;
+  }
+  oldest->second.hung_up = true;
+  shutdown(oldest->first, SHUT_RDWR);
+  return true;
 }
 
 void Peers::HangUp(Whom whom) {
@@ -115,11 +142,13 @@ void Peers::HangUp(Whom whom) {
   }
 }
 
+bool IsAllowedToAct(const Peer& peer, std::optional<gid_t> group) {
+  return peer.uid == 0 || peer.uid == geteuid() ||
+         (group && (peer.gid == *group || std::ranges::count(peer.groups, *group) > 0));
+}
+
 absl::Status MayAct(const Peer& peer, std::optional<gid_t> group, const std::string& group_name) {
-  if (peer.uid == 0 || peer.uid == geteuid()) {
-    return absl::OkStatus();
-  }
-  if (group && (peer.gid == *group || std::ranges::count(peer.groups, *group) > 0)) {
+  if (IsAllowedToAct(peer, group)) {
     return absl::OkStatus();
   }
   return absl::PermissionDeniedError(

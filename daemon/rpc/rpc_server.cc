@@ -13,20 +13,26 @@
 #include <utility>
 
 #include "common/diag_log.h"
+#include "daemon/process/descriptor_budget.h"
 #include "daemon/rpc/listener.h"
 #include "daemon/rpc/peers.h"
+#include "daemon/rpc/reader_gate.h"
 #include "daemon/rpc/supervisor_service.h"
 
 namespace supervisor {
 namespace {
 
 constexpr int kMostRequestBytes = 1 << 20;
+// How often clients may ping. gRPC's own default is once in five minutes; clients whose keepalive is set shorter, as
+// guides advise, would be sent away from a stream on which nothing happens ("too_many_pings").
+constexpr int kLeastPingIntervalMs = 200;
 constexpr absl::Duration kLastAnswers = absl::Seconds(1);
 constexpr absl::Duration kLastReads = absl::Milliseconds(250);
 
 class RpcServerImpl final : public RpcServer {
  public:
-  explicit RpcServerImpl(const RpcContext& context) : loop_(context.loop), service_(context, peers_) {}
+  explicit RpcServerImpl(const RpcContext& context)
+      : loop_(context.loop), socket_group_(context.socket_group), service_(context, peers_) {}
   ~RpcServerImpl() override {
     if (closer_.joinable()) {
       closer_.join();
@@ -44,6 +50,8 @@ class RpcServerImpl final : public RpcServer {
     grpc::ServerBuilder builder;
     builder.RegisterService(&service_);
     builder.SetMaxReceiveMessageSize(kMostRequestBytes);
+    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+    builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, kLeastPingIntervalMs);
     // Reflection is a synchronous service; it gets one thread, and that sleeps.
     builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
     builder.SetSyncServerOption(grpc::ServerBuilder::MIN_POLLERS, 1);
@@ -81,17 +89,49 @@ class RpcServerImpl final : public RpcServer {
   }
 
  private:
+  // Clients share the reserve with all else that comes and goes. Near its end one that has asked nothing makes room; an
+  // answer "no" is better than none, so where there is none such the new one is hung up on.
+  bool HasRoom() {
+    constexpr uint64_t kLast = 16;
+    const std::optional<uint64_t> open = OpenDescriptors();
+    return !open || *open + kLast <= DescriptorLimit() || peers_.HangUpSilent();
+  }
+
   void OnConnection(UniqueFd connection) {
-    absl::StatusOr<UniqueFd> registered = peers_.Register(std::move(connection));
-    if (!registered.ok()) {
-      LogWarning("connection refused", {{"error", std::string(registered.status().message())}});
+    if (!HasRoom()) {
+      LogWarning("connection refused: nearly all file descriptors are in use",
+                 {{"limit", std::to_string(DescriptorLimit())}});
       return;
     }
+    if (absl::Status status = Serve(std::move(connection)); !status.ok()) {
+      LogWarning("connection refused", {{"error", std::string(status.message())}});
+    }
+  }
+
+  absl::Status Serve(UniqueFd connection) {
+    const absl::StatusOr<Peer> peer = PeerOf(connection.get());
+    if (!peer.ok()) {
+      return peer.status();
+    }
+    if (!IsAllowedToAct(*peer, socket_group_)) {
+      absl::StatusOr<UniqueFd> relayed = gate_.Admit(std::move(connection), peer->uid);
+      if (!relayed.ok()) {
+        return relayed.status();
+      }
+      connection = *std::move(relayed);
+    }
+    absl::StatusOr<UniqueFd> registered = peers_.Register(std::move(connection), *peer);
+    if (!registered.ok()) {
+      return registered.status();
+    }
     grpc::AddInsecureChannelFromFd(server_.get(), registered->Release());
+    return absl::OkStatus();
   }
 
   Loop& loop_;
+  const std::optional<gid_t> socket_group_;
   Peers peers_;
+  ReaderGate gate_{ReaderGate::Limits{}};
   SupervisorService service_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<Listener> listener_;

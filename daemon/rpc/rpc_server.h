@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "common/unique_fd.h"
 #include "daemon/loop/worker.h"
+#include "daemon/notify/notifier.h"
 #include "daemon/rpc/listener.h"
 #include "daemon/service/event_hub.h"
 #include "daemon/service/reloader.h"
@@ -23,6 +24,7 @@ struct RpcContext {
   Store& store;
   EventHub& events;
   LogPump& logs;
+  Notifier& notifier;
   std::optional<gid_t> socket_group;
   std::string socket_group_name;
   std::string config_file;

@@ -13,6 +13,7 @@
 #include "common/signal_names.h"
 #include "common/version.h"
 #include "daemon/process/proc_fs.h"
+#include "daemon/rpc/request_targets.h"
 #include "daemon/rpc/wire.h"
 
 namespace supervisor {
@@ -21,13 +22,28 @@ namespace {
 constexpr uint32_t kRecentEvents = 8;
 constexpr size_t kLongestReason = 1024;  // it stands in each event of what it was given for
 
-std::vector<std::string> Strings(const google::protobuf::RepeatedPtrField<std::string>& field) {
-  return {field.begin(), field.end()};
+absl::StatusOr<std::vector<std::string>> NeededTargets(const google::protobuf::RepeatedPtrField<std::string>& targets) {
+  if (targets.empty()) {
+    return absl::InvalidArgumentError("at least one TARGET is needed (\"all\" for all)");
+  }
+  return BoundedTargets(targets);
 }
 
-absl::Status NeedTargets(const google::protobuf::RepeatedPtrField<std::string>& targets) {
-  return targets.empty() ? absl::InvalidArgumentError("at least one TARGET is needed (\"all\" for all)")
-                         : absl::OkStatus();
+// What of its log was not passed on, in words; empty where all was.
+std::string ForwardRemark(const LogPump& logs, const Instance& instance) {
+  uint64_t missed = 0;
+  bool more = false;
+  for (const std::string& stream : {instance.stdout_stream(), instance.stderr_stream()}) {
+    const LogStreamStats stats = logs.Stats(stream);
+    missed += stats.forward_missed_bytes;
+    more |= stats.forward_missed_more;
+  }
+  if (missed > 0) {
+    return fmt::format("{}: at least {} bytes of its log were not forwarded before rotation took them", instance.id(),
+                       missed);
+  }
+  return more ? fmt::format("{}: bytes of its log may be not forwarded: rotation took files before", instance.id())
+              : "";
 }
 
 }  // namespace
@@ -35,6 +51,7 @@ absl::Status NeedTargets(const google::protobuf::RepeatedPtrField<std::string>& 
 SupervisorService::SupervisorService(const RpcContext& context, const Peers& peers)
     : context_(context),
       peers_(peers),
+      turns_(context.loop),
       began_(StartSinceBoot(context.guardian_pid != 0 ? context.guardian_pid : getpid())) {}
 
 void SupervisorService::EndStreams() {
@@ -58,17 +75,43 @@ absl::StatusOr<Cause> SupervisorService::Authorize(const grpc::CallbackServerCon
   return Cause{.actor = DescribePeer(*peer), .reason = reason};
 }
 
+absl::Status SupervisorService::OnTurnOf(const grpc::CallbackServerContext* call, std::function<void()> work) {
+  const std::optional<Peer> peer = peers_.Find(call->peer());
+  if (!peer) {
+    return absl::PermissionDeniedError("the caller is not known");
+  }
+  if (IsAllowedToAct(*peer, context_.socket_group)) {
+    context_.loop.Post(std::move(work));
+    return absl::OkStatus();
+  }
+  return turns_.Post(peer->uid, std::move(work)) ? absl::OkStatus()
+                                                 : absl::ResourceExhaustedError(fmt::format(
+                                                       "{} calls of uid {}, who may only look, wait already: ask again "
+                                                       "when they are answered",
+                                                       CallerTurns::kMostWaiting, peer->uid));
+}
+
+void SupervisorService::OnTurnOf(const grpc::CallbackServerContext* call, grpc::ServerUnaryReactor* reactor,
+                                 std::function<void()> work) {
+  if (const absl::Status status = OnTurnOf(call, std::move(work)); !status.ok()) {
+    reactor->Finish(wire::ToGrpc(status));
+  }
+}
+
 grpc::ServerUnaryReactor* SupervisorService::OnLoop(grpc::CallbackServerContext* call,
                                                     std::function<absl::Status()> work) {
   grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
-  context_.loop.Post([reactor, work = std::move(work)] { reactor->Finish(wire::ToGrpc(work())); });
+  OnTurnOf(call, reactor, [reactor, work = std::move(work)] { reactor->Finish(wire::ToGrpc(work())); });
   return reactor;
 }
 
 grpc::ServerUnaryReactor* SupervisorService::Status(grpc::CallbackServerContext* call, const v1::StatusRequest* request,
                                                     v1::StatusResponse* response) {
-  return OnLoop(call, [this, request, response]() -> absl::Status {
-    const auto instances = context_.supervisor.Resolve(Strings(request->targets()));
+  return OnLoop(call, [this, targets = BoundedTargets(request->targets()), response]() -> absl::Status {
+    if (!targets.ok()) {
+      return targets.status();
+    }
+    const auto instances = context_.supervisor.Resolve(*targets);
     if (!instances.ok()) {
       return instances.status();
     }
@@ -94,21 +137,22 @@ grpc::ServerUnaryReactor* SupervisorService::Act(grpc::CallbackServerContext* ca
                                                  v1::ActionResponse* response, Action action) {
   grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
   const absl::StatusOr<Cause> cause = Authorize(call, request->reason());
-  const absl::Status targets = NeedTargets(request->targets());
+  absl::StatusOr<std::vector<std::string>> targets = NeededTargets(request->targets());
   if (!cause.ok() || !targets.ok()) {
-    reactor->Finish(wire::ToGrpc(cause.ok() ? targets : cause.status()));
+    reactor->Finish(wire::ToGrpc(cause.ok() ? targets.status() : cause.status()));
     return reactor;
   }
-  context_.loop.Post([this, reactor, request, response, action = std::move(action), cause = *cause] {
-    const ActionOptions options{.cause = cause,
-                                .no_wait = request->no_wait(),
-                                .timeout = absl::Seconds(std::max(0.0, request->timeout_seconds()))};
-    const absl::Status status =
-        action(Strings(request->targets()), options, Answer(reactor, response->mutable_results()));
-    if (!status.ok()) {
-      reactor->Finish(wire::ToGrpc(status));
-    }
-  });
+  context_.loop.Post(
+      [this, reactor, request, response, action = std::move(action), targets = *std::move(targets), cause = *cause] {
+        const ActionOptions options{.cause = cause,
+                                    .no_wait = request->no_wait(),
+                                    .with_dependents = request->with_dependents(),
+                                    .timeout = absl::Seconds(std::max(0.0, request->timeout_seconds()))};
+        const absl::Status status = action(targets, options, Answer(reactor, response->mutable_results()));
+        if (!status.ok()) {
+          reactor->Finish(wire::ToGrpc(status));
+        }
+      });
   return reactor;
 }
 
@@ -141,7 +185,8 @@ grpc::ServerUnaryReactor* SupervisorService::Signal(grpc::CallbackServerContext*
   grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
   const absl::StatusOr<Cause> cause = Authorize(call, request->reason());
   const std::optional<int> signal = ParseSignal(request->signal());
-  absl::Status status = cause.ok() ? NeedTargets(request->targets()) : cause.status();
+  absl::StatusOr<std::vector<std::string>> targets = NeededTargets(request->targets());
+  absl::Status status = cause.ok() ? targets.status() : cause.status();
   if (status.ok() && !signal) {
     status = absl::InvalidArgumentError(
         fmt::format("no such signal: {} (a name such as HUP or a number)", request->signal()));
@@ -150,9 +195,9 @@ grpc::ServerUnaryReactor* SupervisorService::Signal(grpc::CallbackServerContext*
     reactor->Finish(wire::ToGrpc(status));
     return reactor;
   }
-  context_.loop.Post([this, reactor, request, response, number = *signal, cause = *cause] {
-    const absl::Status sent = context_.supervisor.Signal(Strings(request->targets()), number, cause,
-                                                         Answer(reactor, response->mutable_results()));
+  context_.loop.Post([this, reactor, response, number = *signal, targets = *std::move(targets), cause = *cause] {
+    const absl::Status sent =
+        context_.supervisor.Signal(targets, number, cause, Answer(reactor, response->mutable_results()));
     if (!sent.ok()) {
       reactor->Finish(wire::ToGrpc(sent));
     }
@@ -162,54 +207,41 @@ grpc::ServerUnaryReactor* SupervisorService::Signal(grpc::CallbackServerContext*
 
 grpc::ServerWriteReactor<v1::LogChunk>* SupervisorService::Logs(grpc::CallbackServerContext* call,
                                                                 const v1::LogsRequest* request) {
-  static_cast<void>(call);
   LogsCall* stream = LogsCall::Make(log_workers_, streams_, context_.logs, *request);
-  if (const absl::Status targets = NeedTargets(request->targets()); !targets.ok()) {
-    stream->Refuse(wire::ToGrpc(targets));
+  absl::StatusOr<std::vector<std::string>> targets = NeededTargets(request->targets());
+  if (!targets.ok()) {
+    stream->Refuse(wire::ToGrpc(targets.status()));
     return stream;
   }
+  LogFollowers::Request wanted{.targets = *std::move(targets),
+                               .is_stderr = request->stderr(),
+                               .follow = request->follow() && request->until_unix_ms() == 0,
+                               .caller = {}};
+  if (const std::optional<Peer> peer = wanted.follow ? peers_.Find(call->peer()) : std::nullopt) {
+    wanted.caller = TraceCaller(peer->pid);
+  }
   // Held: its reader may be gone, and it finished, before the loop's turn has come.
-  context_.loop.Post([this, stream = stream->shared_from_this(), targets = Strings(request->targets()),
-                      is_stderr = request->stderr()] {
-    const auto instances = context_.supervisor.Resolve(targets);
-    if (!instances.ok()) {
-      stream->Refuse(wire::ToGrpc(instances.status()));
-      return;
-    }
-    std::vector<LogsCall::Source> sources;
-    for (const Instance* instance : *instances) {
-      sources.push_back({.id = instance->id(),
-                         .stream = is_stderr ? instance->stderr_stream() : instance->stdout_stream(),
-                         .file = is_stderr ? instance->stderr_log_path() : instance->log_path()});
-    }
-    stream->Begin(std::move(sources));
+  const absl::Status taken = OnTurnOf(call, [this, held = stream->shared_from_this(), wanted = std::move(wanted)] {
+    log_followers_.Begin(held, wanted);
   });
+  if (!taken.ok()) {
+    stream->Refuse(wire::ToGrpc(taken));
+  }
   return stream;
 }
 
 grpc::ServerWriteReactor<v1::Event>* SupervisorService::Events(grpc::CallbackServerContext* call,
                                                                const v1::EventsRequest* request) {
-  static_cast<void>(call);
   EventsCall* stream =
       EventsCall::Make(workers_.Next(), streams_, context_.loop, context_.events, context_.supervisor, *request);
-  context_.loop.Post([this, stream = stream->shared_from_this(), targets = Strings(request->targets())] {
-    std::vector<std::string> ids;
-    std::vector<std::string> services;
-    for (const std::string& target : targets) {
-      (target == "supervisor" ? ids : services).push_back(target);
-    }
-    if (!services.empty()) {
-      const auto instances = context_.supervisor.Resolve(services);
-      if (!instances.ok()) {
-        stream->Refuse(wire::ToGrpc(instances.status()));
-        return;
-      }
-      for (const Instance* instance : *instances) {
-        ids.push_back(instance->id());
-      }
-    }
-    stream->Begin(std::move(ids));
-  });
+  const absl::StatusOr<std::vector<std::string>> targets = BoundedTargets(request->targets());
+  const absl::Status taken =
+      !targets.ok() ? targets.status()
+                    : OnTurnOf(call, [this, held = stream->shared_from_this(), targets = *targets,
+                                      follow = request->follow()] { event_followers_.Begin(held, targets, follow); });
+  if (!taken.ok()) {
+    stream->Refuse(wire::ToGrpc(taken));
+  }
   return stream;
 }
 
@@ -217,7 +249,7 @@ grpc::ServerUnaryReactor* SupervisorService::Summary(grpc::CallbackServerContext
                                                      const v1::SummaryRequest* request, v1::SummaryResponse* response) {
   static_cast<void>(request);
   grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
-  context_.loop.Post([this, reactor, response] {
+  OnTurnOf(call, reactor, [this, reactor, response] {
     const absl::Time now = WallNow();
     response->set_status(wire::ToWire(context_.supervisor.system_health()));
     response->set_version(kVersion);
@@ -242,6 +274,9 @@ grpc::ServerUnaryReactor* SupervisorService::Summary(grpc::CallbackServerContext
       if (const std::string trouble = context_.logs.Stats(instance->stdout_stream()).error; !trouble.empty()) {
         response->add_remarks(fmt::format("{}: {}", instance->id(), trouble));
       }
+      if (const std::string remark = ForwardRemark(context_.logs, *instance); !remark.empty()) {
+        response->add_remarks(remark);
+      }
     }
     response->set_total(static_cast<uint32_t>(response->services_size()));
     response->set_running(running);
@@ -252,6 +287,9 @@ grpc::ServerUnaryReactor* SupervisorService::Summary(grpc::CallbackServerContext
     response->set_cpu_percent(cpu_percent);
     response->set_memory_mb(memory_mb);
     response->set_alerts(static_cast<uint32_t>(context_.supervisor.alerts().open().size()));
+    if (const std::string progress = context_.supervisor.ShutdownProgress(); !progress.empty()) {
+      response->add_remarks(progress);
+    }
     const StoreStats stats = context_.store.Stats();
     if (!stats.error.empty()) {
       response->add_remarks(fmt::format("database: {}", stats.error));
@@ -261,6 +299,9 @@ grpc::ServerUnaryReactor* SupervisorService::Summary(grpc::CallbackServerContext
     }
     if (const uint64_t dropped = DiagLogDropped(); dropped > 0) {
       response->add_remarks(fmt::format("the daemon's own log: {} lines were dropped", dropped));
+    }
+    for (const std::string& remark : context_.supervisor.alerts().remarks()) {
+      response->add_remarks(wire::Utf8(remark));
     }
     Store::EventQuery query;
     query.limit = kRecentEvents;

@@ -4,8 +4,11 @@
 #include <memory>
 #include <mutex>
 
+#include "daemon/rpc/caller_turns.h"
+#include "daemon/rpc/event_followers.h"
 #include "daemon/rpc/events_call.h"
 #include "daemon/rpc/from_store.h"
+#include "daemon/rpc/log_followers.h"
 #include "daemon/rpc/logs_call.h"
 #include "daemon/rpc/peers.h"
 #include "daemon/rpc/rpc_server.h"
@@ -52,6 +55,9 @@ class SupervisorService final : public v1::Supervisor::CallbackService {
                                           v1::RecordMetricsResponse* response) override;
   grpc::ServerUnaryReactor* Alerts(grpc::CallbackServerContext* call, const v1::AlertsRequest* request,
                                    v1::AlertsResponse* response) override;
+  grpc::ServerUnaryReactor* TestNotifications(grpc::CallbackServerContext* call,
+                                              const v1::TestNotificationsRequest* request,
+                                              v1::TestNotificationsResponse* response) override;
   grpc::ServerUnaryReactor* Upgrade(grpc::CallbackServerContext* call, const v1::UpgradeRequest* request,
                                     v1::UpgradeResponse* response) override;
   grpc::ServerUnaryReactor* Shutdown(grpc::CallbackServerContext* call, const v1::ShutdownRequest* request,
@@ -62,7 +68,12 @@ class SupervisorService final : public v1::Supervisor::CallbackService {
  private:
   // The caller, allowed to act, as events name it.
   absl::StatusOr<Cause> Authorize(const grpc::CallbackServerContext* call, const std::string& reason) const;
-  // Runs on the loop; what it returns answers the call.
+  // Runs `work` on the loop: at once for a caller who may act, in its turn for one who may only look.
+  // ResourceExhausted, and `work` is dropped, where too many of that one's calls wait.
+  absl::Status OnTurnOf(const grpc::CallbackServerContext* call, std::function<void()> work);
+  // The same for a call with one answer, which that error is then.
+  void OnTurnOf(const grpc::CallbackServerContext* call, grpc::ServerUnaryReactor* reactor, std::function<void()> work);
+  // Likewise; what `work` returns answers the call.
   grpc::ServerUnaryReactor* OnLoop(grpc::CallbackServerContext* call, std::function<absl::Status()> work);
   using Action = std::function<absl::Status(const std::vector<std::string>&, const ActionOptions&, ActionsDone)>;
   grpc::ServerUnaryReactor* Act(grpc::CallbackServerContext* call, const v1::ActionRequest* request,
@@ -73,10 +84,13 @@ class SupervisorService final : public v1::Supervisor::CallbackService {
 
   RpcContext context_;
   const Peers& peers_;
+  CallerTurns turns_;
   const absl::Duration began_;  // since boot: the guardian, or this process where there is none
   StreamWorkers workers_;
   const std::shared_ptr<LogWorkers> log_workers_ = std::make_shared<LogWorkers>(context_.logs);
   StreamRegistry streams_;
+  LogFollowers log_followers_{context_.supervisor};                     // the loop's
+  EventFollowers event_followers_{context_.loop, context_.supervisor};  // likewise
 };
 
 }  // namespace supervisor

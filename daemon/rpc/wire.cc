@@ -1,5 +1,7 @@
 #include "daemon/rpc/wire.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <string>
 #include <string_view>
@@ -197,7 +199,8 @@ void FillReload(const ReloadResult& result, v1::ReloadResponse* out) {
       v1::ReloadChange* entry = add();
       entry->set_id(change.id);
       for (const std::string& key : change.keys) {
-        entry->add_keys(key);
+        const bool is_renamed = !change.was.empty() && key == "instances";
+        entry->add_keys(is_renamed ? fmt::format("instances: it was {} so far", change.was) : key);
       }
     }
   };
@@ -225,6 +228,8 @@ void FillOutcome(const ActionOutcome& outcome, const Supervisor& supervisor, con
   out->set_outcome(ToWire(outcome.kind));
   out->set_message(Utf8(outcome.message));
   out->set_implied(outcome.implied);
+  out->set_is_dependent(outcome.is_dependent);
+  out->set_left_running(Utf8(outcome.left_running));
   if (const Instance* instance = supervisor.Find(outcome.id)) {
     FillStatus(*instance, logs, WallNow(), out->mutable_service());
   }

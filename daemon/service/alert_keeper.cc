@@ -62,6 +62,7 @@ AlertKeeper::AlertKeeper(Loop& loop, Store& store, Outlets outlets)
       began_(WallNow()),
       timer_(loop.NewTimer([this] { Settle(); })),
       load_timer_(loop.NewTimer([this] { waits_for_load_ ? GiveUpLoad("the database does not answer") : Load(); })),
+      repeat_timer_(loop.NewTimer([this] { Repeat(); })),
       alive_(std::make_shared<bool>(true)) {}
 
 void AlertKeeper::Configure(const AlertRulesConfig& rules, const NotificationsConfig& notifications) {
@@ -69,6 +70,8 @@ void AlertKeeper::Configure(const AlertRulesConfig& rules, const NotificationsCo
   book_.SetRules(rules);
   PassOn(notifications.enabled ? notifications.channels : std::vector<ChannelConfig>());
   min_severity_ = notifications.min_severity;
+  repeats_.SetInterval(notifications.repeat_interval, book_.open(), Now());
+  repeat_timer_->ArmAt(repeats_.Next());
   SettleSoon();
 }
 
@@ -96,6 +99,7 @@ void AlertKeeper::PassOn(const std::vector<ChannelConfig>& channels) {
   }
   channel_configs_ = channels;
   channels_ = ChannelLabels(channels);
+  std::erase_if(dropped_, [this](const auto& entry) { return std::ranges::count(channels_, entry.first) == 0; });
 }
 
 AlertRow AlertKeeper::RowOf(const Alert& alert) const {
@@ -188,7 +192,12 @@ void AlertKeeper::Finish(const std::vector<AlertRow>& open, const std::vector<Re
       earlier.push_back({row.service_id, row.timestamp});
     }
   }
-  book_.Load(alerts, earlier, Now());
+  const AlertTime now = Now();
+  book_.Load(alerts, earlier, now);
+  for (const Alert& alert : alerts) {
+    repeats_.Opened(alert, now);
+  }
+  repeat_timer_->ArmAt(repeats_.Next());
   // An answer comes when what was queued before is on disk, or when there is trouble that says so itself. A daemon that
   // died between the end of the trouble and that of its alert has left this one open.
   if (store_.Stats().error.empty()) {
@@ -259,6 +268,26 @@ void AlertKeeper::Owe(const Alert& alert, const std::vector<std::string>& labels
 void AlertKeeper::OnTold(const std::string& label, const std::vector<Alert>& alerts) {
   // Whoever knew it for dead: an earlier daemon, or a channel of this label that was configured otherwise.
   OnChannel(label, "");
+  Settled(label, alerts);
+}
+
+void AlertKeeper::OnDropped(const std::string& label, const std::vector<Alert>& alerts, const std::string& why) {
+  Dropped& dropped = dropped_[label];
+  dropped.count += alerts.size();
+  dropped.why = why;
+  Settled(label, alerts);
+}
+
+std::vector<std::string> AlertKeeper::remarks() const {
+  std::vector<std::string> remarks;
+  for (const auto& [label, dropped] : dropped_) {
+    remarks.push_back(fmt::format("notifications: {} refused {} for good, which were dropped; the last: {}", label,
+                                  dropped.count, dropped.why));
+  }
+  return remarks;
+}
+
+void AlertKeeper::Settled(const std::string& label, const std::vector<Alert>& alerts) {
   for (const Alert& alert : alerts) {
     const auto owed = owed_.find(KeyOf(alert));
     // One that is over meanwhile is still to be told that.
@@ -339,6 +368,26 @@ void AlertKeeper::Settle() {
   timer_->ArmAt(armed_);
 }
 
+// A channel that has not been told of it yet hears of it anyway: repetitions do not pile up in one that is dead.
+void AlertKeeper::Repeat() {
+  for (const Alert& alert : repeats_.TakeDue(book_.open(), Now())) {
+    std::vector<std::string> labels = ChannelsFor(alert);
+    std::vector<std::string> owed_to = labels;
+    if (const auto owed = owed_.find(KeyOf(alert)); owed != owed_.end()) {
+      const std::vector<std::string>& waiting = owed->second.labels;
+      std::erase_if(labels, [&](const std::string& label) { return std::ranges::count(waiting, label) > 0; });
+      owed_to = waiting;
+      owed_to.insert(owed_to.end(), labels.begin(), labels.end());
+    }
+    if (!labels.empty()) {
+      Owe(alert, owed_to);
+      store_.AlertTold(RowOf(alert));
+      outlets_.notify(alert, labels);
+    }
+  }
+  repeat_timer_->ArmAt(repeats_.Next());
+}
+
 void AlertKeeper::Tell(const AlertBook::Change& change) {
   const Alert& alert = change.alert;
   const std::vector<std::string> labels = ChannelsFor(alert);
@@ -351,11 +400,14 @@ void AlertKeeper::Tell(const AlertBook::Change& change) {
       return;
     case AlertBook::Change::Kind::kRaised:
       store_.RaiseAlert(RowOf(alert));
+      repeats_.Opened(alert, Now());
       break;
     case AlertBook::Change::Kind::kResolved:
       store_.ResolveAlert(RowOf(alert));
+      repeats_.Closed(alert);
       break;
   }
+  repeat_timer_->ArmAt(repeats_.Next());
   const bool raised = change.kind == AlertBook::Change::Kind::kRaised;
   const std::string type = raised ? "alert_raised" : "alert_resolved";
   const std::string message = fmt::format("{}: {}", alert.rule, raised ? alert.message : alert.resolution);

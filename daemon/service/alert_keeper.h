@@ -12,6 +12,7 @@
 #include "daemon/config/config.h"
 #include "daemon/loop/loop.h"
 #include "daemon/notify/alert_book.h"
+#include "daemon/notify/alert_repeats.h"
 #include "daemon/service/machine.h"
 #include "daemon/store/store.h"
 
@@ -45,6 +46,10 @@ class AlertKeeper {
   void OnChannel(const std::string& label, const std::string& trouble);
   // That channel has been told of these.
   void OnTold(const std::string& label, const std::vector<Alert>& alerts);
+  // Its receiver refuses these for good: nobody tells it of them again.
+  void OnDropped(const std::string& label, const std::vector<Alert>& alerts, const std::string& why);
+  // What of it an administrator should know, a line a channel.
+  std::vector<std::string> remarks() const;
 
   // Now, not shortly: the daemon is about to end.
   void Settle();
@@ -59,6 +64,8 @@ class AlertKeeper {
   void LoadOwed();
   void Finish(const std::vector<AlertRow>& open, const std::vector<RestartRow>& restarts);
   void PassOn(const std::vector<ChannelConfig>& channels);
+  void Repeat();
+  void Settled(const std::string& label, const std::vector<Alert>& alerts);
   void Owe(const Alert& alert, const std::vector<std::string>& labels);
   void TakeUpOwed(const std::vector<AlertRow>& rows);
   std::vector<std::string> ChannelsFor(const Alert& alert) const;
@@ -83,11 +90,18 @@ class AlertKeeper {
   using AlertKey = std::tuple<std::string, std::string, absl::Time>;  // service, rule, when it was raised
   static AlertKey KeyOf(const Alert& alert) { return {alert.service_id, alert.rule, alert.raised}; }
   std::map<AlertKey, Owed> owed_;
+  struct Dropped {
+    uint64_t count = 0;
+    std::string why;  // of the last
+  };
+  std::map<std::string, Dropped> dropped_;  // by label, since this daemon began
+  AlertRepeats repeats_;
   absl::Time began_;
   int loads_ = 0;
   bool waits_for_load_ = false;
   std::unique_ptr<Loop::Timer> timer_;
   std::unique_ptr<Loop::Timer> load_timer_;
+  std::unique_ptr<Loop::Timer> repeat_timer_;
   MonoTime armed_ = kNoDeadline;
   std::shared_ptr<bool> alive_;  // for answers of the store that come late
 };

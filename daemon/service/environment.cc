@@ -1,15 +1,20 @@
 #include "daemon/service/environment.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <string_view>
 
 #include "common/atomic_file.h"
+#include "common/trusted_path.h"
 #include "daemon/process/process_tree.h"
+#include "daemon/process/program_trust.h"
+#include "daemon/service/environment_digest.h"
+#include "daemon/service/log_access.h"
 
 namespace supervisor {
 namespace {
@@ -21,52 +26,7 @@ constexpr std::array<std::string_view, 8> kOwnVariables = {"NOTIFY_SOCKET", "WAT
                                                            "LISTEN_FDS",    "LISTEN_PID",    "LISTEN_FDNAMES",
                                                            "INVOCATION_ID", "JOURNAL_STREAM"};
 
-std::string_view Trim(std::string_view text) {
-  while (!text.empty() && std::isspace(static_cast<unsigned char>(text.front())) != 0) {
-    text.remove_prefix(1);
-  }
-  while (!text.empty() && std::isspace(static_cast<unsigned char>(text.back())) != 0) {
-    text.remove_suffix(1);
-  }
-  return text;
-}
-
-absl::StatusOr<std::string> Unquote(std::string_view value, int line) {
-  if (value.empty() || (value.front() != '"' && value.front() != '\'')) {
-    return std::string(value);
-  }
-  const char quote = value.front();
-  std::string out;
-  for (size_t i = 1; i < value.size(); ++i) {
-    if (value[i] == quote) {
-      return i + 1 == value.size()
-                 ? absl::StatusOr<std::string>(std::move(out))
-                 : absl::InvalidArgumentError(fmt::format("line {}: text after the closing quote", line));
-    }
-    if (quote == '"' && value[i] == '\\' && i + 1 < value.size()) {
-      ++i;
-    }
-    out += value[i];
-  }
-  return absl::InvalidArgumentError(fmt::format("line {}: the closing quote is missing", line));
-}
-
-bool IsVariableName(std::string_view name) {
-  return !name.empty() && std::isdigit(static_cast<unsigned char>(name.front())) == 0 &&
-         std::ranges::all_of(name, [](unsigned char c) { return std::isalnum(c) != 0 || c == '_'; });
-}
-
 }  // namespace
-
-void SetVariable(Environment& environment, const std::string& name, const std::string& value) {
-  for (auto& [known, old] : environment) {
-    if (known == name) {
-      old = value;
-      return;
-    }
-  }
-  environment.emplace_back(name, value);
-}
 
 Environment InheritedEnvironment() {
   Environment inherited;
@@ -77,43 +37,39 @@ Environment InheritedEnvironment() {
       continue;
     }
     const std::string_view name = text.substr(0, equals);
-    if (std::ranges::find(kOwnVariables, name) == kOwnVariables.end() && name != ProcessTree::kMarkVariable) {
+    if (std::ranges::find(kOwnVariables, name) == kOwnVariables.end() && name != RunMark::kVariable) {
       inherited.emplace_back(name, text.substr(equals + 1));
     }
   }
   return inherited;
 }
 
-absl::StatusOr<Environment> ParseEnvironmentFile(const std::string& text) {
-  Environment environment;
-  int number = 0;
-  for (size_t begin = 0; begin < text.size();) {
-    ++number;
-    const size_t end = std::min(text.find('\n', begin), text.size());
-    std::string_view line = Trim(std::string_view(text).substr(begin, end - begin));
-    begin = end + 1;
-    if (line.empty() || line.front() == '#' || line.front() == ';') {
-      continue;
-    }
-    if (line.starts_with("export ")) {
-      line = Trim(line.substr(7));
-    }
-    const size_t equals = line.find('=');
-    const std::string_view name = Trim(line.substr(0, equals));
-    if (equals == std::string_view::npos || !IsVariableName(name)) {
-      return absl::InvalidArgumentError(fmt::format("line {}: not of the form NAME=value", number));
-    }
-    const absl::StatusOr<std::string> value = Unquote(Trim(line.substr(equals + 1)), number);
-    if (!value.ok()) {
-      return value.status();
-    }
-    SetVariable(environment, std::string(name), *value);
+namespace {
+
+absl::StatusOr<UniqueFd> OpenEnvironmentFile(const std::string& path, FileTrust trust,
+                                             std::optional<uid_t> service_user) {
+  TrustRule rule = OwnTrust(trust);
+  rule.harm = "choose what the service runs, or read other users' files through it";
+  absl::StatusOr<UniqueFd> file = OpenTrustedFile(path, O_RDONLY, rule);
+  if (!absl::IsFailedPrecondition(file.status()) || !service_user) {
+    return file;
   }
-  return environment;
+  AddTrusted(*service_user, rule);
+  absl::StatusOr<UniqueFd> his = OpenTrustedFile(path, O_RDONLY, rule);
+  struct stat info {};
+  if (!his.ok() || fstat(his->get(), &info) != 0) {
+    return his;
+  }
+  return info.st_uid == *service_user ? std::move(his) : std::move(file);
 }
 
-absl::StatusOr<Environment> ReadEnvironmentFile(const std::string& path) {
-  const absl::StatusOr<std::string> text = ReadWholeFile(path, kMostEnvironmentFile);
+}  // namespace
+
+absl::StatusOr<Environment> ReadEnvironmentFile(const std::string& path, std::optional<uid_t> service_user,
+                                                FileTrust trust) {
+  const absl::StatusOr<UniqueFd> file = OpenEnvironmentFile(path, trust, service_user);
+  const absl::StatusOr<std::string> text =
+      file.ok() ? ReadWholeFile(file->get(), path, kMostEnvironmentFile) : file.status();
   if (!text.ok()) {
     return absl::Status(text.status().code(), fmt::format("environment_file {}", std::string(text.status().message())));
   }
@@ -125,8 +81,66 @@ absl::StatusOr<Environment> ReadEnvironmentFile(const std::string& path) {
   return variables;
 }
 
+namespace {
+
+std::vector<const CommandConfig*> HelperCommandsOf(const ServiceConfig& config) {
+  std::vector<const CommandConfig*> commands;
+  for (const CommandConfig* run :
+       {&config.hooks.pre_start.run, &config.hooks.post_start.run, &config.hooks.pre_stop.run,
+        &config.hooks.post_stop.run, &config.graceful_shutdown.run}) {
+    if (!run->command.empty()) {
+      commands.push_back(run);
+    }
+  }
+  return commands;
+}
+
+void LookAtPrograms(const ServiceConfig& config, ServiceIdentity& identity) {
+  SpawnRequest request;
+  request.environment = InheritedEnvironment();
+  for (const auto& [name, value] : identity.variables) {
+    SetVariable(request.environment, name, value);
+  }
+  request.working_directory = config.working_directory;
+  request.credentials = identity.credentials;
+  for (const CommandConfig* run : HelperCommandsOf(config)) {
+    request.command = run->command;
+    if (const absl::Status status = CheckProgramTrust(request); !status.ok()) {
+      identity.distrusted[run->command] = std::string(status.message());
+    }
+  }
+}
+
+}  // namespace
+
+const std::string* ServiceIdentity::Distrusts(const std::string& command) const {
+  const auto found = distrusted.find(command);
+  return found == distrusted.end() ? nullptr : &found->second;
+}
+
+absl::StatusOr<Environment> ReadEnvironmentFileOf(const ServiceConfig& config) {
+  std::optional<uid_t> service_user;
+  if (!config.user.empty() || !config.group.empty()) {
+    const absl::StatusOr<SpawnRequest::Credentials> credentials = LookUpCredentials(config.user, config.group);
+    if (credentials.ok()) {
+      service_user = credentials->uid;
+    }
+  }
+  return ReadEnvironmentFile(config.environment_file, service_user);
+}
+
+bool NeedsLookup(const ServiceConfig& config) {
+  return !config.user.empty() || !config.group.empty() || !config.environment_file.empty() ||
+         NeedsLookUp(config.logs) || !HelperCommandsOf(config).empty();
+}
+
 absl::StatusOr<ServiceIdentity> ResolveIdentity(const ServiceConfig& config) {
   ServiceIdentity identity{.credentials = {}, .variables = {}};
+  if (const absl::StatusOr<WantedAccess> log_access = ResolveLogAccess(config.logs); log_access.ok()) {
+    identity.log_access = *log_access;
+  } else {
+    return log_access.status();
+  }
   if (!config.user.empty() || !config.group.empty()) {
     absl::StatusOr<SpawnRequest::Credentials> credentials = LookUpCredentials(config.user, config.group);
     if (!credentials.ok()) {
@@ -143,10 +157,12 @@ absl::StatusOr<ServiceIdentity> ResolveIdentity(const ServiceConfig& config) {
     identity.credentials = *std::move(credentials);
   }
   if (!config.environment_file.empty()) {
-    const absl::StatusOr<Environment> variables = ReadEnvironmentFile(config.environment_file);
+    const absl::StatusOr<Environment> variables = ReadEnvironmentFile(
+        config.environment_file, identity.credentials ? std::optional<uid_t>(identity.credentials->uid) : std::nullopt);
     if (!variables.ok()) {
       return variables.status();
     }
+    identity.environment_file_digest = EnvironmentDigest(*variables);
     for (const auto& [name, value] : *variables) {
       SetVariable(identity.variables, name, value);
     }
@@ -154,6 +170,7 @@ absl::StatusOr<ServiceIdentity> ResolveIdentity(const ServiceConfig& config) {
   for (const auto& [name, value] : config.environment) {
     SetVariable(identity.variables, name, value);
   }
+  LookAtPrograms(config, identity);
   return identity;
 }
 

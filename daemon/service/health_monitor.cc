@@ -55,7 +55,7 @@ void HealthMonitor::Apply(const CheckCycleStep& step) {
 void HealthMonitor::TakeRunAs(const absl::StatusOr<std::shared_ptr<const RunAs>>& run_as) {
   wants_run_as_ = false;
   run_as_timer_->Disarm();
-  if (target_.run_as != nullptr) {
+  if (KnowsRunAs()) {
     return;  // another process meanwhile, of which it is known
   }
   if (!run_as.ok()) {
@@ -64,8 +64,14 @@ void HealthMonitor::TakeRunAs(const absl::StatusOr<std::shared_ptr<const RunAs>>
   }
   target_.run_as = *run_as;
   if (cycle_.under_way && !handle_) {
-    BeginCheck();
+    RunCheck();
   }
+}
+
+// What a script of this configuration is run with.
+bool HealthMonitor::KnowsRunAs() const {
+  return target_.run_as != nullptr &&
+         (config_.script_environment != ScriptEnvironment::kService || target_.run_as->environment.has_value());
 }
 
 // That says nothing about the service: no check has failed.
@@ -77,13 +83,17 @@ void HealthMonitor::WithoutRunAs(const std::string& why) {
 }
 
 void HealthMonitor::BeginCheck() {
-  if (config_.type == HealthCheckType::kScript && target_.run_as == nullptr) {
+  if (config_.type == HealthCheckType::kScript && !KnowsRunAs()) {
     run_as_timer_->ArmAfter(config_.timeout);
     if (!std::exchange(wants_run_as_, true)) {
       observer_.on_wants_run_as();  // rather than as the daemon, who may do more than the service
     }
     return;
   }
+  RunCheck();
+}
+
+void HealthMonitor::RunCheck() {
   target_.tree = observer_.tree();
   // The checker answers on a thread of its own, perhaps when this object is no more.
   handle_ = checker_.Start(

@@ -43,6 +43,8 @@ class HealthMonitor {
   void Stop();
   // The service has another main process now.
   void SetProcess(pid_t pid) { target_.pid = pid; }
+  // The instance has another id.
+  void Rename(const std::string& id) { target_.id = id; }
   // As whom its scripts run: to be told where the target at the start did not. Without it no script is started: a check
   // that waits for it is given up with an error and after its timeout, and the next one waits or asks again.
   void TakeRunAs(const absl::StatusOr<std::shared_ptr<const RunAs>>& run_as);
@@ -56,6 +58,8 @@ class HealthMonitor {
  private:
   void Apply(const CheckCycleStep& step);
   void BeginCheck();
+  void RunCheck();
+  bool KnowsRunAs() const;
   void WithoutRunAs(const std::string& why);
   void OnResult(uint64_t check, CheckResult result);
 

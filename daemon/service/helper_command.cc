@@ -2,10 +2,12 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <signal.h>
 
 #include <algorithm>
 #include <utility>
 
+#include "common/diag_log.h"
 #include "common/errno_status.h"
 #include "common/time_format.h"
 
@@ -14,6 +16,10 @@ namespace {
 
 constexpr size_t kKeptOutput = 1024;
 constexpr absl::Duration kSweepInterval = absl::Milliseconds(10);
+constexpr absl::Duration kRefusedSweepInterval = absl::Milliseconds(200);
+// How long after the first SIGKILL what is left is waited for: where it was sent, and where it was not permitted.
+constexpr absl::Duration kKillPatience = absl::Seconds(10);
+constexpr absl::Duration kRefusalPatience = absl::Seconds(2);
 
 // The last line that says something, on one line and printable.
 std::string LastLine(std::string text) {
@@ -28,9 +34,9 @@ std::string LastLine(std::string text) {
 
 }  // namespace
 
-HelperCommand::HelperCommand(Loop& loop, SpawnRequest request, std::unique_ptr<Cgroup> cgroup, const std::string& mark,
+HelperCommand::HelperCommand(Loop& loop, SpawnRequest request, std::unique_ptr<Cgroup> cgroup, RunMark mark,
                              absl::Duration timeout, std::function<void(Result)> done)
-    : loop_(loop), tree_(std::move(cgroup), mark), timeout_(timeout), done_(std::move(done)) {
+    : loop_(loop), tree_(std::move(cgroup)), timeout_(timeout), done_(std::move(done)) {
   timer_ = loop_.NewTimer([this] {
     if (!std::exchange(decided_, true)) {
       result_.message = fmt::format("timed out after {}", FormatSpan(timeout_));
@@ -38,7 +44,7 @@ HelperCommand::HelperCommand(Loop& loop, SpawnRequest request, std::unique_ptr<C
     KillRest();
   });
   sweep_timer_ = loop_.NewTimer([this] { KillRest(); });
-  Start(std::move(request));
+  Start(std::move(request), std::move(mark));
 }
 
 HelperCommand::~HelperCommand() {
@@ -47,7 +53,7 @@ HelperCommand::~HelperCommand() {
   }
 }
 
-void HelperCommand::Start(SpawnRequest request) {
+void HelperCommand::Start(SpawnRequest request, RunMark mark) {
   int output[2] = {-1, -1};
   if (pipe2(output, O_CLOEXEC | O_NONBLOCK) != 0) {
     result_.message = ErrnoText(errno);
@@ -58,17 +64,23 @@ void HelperCommand::Start(SpawnRequest request) {
   const UniqueFd write_end(output[1]);
   request.stdout_fd = write_end.get();
   request.stderr_fd = write_end.get();
-  tree_.PlaceIn(request);
-  request.environment.emplace_back(ProcessTree::kMarkVariable, tree_.mark());
+  tree_.PlaceIn(request, std::move(mark));
   absl::StatusOr<std::unique_ptr<ChildProcess>> child =
       ChildProcess::Spawn(loop_, std::move(request),
                           {.on_started =
-                               [this](const std::optional<SpawnFailure>& failure) {
-                                 if (failure && !std::exchange(decided_, true)) {
+                               [this, left = left_](const std::optional<SpawnFailure>& failure) {
+                                 if (left->child == nullptr && failure && !std::exchange(decided_, true)) {
                                    result_.message = failure->ToString();
                                  }
                                },
-                           .on_exit = [this](WaitStatus status) { OnExit(status); }});
+                           .on_exit =
+                               [this, left = left_, &loop = loop_](WaitStatus status) {
+                                 if (left->child != nullptr) {
+                                   loop.DestroyLater(std::move(left->child));
+                                 } else {
+                                   OnExit(status);
+                                 }
+                               }});
   if (!child.ok()) {
     result_.message = std::string(child.status().message());
     sweep_timer_->ArmAfter(absl::ZeroDuration());
@@ -126,12 +138,32 @@ void HelperCommand::OnExit(WaitStatus status) {
 
 // A hook's left-overs go with it: a hook that is to leave a process behind is a service.
 void HelperCommand::KillRest() {
-  tree_.Kill();
+  const std::vector<SignalRefusal> refusals = tree_.Kill();
   if (child_ == nullptr && tree_.Empty()) {
     Finish();
     return;
   }
-  sweep_timer_->ArmAfter(kSweepInterval);
+  const MonoTime now = MonotonicNow();
+  if (!kill_began_) {
+    kill_began_ = now;
+  }
+  if (now - *kill_began_ >= (refusals.empty() ? kKillPatience : kRefusalPatience)) {
+    LeaveBehind(refusals);
+    Finish();
+    return;
+  }
+  // Each look at what refuses may read all of /proc.
+  sweep_timer_->ArmAfter(refusals.empty() ? kSweepInterval : kRefusedSweepInterval);
+}
+
+void HelperCommand::LeaveBehind(const std::vector<SignalRefusal>& refusals) {
+  const std::string what = refusals.empty() ? fmt::format("after SIGKILL {}", DescribeLeft(tree_.Pids()))
+                                            : DescribeRefusals(SIGKILL, refusals);
+  LogError("a command of a service cannot be ended and runs on",
+           {{"lineage", fmt::format("{}", tree_.mark().lineage())}, {"error", what}});
+  result_.success = false;
+  result_.message += fmt::format("; it runs on: {}", what);
+  left_->child = std::move(child_);
 }
 
 void HelperCommand::Finish() {
@@ -139,7 +171,7 @@ void HelperCommand::Finish() {
   timer_->Disarm();
   sweep_timer_->Disarm();
   // Its cgroup goes now: the next command of the same name makes one at the same place.
-  tree_ = ProcessTree(nullptr, tree_.mark());
+  tree_ = ProcessTree(nullptr);
   if (const auto done = std::exchange(done_, nullptr)) {
     done(result_);
   }

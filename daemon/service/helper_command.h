@@ -2,10 +2,13 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/time/time.h"
+#include "common/clock.h"
 #include "daemon/loop/loop.h"
 #include "daemon/process/process_tree.h"
 #include "daemon/process/spawn.h"
@@ -13,7 +16,8 @@
 namespace supervisor {
 
 // Runs a command of a service's configuration to its end: a hook, or the graceful_shutdown command. The end of what it
-// writes is kept for the message; its whole tree is killed at the timeout. Loop thread.
+// writes is kept for the message; its whole tree is killed at the timeout. What cannot be killed (another user's
+// process, one that sleeps uninterruptibly) is left behind after some seconds, and the message says so. Loop thread.
 class HelperCommand {
  public:
   struct Result {
@@ -22,9 +26,9 @@ class HelperCommand {
   };
 
   // `request` is what to run, but for its descriptors. `cgroup` may be null. `done` is called once, when nothing of it
-  // is left, from the loop and never from within the constructor; it may destroy this.
-  HelperCommand(Loop& loop, SpawnRequest request, std::unique_ptr<Cgroup> cgroup, const std::string& mark,
-                absl::Duration timeout, std::function<void(Result)> done);
+  // is left that can be killed, from the loop and never from within the constructor; it may destroy this.
+  HelperCommand(Loop& loop, SpawnRequest request, std::unique_ptr<Cgroup> cgroup, RunMark mark, absl::Duration timeout,
+                std::function<void(Result)> done);
   ~HelperCommand();  // kills what is left, without waiting
   HelperCommand(const HelperCommand&) = delete;
   HelperCommand& operator=(const HelperCommand&) = delete;
@@ -34,11 +38,16 @@ class HelperCommand {
   void Hold(std::shared_ptr<void> held) { held_ = std::move(held); }
 
  private:
-  void Start(SpawnRequest request);
+  void Start(SpawnRequest request, RunMark mark);
   void ReadOutput();
   void OnExit(WaitStatus status);
   void KillRest();
+  void LeaveBehind(const std::vector<SignalRefusal>& refusals);
   void Finish();
+  // A main process that could not be killed, until it goes; it then belongs to its own callbacks.
+  struct LeftBehind {
+    std::unique_ptr<ChildProcess> child;
+  };
 
   std::shared_ptr<void> held_;
   Loop& loop_;
@@ -53,6 +62,8 @@ class HelperCommand {
   std::unique_ptr<Loop::Timer> timer_;
   std::unique_ptr<Loop::Timer> sweep_timer_;
   std::unique_ptr<ChildProcess> child_;
+  std::shared_ptr<LeftBehind> left_ = std::make_shared<LeftBehind>();
+  std::optional<MonoTime> kill_began_;
 };
 
 }  // namespace supervisor

@@ -11,9 +11,17 @@
 #include "common/diag_log.h"
 #include "common/fail_point.h"
 #include "daemon/process/proc_fs.h"
+#include "daemon/service/descriptor_need.h"
+#include "daemon/service/log_access.h"
 
 namespace supervisor {
 namespace {
+
+// "2" of "worker:2"; "0" of "web".
+std::string InstanceNumber(const std::string& id) {
+  const size_t colon = id.find(':');
+  return colon == std::string::npos ? "0" : id.substr(colon + 1);
+}
 
 uint64_t SeedOf(const std::string& id) {
   return std::hash<std::string>()(id) ^ static_cast<uint64_t>(absl::ToUnixNanos(WallNow()));
@@ -33,6 +41,7 @@ struct ActionPerformer {
 Instance::Instance(const InstanceContext& context, std::string id, ServiceConfig config)
     : context_(context),
       id_(std::move(id)),
+      process_name_(id_),
       config_(std::move(config)),
       health_(context.loop, context.checker,
               {.on_result =
@@ -66,7 +75,7 @@ Instance::Instance(const InstanceContext& context, std::string id, ServiceConfig
                .hide_secrets = [this](std::string text) { return secrets_.Hide(std::move(text)); },
                .on_wants_run_as = [this] { LookUpRunAs(); },
                .tree = [this] { return tree_.view(); }}),
-      tree_(nullptr, fmt::format("{}/{}", context.state_directory, id_)),
+      tree_(nullptr),
       timer_(context.loop.NewTimer([this] { OnTimer(); })),
       sweep_timer_(context.loop.NewTimer([this] { CheckTreeEmpty(); })),
       alive_(std::make_shared<bool>(true)),
@@ -83,6 +92,10 @@ MachineConfig Instance::MachineConfigNow() const {
   return {.restart = config_.restart_policy,
           .readiness = config_.readiness,
           .stop_timeout = config_.graceful_shutdown.timeout,
+          .stop_extension = config_.graceful_shutdown.max_extension,
+          .is_shutting_down = is_shutting_down_,
+          .stop_signal = config_.graceful_shutdown.signal,
+          .has_stop_command = !config_.graceful_shutdown.run.command.empty(),
           .is_unhealthy = health_.health() == Health::kUnhealthy,
           .has_pre_start = !config_.hooks.pre_start.run.command.empty(),
           .has_post_start = !config_.hooks.post_start.run.command.empty(),
@@ -115,6 +128,7 @@ void Instance::Settle() {
     health_.Stop();  // that it no longer answers is no news
   }
   timer_->ArmAt(NextDeadline(machine_));
+  GiveUpDescriptors();
   WriteRecord();
   if (!reapings_.empty()) {
     context_.files.Post([reapings = std::exchange(reapings_, {})] {
@@ -124,6 +138,22 @@ void Instance::Settle() {
       }
     });
   }
+}
+
+// Where there is no plenty, one that rests leaves its descriptors to others: its log is drained first.
+void Instance::GiveUpDescriptors() {
+  const bool rests =
+      machine_.phase == Phase::kStopped || machine_.phase == Phase::kExited || machine_.phase == Phase::kFailed;
+  // A process that the kill mode spares may still write to the FIFO.
+  if (!rests || descriptors_.count() == 0 || DescriptorsAreInPlenty() || child_ != nullptr ||
+      config_.graceful_shutdown.kill_mode != KillMode::kTree) {
+    return;
+  }
+  for (const std::string& stream : {stdout_stream(), stderr_stream()}) {
+    context_.logs.Close(stream);
+  }
+  is_captured_ = captures_stderr_ = false;
+  descriptors_ = {};
 }
 
 bool Instance::TakeChanged() { return std::exchange(changed_, false); }
@@ -140,10 +170,16 @@ void Instance::SetConfig(ServiceConfig config) {
   const bool health_changed = !(config.health_check == config_.health_check);
   const bool logs_changed = !(config.logs == config_.logs);
   const bool limits_changed = !(config.resource_limits == config_.resource_limits);
+  const SettingsChanged settings{.restart_policy = !(config.restart_policy == config_.restart_policy),
+                                 .readiness = !(config.readiness == config_.readiness),
+                                 .stop_timeout = config.graceful_shutdown.timeout != config_.graceful_shutdown.timeout};
   config_ = std::move(config);
   changed_ = true;
   if (limits_changed && tree_.cgroup() != nullptr) {
     ApplyLimits();
+    if (child_ != nullptr && !execed_) {
+      limits_.LeaveRoomForExec(tree_.cgroup());
+    }
   } else if (limits_changed) {
     limits_.Foresee(config_.resource_limits, OfferedControllers());
   }
@@ -152,12 +188,11 @@ void Instance::SetConfig(ServiceConfig config) {
   if (health_changed && is_up && child_ != nullptr && execed_) {
     health_.Update(config_.health_check);  // while it becomes ready too: what it waits for may be what was wrong
   }
-  if (logs_changed && stdout_fd_) {
-    // Sizes and counts hold from now on; where stderr goes is decided at the next start.
-    context_.logs.OpenAsync(stdout_stream(), StreamOptions(false), [](const absl::StatusOr<UniqueFd>&) {});
-    if (stderr_fd_) {
-      context_.logs.OpenAsync(stderr_stream(), StreamOptions(true), [](const absl::StatusOr<UniqueFd>&) {});
-    }
+  if (logs_changed && is_captured_) {
+    UpdateLogs();
+  }
+  if (settings.restart_policy || settings.readiness || settings.stop_timeout) {
+    Enqueue(settings);
   }
 }
 
@@ -166,8 +201,16 @@ void Instance::SetConfig(ServiceConfig config) {
 void Instance::operator()(const SpawnProcess&) {
   ++spawn_;
   spawning_ = true;
+  stop_command_.reset();  // of the run before: it must not stop this one
+  tree_asked_ = false;
+  has_former_fifo_ = false;
   exec_failure_.reset();
+  TakeOwnName();
   status_text_.clear();
+  if (const absl::Status status = context_.descriptors.Resize(descriptors_, DescriptorsFor(config_)); !status.ok()) {
+    FailStart(std::string(status.message()));
+    return;
+  }
   looking_up_since_ = MonotonicNow();
   WithIdentity([this, spawn = spawn_](absl::StatusOr<ServiceIdentity> identity) {
     if (!spawning_ || spawn != spawn_) {
@@ -179,12 +222,13 @@ void Instance::operator()(const SpawnProcess&) {
       return;
     }
     TakeIdentity(*std::move(identity));
+    environment_file_digest_ = identity_->environment_file_digest;
     OpenLogs(spawn, false);
   });
 }
 
 void Instance::WithIdentity(std::function<void(absl::StatusOr<ServiceIdentity>)> next) {
-  if (config_.user.empty() && config_.group.empty() && config_.environment_file.empty()) {
+  if (!NeedsLookup(config_)) {
     next(ResolveIdentity(config_));
     return;
   }
@@ -194,18 +238,23 @@ void Instance::WithIdentity(std::function<void(absl::StatusOr<ServiceIdentity>)>
 
 void Instance::TakeIdentity(ServiceIdentity identity) {
   identity_ = std::move(identity);
+  log_access_ = identity_->log_access;
   secrets_.Learn(identity_->variables);
 }
 
 LogStreamOptions Instance::StreamOptions(bool is_stderr) const {
   LogStreamOptions options;
-  options.fifo_path = fmt::format("{}/{}.{}", context_.state_directory, id_, is_stderr ? "err" : "out");
+  options.fifo_path = FifoPath(is_stderr);
+  options.fifo_mode = has_former_fifo_ ? 0600 : 0622;
   options.file_path = is_stderr ? stderr_log_path() : log_path();
   constexpr double kMegabyte = 1 << 20;
   options.max_size_bytes = static_cast<uint64_t>(config_.logs.max_size_mb * kMegabyte);
   options.max_files = config_.logs.max_files;
   options.compress = config_.logs.compress;
   options.timestamps = config_.logs.timestamps;
+  options.file_access = log_access_;
+  options.forward = config_.logs.forward;
+  options.forward_name = id_;
   if (identity_ && identity_->credentials) {
     options.fifo_uid = identity_->credentials->uid;
     options.fifo_gid = identity_->credentials->gid;
@@ -214,6 +263,13 @@ LogStreamOptions Instance::StreamOptions(bool is_stderr) const {
     options.fifo_gid = getegid();
   }  // else it is adopted, and not known yet
   return options;
+}
+
+// In a directory that is the daemon's alone. Earlier programs had it in the state directory, where others reach it by
+// its name: a service of theirs goes on writing there until it is started anew.
+std::string Instance::FifoPath(bool is_stderr) const {
+  return fmt::format("{}/{}{}.{}", context_.state_directory, has_former_fifo_ ? "" : "private/", process_name_,
+                     is_stderr ? "err" : "out");
 }
 
 void Instance::OpenLogs(uint64_t spawn, bool is_stderr) {
@@ -237,6 +293,8 @@ void Instance::OpenLogs(uint64_t spawn, bool is_stderr) {
                                 return;
                               }
                               (is_stderr ? stderr_fd_ : stdout_fd_) = std::move(**held);
+                              is_captured_ = true;
+                              captures_stderr_ = is_stderr;
                               if (is_stderr) {
                                 Launch(spawn);
                               } else {
@@ -251,12 +309,13 @@ SpawnRequest Instance::BaseRequest(const CommandConfig& run) const {
   request.command = run.command;
   request.args = run.args;
   request.environment = context_.inherited_environment;
-  if (identity_) {
+  SetVariable(request.environment, "SERVICE_ID", id_);
+  SetVariable(request.environment, "SERVICE_INSTANCE", InstanceNumber(id_));
+  if (identity_) {  // what the configuration says of these itself holds
     for (const auto& [name, value] : identity_->variables) {
       SetVariable(request.environment, name, value);
     }
   }
-  SetVariable(request.environment, "SUPERVISOR_SERVICE_ID", id_);
   request.working_directory = config_.working_directory;
   request.credentials = identity_ ? identity_->credentials : std::nullopt;
   request.umask = config_.umask;
@@ -292,6 +351,7 @@ void Instance::Launch(uint64_t spawn) {
   watchdog_ = *watchdog;
   notify_.reset();
   former_notify_.reset();
+  notify_budget_ = {};
   if (WantsNotifications(watchdog_)) {
     if (const absl::Status status = OpenNotifySocket(); !status.ok()) {
       FailStart(std::string(status.message()));
@@ -299,18 +359,20 @@ void Instance::Launch(uint64_t spawn) {
     }
     SetVariable(request.environment, "NOTIFY_SOCKET", notify_->path());
   }
-  SetVariable(request.environment, ProcessTree::kMarkVariable, tree_.mark());
   request.stdout_fd = stdout_fd_.get();
   request.stderr_fd = config_.logs.stderr_mode == StderrMode::kSeparate ? stderr_fd_.get() : stdout_fd_.get();
   EnterCgroup();
-  tree_.PlaceIn(request);
+  tree_.PlaceIn(request, RunMark::Random());
+  limits_.LeaveRoomForExec(tree_.cgroup());
   limits_.BeginRun(tree_.cgroup());
   FailPoint(FailPointId::kSpawnDecided);
   ++launches_;
-  birth_ = BeginBirth(id_, request);
+  birth_ = BeginBirth(id_, tree_.mark(), request);
   absl::StatusOr<std::unique_ptr<ChildProcess>> child =
       ChildProcess::Spawn(context_.loop, std::move(request), ObserveChild());
   FailPoint(FailPointId::kSpawnCloned);
+  stdout_fd_.Reset();  // the child has its own
+  stderr_fd_.Reset();
   if (!child.ok()) {
     birth_.reset();
     FailStart(std::string(child.status().message()));
@@ -333,6 +395,8 @@ void Instance::Launch(uint64_t spawn) {
 
 void Instance::FailStart(const std::string& why) {
   spawning_ = false;
+  stdout_fd_.Reset();
+  stderr_fd_.Reset();
   Enqueue(StartFailed{fmt::format("cannot start {}: {}", id_, why)});
 }
 
@@ -354,19 +418,25 @@ void Instance::OnStarted(const std::optional<SpawnFailure>& failure) {
     return;
   }
   execed_ = true;
+  if (limits_.ways().memory == LimitWay::kCgroup) {
+    ApplyLimits();
+  }
   FailPoint(FailPointId::kSpawnStarted);
   WritePidFile();
   Enqueue(ExecSucceeded{child_->pid(), watchdog_});
   for (const Notification& notification : std::exchange(early_, {})) {
-    OnNotification(notification);
+    Hear(notification);
   }
   const bool awaits = config_.readiness.type == ReadinessType::kHealthCheck;
   BeginHealth(awaits);
 }
 
 std::shared_ptr<const RunAs> Instance::RunAsOf(const std::optional<SpawnRequest::Credentials>& credentials) const {
-  return std::make_shared<RunAs>(
-      RunAs{.credentials = credentials, .umask = config_.umask, .no_new_privileges = config_.no_new_privileges});
+  RunAs run_as{.credentials = credentials, .umask = config_.umask, .no_new_privileges = config_.no_new_privileges};
+  if (config_.health_check.script_environment == ScriptEnvironment::kService && identity_) {
+    run_as.environment = BaseRequest(config_.run).environment;
+  }
+  return std::make_shared<RunAs>(std::move(run_as));
 }
 
 void Instance::BeginHealth(bool awaits_readiness, const std::optional<VerdictState>& verdict) {
@@ -438,6 +508,16 @@ void Instance::FinishExit(WaitStatus status) {
 
 void Instance::operator()(const RecordEvent& action) {
   const bool is_end = action.type == "exited" || action.type == "stopped";
+  if (is_end && action.cause.actor != PolicyCause().actor) {
+    if (const std::string left = context_.observer.WhatEndLeaves(*this); !left.empty()) {
+      LogWarning("a stop did not reach all processes", {{"service", id_}, {"processes", left}});
+      RecordEvent told = action;
+      told.message += fmt::format("; {}", left);
+      context_.observer.OnRecord(*this, told);
+      signalled_.reset();
+      return;
+    }
+  }
   const std::optional<Signalled> signalled = is_end ? std::exchange(signalled_, std::nullopt) : std::nullopt;
   if (action.type != "exited" || !signalled || !action.exit) {
     context_.observer.OnRecord(*this, action);

@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -18,7 +19,9 @@
 #include "daemon/loop/loop.h"
 #include "daemon/loop/worker.h"
 #include "daemon/process/birth_journal.h"
+#include "daemon/process/boot_identity.h"
 #include "daemon/process/cgroup.h"
+#include "daemon/process/descriptor_budget.h"
 #include "daemon/process/held_descriptors.h"
 #include "daemon/process/process_tree.h"
 #include "daemon/process/spawn.h"
@@ -30,6 +33,7 @@
 #include "daemon/service/last_lines.h"
 #include "daemon/service/limit_keeper.h"
 #include "daemon/service/machine.h"
+#include "daemon/service/notify_budget.h"
 #include "daemon/service/notify_socket.h"
 #include "daemon/service/record.h"
 
@@ -48,6 +52,8 @@ class InstanceObserver {
   // An event that an earlier daemon had on record, and perhaps in the database too.
   virtual void OnUntold(Instance& instance, EventRow row) = 0;
   virtual void OnAttemptEnded(Instance& instance, const AttemptEnded& outcome) = 0;
+  // What goes on of the run that ends now, though it was to end, in words; empty where nothing is known of it.
+  virtual std::string WhatEndLeaves(const Instance& instance) = 0;
   virtual void OnHealthResult(Instance& instance, const CheckResult& result, Health verdict) = 0;
 };
 
@@ -63,12 +69,15 @@ struct InstanceContext {
   BirthJournal* births;       // null: none could be made
   HeldDescriptors* held;
   InstanceObserver& observer;
+  // What is written from now on to a FIFO that nobody captures any more. Any thread. May be empty.
+  std::function<void(UniqueFd fifo)> discard_output;
   std::string state_directory;
   std::string log_directory;
   std::string pid_directory;
-  std::string boot_id;
+  BootIdentity boot;
   Environment inherited_environment;
   rlimit descriptor_limit;
+  DescriptorBudget& descriptors;
 };
 
 // The wait status of a process that the guardian has reaped since it last told a daemon.
@@ -95,7 +104,9 @@ class Instance {
   absl::Time last_restart() const { return last_restart_; }
   const Usage& usage() const { return usage_; }
   // It runs and its rates are not known yet, though soon they can be: they take two samples.
-  bool AwaitsUsage() const { return child_ != nullptr && !usage_.cpu_percent && usage_samples_ < kMostFirstSamples; }
+  bool AwaitsUsage() const { return HasProgram() && !usage_.cpu_percent && usage_samples_ < kMostFirstSamples; }
+  // It has a process, and execve(2) is known to be over: before that, what /proc says of it is the daemon's own.
+  bool HasProgram() const { return child_ != nullptr && execed_; }
   // Which way its resource limits are in force, running or not.
   const LimitWays& limit_ways() const { return limits_.ways(); }
   // Which run it is in; none: it has no process.
@@ -103,6 +114,8 @@ class Instance {
   // None: it was taken over, and not looked at since.
   std::optional<bool> exceeds_limit() const { return child_ != nullptr ? limits_.exceeded() : false; }
   const std::string& status_text() const { return status_text_; }
+  // Notifications that were not heard, since it was started: see NotifyBudget.
+  uint64_t dropped_notifications() const { return notify_budget_.dropped(); }
   // Another state than when last asked.
   bool TakeChanged();
 
@@ -113,8 +126,21 @@ class Instance {
   // After the turn's actions: arms the timer, writes the record if it changed.
   void Settle();
 
+  // The daemon is to end: no stop is extended any more.
+  void BeginShutdown() { is_shutting_down_ = true; }
+
   // A configuration that needs no restart, or that the next start will use.
   void SetConfig(ServiceConfig config);
+
+  // It has another id from now on: "w" is "w:0" once there are two. The process runs on, and keeps what bears the name
+  // that it was started under (see process_name_) until its next start; log, record and pid file take the new one.
+  void Rename(const std::string& id);
+  // Of the environment file that its last process was started with, see environment_digest.h. 0: none, or not known.
+  uint64_t environment_file_digest() const { return environment_file_digest_; }
+  // Instances that a reload removes, and that it could conflict with: it starts when they are gone.
+  const std::set<std::string>& starts_after() const { return starts_after_; }
+  void StartAfter(std::set<std::string> removed) { starts_after_ = std::move(removed); }
+  void NoLongerAfter(const std::string& removed) { starts_after_.erase(removed); }
 
   // Takes over what an earlier daemon left: the process in the record or in `births` (those of this instance, by
   // number), if it is still the same one, or its absence. To be called once, before any request. Kills what neither
@@ -152,6 +178,9 @@ class Instance {
   bool TakeUsage(const std::shared_ptr<UsageSampler>& sampler, const Usage& usage, MonoTime now);
   // Removes FIFOs and the record: it is gone from the configuration.
   void Forget();
+  // Before its streams are closed: what kill_mode "process" has left to itself must not block when it writes. Returns
+  // what is to be called when they are closed. Any thread may call that.
+  std::function<void()> PrepareToDiscard() const;
   std::string RecordPath() const;
   // Where the next daemon follows at once: what changes with each check, and is else written along, is written now.
   void WriteExactRecord() { WriteRecord(true); }
@@ -169,6 +198,8 @@ class Instance {
   std::vector<std::string> streams() const;
   std::string stdout_stream() const { return id_; }
   std::string stderr_stream() const { return id_ + ".err"; }
+  // What the processes of it are known by.
+  ProcessTreeView tree_view() const { return tree_.view(); }
 
  private:
   static constexpr absl::Duration kShortestSweep = absl::Milliseconds(2);  // of what a process has left behind
@@ -177,6 +208,7 @@ class Instance {
   void operator()(const CancelHook& action);
   void operator()(const SpawnProcess& action);
   void operator()(const TerminateTree& action);
+  void operator()(const RunStopCommand& action);
   void operator()(const KillTree& action);
   void operator()(const RecordEvent& action);
   void operator()(const AttemptEnded& action);
@@ -187,10 +219,13 @@ class Instance {
   void OnTimer();
 
   // Starting: identity, then log streams, then the clone. Each may come back late; `spawn_` tells whose it is.
+  void TakeOwnName();
   void WithIdentity(std::function<void(absl::StatusOr<ServiceIdentity>)> next);
   void TakeIdentity(ServiceIdentity identity);
+  void UpdateLogs();
   void OpenLogs(uint64_t spawn, bool is_stderr);
   LogStreamOptions StreamOptions(bool is_stderr) const;
+  std::string FifoPath(bool is_stderr) const;
   void Launch(uint64_t spawn);
   SpawnRequest BaseRequest(const CommandConfig& run) const;
   void AddLimits(SpawnRequest& request) const;
@@ -203,17 +238,21 @@ class Instance {
   void OpenStreams();
   void FindNamelessFifo(const std::string& path) const;
   void FailStart(const std::string& why);
+  void GiveUpDescriptors();
   ChildProcess::Observer ObserveChild();
   void OnStarted(const std::optional<SpawnFailure>& failure);
   void OnExit(uint64_t child, WaitStatus status);
   void FinishExit(WaitStatus status);
   void OnNotification(const Notification& notification);
-  bool MayNotify(const Notification& notification) const;
+  void Hear(const Notification& notification);
+  bool MayNotify(const Notification& notification);
+  bool HasBudgetFor(const Notification& notification);
   uid_t OwnUid() const;
   void ChangeMainProcess(pid_t pid);
   void BeginHealth(bool awaits_readiness, const std::optional<VerdictState>& verdict = std::nullopt);
   std::shared_ptr<const RunAs> RunAsOf(const std::optional<SpawnRequest::Credentials>& credentials) const;
   void LookUpRunAs();
+  void LookUpScriptEnvironment();
 
   std::unique_ptr<Cgroup> MakeCgroup(const std::string& name) const;
   void EnterCgroup();
@@ -226,7 +265,8 @@ class Instance {
   void GoOnAfter(const InstanceRecord& record, const WaitStatus& status);
   void Rest(const InstanceRecord& record);
   Adopted AdoptedOf(const InstanceRecord& record) const;
-  std::shared_ptr<BirthJournal::Birth> BeginBirth(const std::string& name, SpawnRequest& request) const;
+  std::shared_ptr<BirthJournal::Birth> BeginBirth(const std::string& name, const RunMark& mark,
+                                                  SpawnRequest& request) const;
   CgroupControllers OfferedControllers() const {
     return context_.cgroups != nullptr ? context_.cgroups->controllers() : CgroupControllers{};
   }
@@ -234,8 +274,11 @@ class Instance {
   std::string WhyItEnded(const WaitStatus& status);
   void Tell(const std::vector<LimitKeeper::Finding>& findings);
   void StartHook(HookKind kind);
-  void RunStopCommand();
+  void StartStopCommand(absl::Duration limit);
   void AskToGo();
+  void AskMainProcess(int signal);
+  void AskTree(int signal);
+  void TellWhatIsLeft(const std::vector<std::string>& refused);
   void CheckTreeEmpty();
   void WritePidFile();
   void RemovePidFile();
@@ -244,6 +287,9 @@ class Instance {
 
   const InstanceContext& context_;
   std::string id_;
+  // The id under which its present process, or the last, was started. Its environment, its cgroup, its FIFO and its
+  // notify socket bear that name, and cannot take another.
+  std::string process_name_;
   ServiceConfig config_;
   MachineState machine_;
   HealthMonitor health_;
@@ -269,12 +315,15 @@ class Instance {
   std::optional<WaitingHook> hook_waits_;  // to become hook_, for its identity
   uint64_t hooks_ = 0;
   std::unique_ptr<HelperCommand> stop_command_;
+  bool tree_asked_ = false;  // in this stop: all were sent the signal along with the main process
   std::unique_ptr<NotifySocket> notify_;
   std::unique_ptr<NotifySocket> former_notify_;  // whose name was removed, and to which it may be connected
   std::vector<Notification> early_;              // came before the report that execve(2) has succeeded
   absl::Duration watchdog_;                      // WATCHDOG_USEC of the environment that it is started with
-  bool strangers_told_ = false;                  // of this socket: that somebody else spoke
-  bool execed_ = false;                          // child_ has made it through execve(2)
+  NotifyBudget notify_budget_;
+  std::map<pid_t, uint64_t> speakers_;  // that were found to be of the tree, with their start times
+  bool strangers_told_ = false;         // of this socket: that somebody else spoke
+  bool execed_ = false;                 // child_ has made it through execve(2)
   // A cgroup that a worker is to remove, unless it is taken back before: whoever has it owns what becomes of
   // it.
   struct LeavingCgroup {
@@ -283,9 +332,16 @@ class Instance {
   };
   std::shared_ptr<LeavingCgroup> leaving_;
   std::optional<ServiceIdentity> identity_;
+  WantedAccess log_access_;  // what config_.logs says, as far as it has been looked up
+  uint64_t environment_file_digest_ = 0;
+  std::set<std::string> starts_after_;
   SecretMask secrets_;
-  UniqueFd stdout_fd_;
+  UniqueFd stdout_fd_;  // for the process that is being started
   UniqueFd stderr_fd_;
+  bool has_former_fifo_ = false;  // see FifoPath
+  bool is_captured_ = false;      // its standard output is open in the log pump
+  bool captures_stderr_ = false;  // and its standard error apart
+  DescriptorBudget::Claim descriptors_;
   std::optional<std::string> exec_failure_;  // told when the child is reaped
   std::shared_ptr<UsageSampler> sampler_ = std::make_shared<UsageSampler>();
   static constexpr int kMostFirstSamples = 3;  // one of them may follow another too closely
@@ -300,6 +356,7 @@ class Instance {
   absl::Time last_restart_ = absl::InfinitePast();
   bool changed_ = true;
   bool stopped_by_request_ = false;
+  bool is_shutting_down_ = false;
   bool was_wanted_ = false;
   bool spawning_ = false;  // asked to spawn, no child yet
   MonoTime looking_up_since_ = kNoDeadline;

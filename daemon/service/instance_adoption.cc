@@ -19,7 +19,9 @@
 #include "common/diag_log.h"
 #include "common/errno_status.h"
 #include "daemon/process/proc_fs.h"
+#include "daemon/service/descriptor_need.h"
 #include "daemon/service/instance.h"
+#include "daemon/service/log_access.h"
 
 // How a new daemon takes an instance over from one that is gone: crashed, killed or replaced, at whatever moment.
 
@@ -36,7 +38,7 @@ bool WasOfThis(const BirthJournal::Left& birth, const ProcStat& stat) {
 
 // Waits, briefly, until a process that was cloned just before its daemon died has exec'd: it needs nobody for that.
 // Nothing where it has not, and then it is ended.
-std::optional<ProcStat> ExecedProcess(const BirthJournal::Left& birth, const std::string& mark) {
+std::optional<ProcStat> ExecedProcess(const BirthJournal::Left& birth) {
   const UniqueFd pid_fd(static_cast<int>(syscall(SYS_pidfd_open, birth.note.pid, 0)));
   if (!pid_fd) {
     return std::nullopt;
@@ -48,7 +50,8 @@ std::optional<ProcStat> ExecedProcess(const BirthJournal::Left& birth, const std
     if (!stat || stat->is_dead() || !WasOfThis(birth, *stat)) {
       return std::nullopt;
     }
-    if (EnvironmentValue(birth.note.pid, ProcessTree::kMarkVariable) == mark) {
+    const std::string& mark = birth.plan.mark;  // empty: a program before this one has started it
+    if (stat->has_execed && (mark.empty() || EnvironmentValue(birth.note.pid, RunMark::kVariable) == mark)) {
       return stat;
     }
     pollfd ended{.fd = pid_fd.get(), .events = POLLIN, .revents = 0};
@@ -63,12 +66,16 @@ std::optional<ProcStat> ExecedProcess(const BirthJournal::Left& birth, const std
 // A hook of the daemon before this one would run on beside the next of its kind. Known by its cgroup, or by its entry
 // among the births.
 void Instance::KillLeftHooks(const std::vector<BirthJournal::Left>& births) const {
-  constexpr int kMostRounds = 1000;
+  const auto tell = [this](const std::vector<SignalRefusal>& refusals) {
+    if (!refusals.empty()) {
+      LogError("a hook of the daemon before this one cannot be killed and runs on",
+               {{"service", id_}, {"error", DescribeRefusals(SIGKILL, refusals)}});
+    }
+  };
   if (context_.cgroups != nullptr && !context_.cgroups->WasEmpty()) {
-    for (const char* what : {"pre_start", "post_start", "pre_stop", "post_stop", "stop"}) {
-      const std::unique_ptr<Cgroup> left = context_.cgroups->Find(fmt::format("{}#{}", id_, what));
-      for (int round = 0; round < kMostRounds && left != nullptr && left->Populated(); ++round) {
-        left->Kill();
+    for (const std::string& name : std::set{id_, process_name_}) {
+      for (const char* what : {"pre_start", "post_start", "pre_stop", "post_stop", "stop"}) {
+        tell(ProcessTree(context_.cgroups->Find(fmt::format("{}#{}", name, what))).KillUntilEmpty());
       }
     }
   }
@@ -78,17 +85,15 @@ void Instance::KillLeftHooks(const std::vector<BirthJournal::Left>& births) cons
     if (hash == std::string::npos || birth.note.pid == 0 || (stat && !WasOfThis(birth, *stat))) {
       continue;
     }
-    ProcessTree tree(nullptr, tree_.mark() + birth.plan.name.substr(hash));
+    ProcessTree tree(nullptr, RunMark(birth.plan.mark));
     tree.SetSession(birth.note.pid);
-    for (int round = 0; round < kMostRounds && !tree.Empty(); ++round) {
-      tree.Kill();
-    }
+    tell(tree.KillUntilEmpty());
   }
 }
 
 // What is on disk; an empty one where there is none of this boot. An error: it may be there, and cannot be read now.
 absl::StatusOr<InstanceRecord> Instance::ReadRecord() {
-  const absl::StatusOr<std::string> text = ReadWholeFile(RecordPath(), kMostRecord);
+  const absl::StatusOr<std::string> text = ReadOwnFile(RecordPath(), kMostRecord);
   if (absl::IsNotFound(text.status())) {
     return InstanceRecord{};
   }
@@ -112,7 +117,16 @@ absl::StatusOr<InstanceRecord> Instance::ReadRecord() {
                                        .delay = {}});
     return InstanceRecord{};
   }
-  return record->boot_id == context_.boot_id ? *std::move(record) : InstanceRecord{};
+  if (IsSameBoot(record->boot, context_.boot)) {
+    return *std::move(record);
+  }
+  // The machine or the container was started again: `enabled` decides, and attempts count from the beginning. What the
+  // database may not have yet is told all the same.
+  LogDebug("its record is of an earlier boot of the machine or the container", {{"service", id_}});
+  RemovePidFile();
+  InstanceRecord fresh;
+  fresh.untold = std::move(record->untold);
+  return fresh;
 }
 
 void Instance::TellEnd(pid_t pid, const ReapedLookup& reaped) {
@@ -139,9 +153,9 @@ void Instance::FollowBirths(const ReapedLookup& reaped, const std::vector<BirthJ
       if (record.pid != 0) {
         TellEnd(record.pid, reaped);
       }
-      const std::optional<ProcStat> stat = ExecedProcess(birth, tree_.mark());
+      const std::optional<ProcStat> stat = ExecedProcess(birth);
       const bool ready_at_once = config_.readiness.type == ReadinessType::kExec;
-      record.boot_id = context_.boot_id;
+      record.boot = context_.boot;
       record.stopped_by_request = false;
       record.pid = birth.note.pid;
       record.start_ticks = stat ? stat->start_ticks : 0;
@@ -155,6 +169,8 @@ void Instance::FollowBirths(const ReapedLookup& reaped, const std::vector<BirthJ
       record.restarting = record.exited = record.failed = record.exit_untold = false;
       record.spawn = birth.plan.number;
       record.health = {};
+      record.mark = birth.plan.mark;
+      record.owner.reset();
     }
     if (birth.note.failed_step != 0 && record.pid == birth.note.pid) {
       LogWarning("the daemon before this one died while it started the service, and that failed: it is tried again",
@@ -175,17 +191,20 @@ Adopted Instance::AdoptedOf(const InstanceRecord& record) const {
 }
 
 absl::Status Instance::Adopt(const ReapedLookup& reaped, const std::vector<BirthJournal::Left>& births) {
-  if (context_.cgroups != nullptr) {
-    tree_.SetCgroup(context_.cgroups->Find(id_));
-  }
-  if (tree_.cgroup() != nullptr) {
-    ApplyLimits();
-  }
   absl::StatusOr<InstanceRecord> read = ReadRecord();
   if (!read.ok()) {
     return {read.status().code(), fmt::format("cannot take over {}: {}", id_, std::string(read.status().message()))};
   }
   InstanceRecord record = *std::move(read);
+  if (!record.process_name.empty()) {
+    process_name_ = record.process_name;
+  }
+  if (context_.cgroups != nullptr) {
+    tree_.SetCgroup(context_.cgroups->Find(process_name_));
+  }
+  if (tree_.cgroup() != nullptr) {
+    ApplyLimits();
+  }
   written_ = record;
   for (EventRow& row : record.untold) {
     row.service_id = id_;
@@ -194,7 +213,12 @@ absl::Status Instance::Adopt(const ReapedLookup& reaped, const std::vector<Birth
   }
   record.untold.clear();
   FollowBirths(reaped, births, record);
+  const bool is_of_an_earlier_version = record.pid != 0 && record.mark.empty();
+  tree_.Resume(
+      RunMark(is_of_an_earlier_version ? fmt::format("{}/{}", context_.state_directory, process_name_) : record.mark),
+      record.owner);
   launches_ = record.spawn;
+  environment_file_digest_ = record.environment_file_digest;
   stopped_by_request_ = record.stopped_by_request;
   was_wanted_ = record.desired_up;
   if (record.last_restart_unix_ms != 0) {
@@ -202,6 +226,7 @@ absl::Status Instance::Adopt(const ReapedLookup& reaped, const std::vector<Birth
   }
   limits_.ResumeRun(
       {.memory = {.oom = record.oom_events, .oom_kill = record.oom_kills}, .refused_forks = record.refused_forks});
+  has_former_fifo_ = access(fmt::format("{}/{}.out", context_.state_directory, process_name_).c_str(), F_OK) == 0;
   if (record.pid != 0) {
     absl::StatusOr<std::unique_ptr<ChildProcess>> child =
         ChildProcess::Adopt(context_.loop, record.pid, record.start_ticks, ObserveChild());
@@ -224,14 +249,22 @@ absl::Status Instance::Adopt(const ReapedLookup& reaped, const std::vector<Birth
   } else if (record.exit_untold && record.last_exit) {
     RemovePidFile();
     ended_pid_ = record.ended_pid;
+    if (ended_pid_ != 0) {  // what it started may be there still
+      tree_.SetSession(ended_pid_);
+      tree_.Reaped(ended_pid_);
+    }
     GoOnAfter(record, *record.last_exit);
   } else {
     Rest(record);
   }
   KillLeftHooks(births);
-  // Whatever is left without a record that accounts for it would be a second one beside what we start.
-  for (int round = 0; round < 1000 && !tree_.Empty(); ++round) {
-    tree_.Kill();
+  // Whatever is left without a record that accounts for it would be a second one beside what we start; but for those
+  // that the configuration has left to themselves.
+  if (config_.graceful_shutdown.kill_mode == KillMode::kTree) {
+    if (const std::vector<SignalRefusal> refusals = tree_.KillUntilEmpty(); !refusals.empty()) {
+      LogError("what an earlier run has left cannot be killed and runs on",
+               {{"service", id_}, {"error", DescribeRefusals(SIGKILL, refusals)}});
+    }
   }
   return absl::OkStatus();
 }
@@ -254,9 +287,10 @@ void Instance::Resume(const InstanceRecord& record, std::unique_ptr<ChildProcess
   BeginHealth(!record.ready && config_.readiness.type == ReadinessType::kHealthCheck,
               VerdictOf(record.health, MonotonicNow() - adopted.up_for));
   if (record.restarting) {
-    Enqueue(RestartRequested{{.actor = "supervisor", .reason = "its restart was under way when the daemon died"}});
+    Enqueue(
+        RestartRequested{{.actor = "supervisor", .reason = "its restart was under way when the daemon died"}, true});
   } else if (record.stopped_by_request) {
-    Enqueue(StopRequested{{.actor = "supervisor", .reason = "it was being stopped when the daemon died"}, false});
+    Enqueue(StopRequested{{.actor = "supervisor", .reason = "it was being stopped when the daemon died"}, true});
   }
 }
 
@@ -274,10 +308,13 @@ void Instance::GoOnAfter(const InstanceRecord& record, const WaitStatus& status)
   Enqueue(ProcessExited{status, true, WhyItEnded(status)});
 }
 
-// Nothing of it runs.
+// Nothing of it runs, but for what the configuration leaves to itself: that still writes.
 void Instance::Rest(const InstanceRecord& record) {
-  if (record.boot_id.empty()) {
+  if (record.boot.empty()) {
     return;
+  }
+  if (config_.graceful_shutdown.kill_mode == KillMode::kProcess) {
+    ReopenOutput();
   }
   const absl::Duration wait = absl::Milliseconds(record.backoff_until_ms) - SinceBoot();
   Phase phase = Phase::kStopped;
@@ -300,6 +337,10 @@ void Instance::Rest(const InstanceRecord& record) {
 // For the scripts that check a process which another daemon has started. Not by its whole identity: an environment file
 // that is gone by now says nothing about the user.
 void Instance::LookUpRunAs() {
+  if (config_.health_check.script_environment == ScriptEnvironment::kService) {
+    LookUpScriptEnvironment();
+    return;
+  }
   if (config_.user.empty() && config_.group.empty()) {
     health_.TakeRunAs(RunAsOf(std::nullopt));
     return;
@@ -313,9 +354,26 @@ void Instance::LookUpRunAs() {
       });
 }
 
+// Of a script that is run with the service's environment, that one's file included.
+void Instance::LookUpScriptEnvironment() {
+  if (identity_) {
+    health_.TakeRunAs(RunAsOf(identity_->credentials));
+    return;
+  }
+  WithIdentity([this](absl::StatusOr<ServiceIdentity> identity) {
+    const absl::Status status = identity.status();
+    if (!identity_ && identity.ok()) {
+      TakeIdentity(*std::move(identity));
+    }
+    health_.TakeRunAs(identity_ ? absl::StatusOr<std::shared_ptr<const RunAs>>(RunAsOf(identity_->credentials))
+                                : status);
+  });
+}
+
 // At once: output that nobody takes stops a service sooner or later, a watchdog that hears nothing kills it, and
 // whoever is asked for its user may not answer.
 void Instance::ReopenOutput() {
+  log_access_.mode = config_.logs.mode;
   OpenStreams();
   if (child_ != nullptr && notify_ == nullptr && WantsNotifications(watchdog_)) {
     if (const absl::Status status = ResumeNotifySocket(); !status.ok()) {
@@ -328,28 +386,23 @@ void Instance::ReopenOutput() {
       return;
     }
     TakeIdentity(*std::move(identity));
-    if (identity_->credentials) {
+    if (identity_->credentials || NeedsLookUp(config_.logs)) {
       OpenStreams();  // whose they are, should they have been made anew
     }
   });
 }
 
 void Instance::OpenStreams() {
-  const auto keep = [this, alive = std::weak_ptr<bool>(alive_)](bool is_stderr) {
-    return [this, alive, is_stderr, &loop = context_.loop](absl::StatusOr<UniqueFd> fd) {
-      auto held = std::make_shared<absl::StatusOr<UniqueFd>>(std::move(fd));
-      loop.Post([this, alive, is_stderr, held] {
-        if (!alive.expired() && held->ok()) {
-          (is_stderr ? stderr_fd_ : stdout_fd_) = std::move(**held);
-        }
-      });
-    };
-  };
+  context_.descriptors.Force(descriptors_, DescriptorsFor(config_));
   for (const bool is_stderr : {false, true}) {
     if (!is_stderr || config_.logs.stderr_mode == StderrMode::kSeparate) {
       const LogStreamOptions options = StreamOptions(is_stderr);
       FindNamelessFifo(options.fifo_path);
-      context_.logs.OpenAsync(is_stderr ? stderr_stream() : stdout_stream(), options, keep(is_stderr));
+      // The service has its own end.
+      context_.logs.OpenAsync(is_stderr ? stderr_stream() : stdout_stream(), options,
+                              [](const absl::StatusOr<UniqueFd>&) {});
+      is_captured_ = true;
+      captures_stderr_ = is_stderr;
     }
   }
 }

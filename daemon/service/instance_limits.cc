@@ -16,7 +16,9 @@ void Instance::ApplyLimits() {
 }
 
 bool Instance::TakeUsage(const std::shared_ptr<UsageSampler>& sampler, const Usage& usage, MonoTime now) {
-  if (child_ == nullptr || sampler != sampler_) {
+  // An adopted process may still be on its way to execve(2): then nothing of it was measured.
+  const bool is_on_its_way = usage.processes == 0 && usage.awaiting_exec > 0;
+  if (child_ == nullptr || sampler != sampler_ || is_on_its_way) {
     return false;
   }
   const std::optional<double> last_rate = usage_.cpu_percent;

@@ -2,12 +2,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <memory>
 #include <string>
 #include <utility>
-#include <vector>
 
+#include "common/clock.h"
 #include "common/diag_log.h"
 #include "daemon/process/proc_fs.h"
 #include "daemon/service/instance.h"
@@ -51,6 +50,7 @@ absl::Status Instance::OpenNotifySocket() {
   }
   notify_ = *std::move(socket);
   strangers_told_ = false;
+  speakers_.clear();
   if (const absl::Status status = context_.held->Keep(path, notify_->fd()); !status.ok()) {
     LogWarning("what the service says of itself is lost while there is no daemon",
                {{"service", id_}, {"error", std::string(status.message())}});
@@ -58,7 +58,9 @@ absl::Status Instance::OpenNotifySocket() {
   return absl::OkStatus();
 }
 
-std::string Instance::NotifyPath() const { return fmt::format("{}/{}.notify", context_.state_directory, id_); }
+std::string Instance::NotifyPath() const {
+  return fmt::format("{}/{}.notify", context_.state_directory, process_name_);
+}
 
 // For an adopted process: where it has spoken to all the while.
 absl::Status Instance::ResumeNotifySocket() {
@@ -74,13 +76,43 @@ absl::Status Instance::ResumeNotifySocket() {
 // The main process, or one that it started, may speak for the service; nobody else. Who has ended meanwhile
 // (systemd-notify(1) lives no longer than its message) is known by its user alone; but only that user and root can
 // reach the socket.
-bool Instance::MayNotify(const Notification& notification) const {
-  const std::vector<pid_t> members = tree_.Pids();
-  if (std::ranges::find(members, notification.sender) != members.end()) {
+bool Instance::MayNotify(const Notification& notification) {
+  if (notification.sender == pid()) {
     return true;
   }
   const std::optional<ProcStat> stat = ReadProcStat(notification.sender);
-  return (!stat || stat->is_dead()) && notification.sender_uid == OwnUid();
+  if (!stat || stat->is_dead()) {
+    return notification.sender_uid == OwnUid();
+  }
+  // A process of the tree is one for life, and its start time tells it from the next one of that pid.
+  if (const auto known = speakers_.find(stat->pid); known != speakers_.end() && known->second == stat->start_ticks) {
+    return true;
+  }
+  if (!tree_.Contains(stat->pid)) {
+    return false;
+  }
+  constexpr size_t kMostSpeakers = 64;
+  if (speakers_.size() >= kMostSpeakers) {
+    speakers_.clear();
+  }
+  speakers_[stat->pid] = stat->start_ticks;
+  return true;
+}
+
+// Over the budget: its service talks far more than anybody can make use of.
+bool Instance::HasBudgetFor(const Notification& notification) {
+  const MonoTime now = MonotonicNow();
+  if (notify_budget_.Take(notification.sender == pid(), now)) {
+    return true;
+  }
+  if (notify_budget_.IsNews(now)) {
+    LogWarning("drops notifications: the service sends too many",
+               {{"service", id_},
+                {"pid", fmt::format("{}", notification.sender)},
+                {"heard", fmt::format("{} a second, {} at once", NotifyBudget::kASecond, NotifyBudget::kAtOnce)},
+                {"dropped", fmt::format("{}", notify_budget_.dropped())}});
+  }
+  return false;
 }
 
 // Of an adopted process whose user is not known yet: as whom it runs.
@@ -94,10 +126,17 @@ uid_t Instance::OwnUid() const {
 }
 
 void Instance::OnNotification(const Notification& notification) {
-  if (child_ != nullptr && !execed_) {
-    early_.push_back(notification);
+  if (!HasBudgetFor(notification)) {
     return;
   }
+  if (child_ != nullptr && !execed_) {
+    early_.push_back(notification);
+  } else {
+    Hear(notification);
+  }
+}
+
+void Instance::Hear(const Notification& notification) {
   if (!MayNotify(notification)) {
     if (!std::exchange(strangers_told_, true)) {
       LogWarning("ignores a notification from a process that is not of the service",
@@ -129,9 +168,8 @@ void Instance::ChangeMainProcess(pid_t main) {
   const auto refuse = [&](const std::string& why) {
     LogWarning("ignores MAINPID", {{"service", id_}, {"pid", fmt::format("{}", main)}, {"error", why}});
   };
-  const std::vector<pid_t> members = tree_.Pids();
   const std::optional<ProcStat> stat = ReadProcStat(main);
-  if (child_ == nullptr || !stat || std::ranges::find(members, main) == members.end()) {
+  if (child_ == nullptr || !stat || stat->is_dead() || !tree_.Contains(main)) {
     refuse("not a process of the service");
     return;
   }

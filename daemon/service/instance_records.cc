@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -40,7 +41,7 @@ void Instance::EnterCgroup() {
     return;
   }
   tree_.SetCgroup(nullptr);
-  tree_.SetCgroup(MakeCgroup(id_));
+  tree_.SetCgroup(MakeCgroup(process_name_));
   if (tree_.cgroup() != nullptr) {
     tree_.cgroup()->MakeHabitable();
   }
@@ -82,7 +83,7 @@ void Instance::WriteRecord(bool exactly) {
     return;
   }
   InstanceRecord record{
-      .boot_id = context_.boot_id,
+      .boot = context_.boot,
       .stopped_by_request = stopped_by_request_,
       .pid = pid(),
       .start_ticks = child_ != nullptr ? child_->start_ticks() : 0,
@@ -95,7 +96,8 @@ void Instance::WriteRecord(bool exactly) {
       .started_boot_ms = started_ == absl::InfinitePast() ? 0 : absl::ToInt64Milliseconds(started_boot_),
       .watchdog_us = absl::ToInt64Microseconds(machine_.watchdog),
       .desired_up = machine_.desired_up,
-      .restarting = machine_.desired_up && StateOf(machine_.phase) == ServiceState::kStopping,
+      .restarting =
+          machine_.desired_up && (StateOf(machine_.phase) == ServiceState::kStopping || AwaitsItsTurnToStop(machine_)),
       .exited = machine_.phase == Phase::kExited,
       .failed = machine_.phase == Phase::kFailed,
       .oom_events = limits_.counters().memory.oom,
@@ -110,7 +112,11 @@ void Instance::WriteRecord(bool exactly) {
       .reason = IsAlive(machine_.phase) ? std::string() : machine_.reason,
       .backoff_until_ms = BackoffUntil(),
       .untold = untold_,
-      .health = RecordHealth(health_.health() != Health::kUnknown, health_.verdict())};
+      .mark = tree_.mark().secret(),
+      .owner = tree_.owner(),
+      .health = RecordHealth(health_.health() != Health::kUnknown, health_.verdict()),
+      .environment_file_digest = environment_file_digest_,
+      .process_name = process_name_};
   if (!exactly) {
     InstanceRecord but_for_counters = record;
     but_for_counters.health.checks = written_.health.checks;
@@ -195,7 +201,8 @@ void Instance::Told(uint64_t ticket) {
   std::erase_if(untold_, [ticket](const EventRow& row) { return row.ticket == ticket; });
 }
 
-std::shared_ptr<BirthJournal::Birth> Instance::BeginBirth(const std::string& name, SpawnRequest& request) const {
+std::shared_ptr<BirthJournal::Birth> Instance::BeginBirth(const std::string& name, const RunMark& mark,
+                                                          SpawnRequest& request) const {
   if (context_.births == nullptr) {
     return nullptr;
   }
@@ -206,7 +213,8 @@ std::shared_ptr<BirthJournal::Birth> Instance::BeginBirth(const std::string& nam
                               .restart_count = machine_.restart_count,
                               .started_unix_ms = absl::ToUnixMillis(WallNow()),
                               .watchdog_us = absl::ToInt64Microseconds(watchdog_),
-                              .begun_ticks = ClockTicks(SinceBoot())});
+                              .begun_ticks = ClockTicks(SinceBoot()),
+                              .mark = mark.secret()});
   if (birth != nullptr) {
     request.birth = birth->note();
   }
@@ -226,9 +234,33 @@ absl::Status Instance::SendSignal(int signal, const Cause& cause) {
 
 void Instance::Forget() {
   WriteNoMore();
+  const std::function<void()> discard = PrepareToDiscard();
   context_.logs.Close(stdout_stream());
   context_.logs.Close(stderr_stream());
+  context_.logs.Flush(stderr_stream(), absl::ZeroDuration(), discard);  // in line behind the two
   context_.files.Post([path = RecordPath()] { unlink(path.c_str()); });
+}
+
+std::function<void()> Instance::PrepareToDiscard() const {
+  auto fifos = std::make_shared<std::vector<UniqueFd>>();
+  const bool may_be_left = config_.graceful_shutdown.kill_mode == KillMode::kProcess || !machine_.stuck.empty();
+  if (may_be_left && context_.discard_output) {
+    for (const bool is_stderr : {false, true}) {
+      UniqueFd fifo(open(StreamOptions(is_stderr).fifo_path.c_str(), O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC));
+      if (fifo) {
+        fifos->push_back(std::move(fifo));
+      }
+    }
+    if (const std::vector<pid_t> left = tree_.Pids(); !left.empty()) {
+      LogWarning("processes of the service are left running: what they write from now on is thrown away",
+                 {{"service", id_}, {"processes", DescribeLeft(left)}});
+    }
+  }
+  return [fifos, discard = context_.discard_output] {
+    for (UniqueFd& fifo : *fifos) {
+      discard(std::move(fifo));
+    }
+  };
 }
 
 std::string Instance::log_path() const { return fmt::format("{}/{}.log", context_.log_directory, id_); }

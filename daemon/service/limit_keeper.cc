@@ -49,6 +49,12 @@ std::vector<std::string> LimitKeeper::Apply(const Cgroup* cgroup, const Resource
   return errors;
 }
 
+void LimitKeeper::LeaveRoomForExec(const Cgroup* cgroup) const {
+  if (cgroup != nullptr && ways_.memory == LimitWay::kCgroup) {
+    cgroup->Write("memory.max", "max").IgnoreError();  // where it stays, a start goes on as ever
+  }
+}
+
 void LimitKeeper::BeginRun(const Cgroup* cgroup) {
   seen_ = {};
   if (cgroup != nullptr && cgroup->controllers().Any()) {

@@ -39,6 +39,10 @@ class LimitKeeper {
   }
   const LimitWays& ways() const { return ways_; }
 
+  // Lifts the limit of memory, until Apply is called again. For a process that has not come to its execve(2): it is on
+  // this process's memory, and the kernel kills for want of memory all who share what it chose (mm/oom_kill.c,
+  // __oom_kill_process).
+  void LeaveRoomForExec(const Cgroup* cgroup) const;
   // A process is about to be started: what is counted from now on is its run's.
   void BeginRun(const Cgroup* cgroup);
   // A process was taken over, whose run began with an earlier daemon.

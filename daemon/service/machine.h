@@ -27,7 +27,8 @@ namespace supervisor {
 //   kPreStart       the hook runs                       the hook is being cancelled, then stopped
 //   kSpawning       cloned, not yet exec'd              waits for its turn to stop (a deferred stop)
 //   kBecomingReady  exec'd, not yet ready               waits for its turn to stop
-//   kRunning        ready                               waits for its turn to stop (a deferred stop)
+//   kRunning        ready (next: kRestart: it waits     waits for its turn to stop (a deferred stop)
+//                   for its turn to be restarted)
 //   kPreStop        stops, to be started again          the hook runs before the stop
 //   kTerminating    asked to go, to be started again    asked to go
 //   kKilling        past the deadline, likewise         past the deadline: SIGKILL until nothing is left
@@ -67,6 +68,13 @@ bool IsComingUp(Phase phase);
 struct MachineState;
 // When the driver has to send DeadlineReached.
 MonoTime NextDeadline(const MachineState& state);
+// Its process runs on until StopTurnCame: a deferred stop or restart.
+bool AwaitsItsTurnToStop(const MachineState& state);
+// Something of it is there and is on its way down, now or when its turn comes, for good or to be started again. False
+// for one that cannot be stopped: nobody waits for that.
+bool IsGoingDown(const MachineState& state);
+// It is going down to be started again by request.
+bool ComesBack(const MachineState& state);
 
 // Who or what caused something, as events tell it.
 struct Cause {
@@ -74,12 +82,17 @@ struct Cause {
   std::string reason;  // what the caller said (--reason); may be empty
   bool operator==(const Cause&) const = default;
 };
+const Cause& PolicyCause();
 
 // What the machine needs to know of the configuration. Given anew with each step, so that a reload just changes it.
 struct MachineConfig {
   RestartPolicyConfig restart;
   ReadinessConfig readiness;
   absl::Duration stop_timeout = absl::Seconds(10);  // zero: no limit, it is never killed
+  absl::Duration stop_extension;                    // at most so much more by EXTEND_TIMEOUT_USEC; zero: any
+  bool is_shutting_down = false;                    // the daemon is: no stop is extended
+  int stop_signal = 15;                             // for messages
+  bool has_stop_command = false;                    // which asks it to go, in the signal's place
   bool is_unhealthy = false;                        // by its checks, where they only alert
   bool has_pre_start = false;
   bool has_post_start = false;
@@ -94,21 +107,32 @@ struct MachineState {
   Phase phase = Phase::kStopped;
   bool desired_up = false;
   Next next = Next::kPolicy;
-  bool process_alive = false;       // the main process, from clone to reaping
-  bool hook_cancelled = false;      // in kPreStart
-  bool attempt_open = false;        // somebody may be waiting for the outcome of this start
-  bool started_once = false;        // in this attempt: the process was exec'd, so post_stop applies
-  bool is_restart = false;          // this attempt follows from the restart policy
-  int attempts = 0;                 // restarts by policy since it last proved itself
-  int restart_count = 0;            // restarts by policy since an operator last started it
-  MonoTime deadline = kNoDeadline;  // DeadlineReached is due then
-  MonoTime spawn_allowance;         // bounds the spawn rate: see restart_policy.h
-  MonoTime storm_allowance;         // the same for all instances together: lent by the driver for each step
+  bool process_alive = false;             // the main process, from clone to reaping
+  bool hook_cancelled = false;            // in kPreStart
+  bool stop_hurried = false;              // its stop has no graceful time (any more)
+  bool attempt_open = false;              // somebody may be waiting for the outcome of this start
+  bool started_once = false;              // in this attempt: the process was exec'd, so post_stop applies
+  bool is_restart = false;                // this attempt follows from the restart policy
+  int attempts = 0;                       // restarts by policy after failures, since it last proved itself
+  int restart_count = 0;                  // restarts by policy since an operator last started it
+  MonoTime deadline = kNoDeadline;        // DeadlineReached is due then
+  MonoTime first_deadline = kNoDeadline;  // as the phase began, before EXTEND_TIMEOUT_USEC
+  MonoTime entered;                       // when the phase began; of an adopted process, when it came up
+  MonoTime well_since = kNoDeadline;      // it has been up since then, and no run has failed; kNoDeadline: it is not
+  MonoTime earliest_restart;              // kBackoff: the floor under the delay, whatever the policy says
+  MonoTime spawn_allowance;               // bounds the spawn rate: see restart_policy.h
+  MonoTime storm_allowance;               // the same for all instances together: lent by the driver for each step
   // sd_notify(3)'s watchdog: while it runs the service has to say WATCHDOG=1 at least this often. Zero: it need not.
   absl::Duration watchdog;
   MonoTime watchdog_deadline = kNoDeadline;  // DeadlineReached is due then too
   bool leaving = false;                      // in kTerminating: it said STOPPING=1, and nobody has asked it to
   bool reloading = false;                    // it said RELOADING=1, and not yet READY=1 again
+  MonoTime ask_deadline = kNoDeadline;       // in kTerminating: the signal follows then, if the stop command did not do
+  MonoTime killing_since;                    // in kKilling: the first SIGKILL
+  // Why it cannot be stopped: callers have been answered, a shutdown leaves it behind. SIGKILL is repeated all the
+  // same.
+  std::string stuck;
+  std::string stop_note;  // what is worth telling of how it is being stopped: the stop command failed, it was killed
   std::optional<WaitStatus> last_exit;
   std::string exit_why;   // of last_exit, where more is known than the status says: "out of memory (limit 64 MB)"
   bool exit_told = true;  // last_exit is in the events: each is told exactly once
@@ -125,17 +149,23 @@ std::string ExitText(const MachineState& state);
 struct StartRequested {
   Cause cause;
 };
-// Deferred: no longer wanted, but its turn to stop has not come; a second StopRequested brings it.
+// Deferred: no longer wanted, but it runs on until StopTurnCame.
 struct StopRequested {
   Cause cause;
   bool deferred = false;
 };
+// Deferred: it runs on until StopTurnCame.
 struct RestartRequested {
   Cause cause;
+  bool deferred = false;
 };
+// What depends on it is gone: a deferred stop or restart begins.
+struct StopTurnCame {};
+// Somebody who waits for its stop has lost patience: what is left of it is killed, now or when its turn comes.
+struct StopHurried {};
 // The start order lets it begin.
 struct GateOpened {};
-// A dependency has failed; the message names it.
+// A dependency has failed; the message names it. What was to start is blocked, and what was to be restarted runs on.
 struct GateBlocked {
   std::string message;
 };
@@ -157,6 +187,13 @@ struct StartFailed {
 };
 // By its health check; by uptime the machine sees itself.
 struct BecameReady {};
+// A reload has changed settings that a phase under way was begun with. They hold from now on, counted from the begin of
+// the phase: a wait that has become shorter may be over.
+struct SettingsChanged {
+  bool restart_policy = false;
+  bool readiness = false;
+  bool stop_timeout = false;
+};
 // What the service says of itself by sd_notify(3); the driver has checked who speaks.
 struct Notified {
   bool ready = false;
@@ -174,6 +211,20 @@ struct ProcessExited {
 };
 // The main process and all that it started are gone.
 struct TreeEmptied {};
+// The stop command is over. It can have ended well without the service having gone.
+struct StopCommandEnded {
+  bool success = false;
+  std::string message;
+};
+// The main process cannot be sent the graceful signal. The message says whose it is and why.
+struct SignalRefused {
+  std::string message;
+};
+// Something is left after a SIGKILL. The message says what, whose it is and why.
+struct StillThere {
+  std::string message;
+  bool refused = false;  // the kernel did not permit the signal; else it was sent
+};
 struct CheckFailed {
   std::string message;
 };
@@ -203,9 +254,10 @@ struct FoundAtRest {
   absl::Duration wait = {};  // kBackoff: what is left of it
 };
 
-using ServiceEvent = std::variant<StartRequested, StopRequested, RestartRequested, GateOpened, GateBlocked, HookEnded,
-                                  ExecSucceeded, StartFailed, BecameReady, Notified, ProcessExited, TreeEmptied,
-                                  CheckFailed, LimitExceeded, DeadlineReached, Adopted, FoundAtRest>;
+using ServiceEvent = std::variant<StartRequested, StopRequested, RestartRequested, StopTurnCame, StopHurried,
+                                  GateOpened, GateBlocked, HookEnded, ExecSucceeded, StartFailed, BecameReady, Notified,
+                                  ProcessExited, TreeEmptied, StopCommandEnded, SignalRefused, StillThere, CheckFailed,
+                                  LimitExceeded, DeadlineReached, Adopted, FoundAtRest, SettingsChanged>;
 
 // ----------------------------------------------------------------------------------------------------------- actions
 // Answered by HookEnded, but for kPostStart, whose failure is only told.
@@ -216,12 +268,18 @@ struct RunHook {
 struct CancelHook {};
 // Answered by ExecSucceeded or StartFailed.
 struct SpawnProcess {};
-// The graceful signal, or the configured command.
+// The graceful signal. SignalRefused follows where it is not permitted.
 struct TerminateTree {
   bool hung = false;  // it has stopped answering: SIGABRT, so that it leaves a core dump, as systemd does
 };
-// SIGKILL to all of it. TreeEmptied follows (or the deadline, and this again).
-struct KillTree {};
+// The configured command, in the signal's place. Answered by StopCommandEnded.
+struct RunStopCommand {
+  absl::Duration limit;  // then it is killed, and has failed
+};
+// SIGKILL to all of it. TreeEmptied follows (or the deadline, and this again), and StillThere where something is left.
+struct KillTree {
+  bool again = false;  // it was sent before
+};
 // An event for the record.
 struct RecordEvent {
   std::string type;  // one of the contract's
@@ -238,7 +296,7 @@ struct AttemptEnded {
 };
 
 using ServiceAction =
-    std::variant<RunHook, CancelHook, SpawnProcess, TerminateTree, KillTree, RecordEvent, AttemptEnded>;
+    std::variant<RunHook, CancelHook, SpawnProcess, TerminateTree, RunStopCommand, KillTree, RecordEvent, AttemptEnded>;
 
 struct StepResult {
   MachineState state;

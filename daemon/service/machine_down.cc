@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/signal_names.h"
 #include "common/time_format.h"
 #include "daemon/service/restart_policy.h"
 #include "daemon/service/stepper.h"
@@ -12,9 +13,26 @@
 namespace supervisor {
 namespace {
 
-// How long after a SIGKILL a process that is still there is worth a remark and another SIGKILL (it sleeps
-// uninterruptibly, most likely on a dead disk or network file system).
+// How long after a SIGKILL a process that is still there is worth a remark and another SIGKILL: it may not be
+// signalled, or sleeps uninterruptibly, most likely on a dead disk or network file system.
 constexpr absl::Duration kKillRetry = absl::Seconds(2);
+// How long after the first SIGKILL it is waited for: who asked for the stop is answered then, and a shutdown goes on.
+constexpr absl::Duration kKillPatience = absl::Seconds(10);
+// How long a stop command may take where the stop itself has no limit.
+constexpr absl::Duration kUnboundedCommandShare = absl::Seconds(30);
+
+constexpr char kKilledForHurry[] = "killed: the stop was hurried";
+
+const Cause& OwnCause() {
+  static const Cause cause{.actor = "supervisor", .reason = {}};
+  return cause;
+}
+
+// A program that goes into the background does so soon after its start: its main process ends well and leaves others.
+constexpr absl::Duration kGoesIntoBackgroundWithin = absl::Seconds(5);
+constexpr char kWentIntoBackground[] =
+    "it left processes behind: it seems to go into the background (configure it to run in the foreground, or set "
+    "readiness to notify and have it send MAINPID=)";
 
 }  // namespace
 
@@ -28,7 +46,11 @@ std::string Stepper::StoppedBy(const Cause& cause) const {
 }
 
 void Stepper::operator()(const StopRequested& event) {
+  if (config_.is_shutting_down) {
+    WithdrawExtension();
+  }
   const bool was_wanted = std::exchange(state_.desired_up, false);
+  state_.next = Next::kPolicy;
   if (was_wanted) {
     state_.cause = event.cause;
   }
@@ -51,17 +73,10 @@ void Stepper::operator()(const StopRequested& event) {
         actions_.emplace_back(CancelHook{});
       }
       return;
-    case Phase::kRunning:
-      if (event.deferred) {
-        state_.reason = "stops when what depends on it has stopped";
-        return;
-      }
-      state_.reason.clear();
-      BeginStop();
-      return;
     case Phase::kSpawning:
     case Phase::kBecomingReady:
-      EndAttempt(false, StoppedBy(event.cause));
+    case Phase::kRunning:
+      EndAttempt(false, StoppedBy(event.cause));  // in kRunning of a restart whose turn had not come
       if (event.deferred) {
         state_.reason = "stops when what depends on it has stopped";
         return;
@@ -74,7 +89,7 @@ void Stepper::operator()(const StopRequested& event) {
     case Phase::kKilling:
     case Phase::kPostStop:
       EndAttempt(false, StoppedBy(event.cause));
-      if (state_.phase != Phase::kKilling) {
+      if (state_.phase != Phase::kKilling && state_.stuck.empty()) {
         state_.reason.clear();
       }
       if (state_.leaving) {
@@ -84,8 +99,15 @@ void Stepper::operator()(const StopRequested& event) {
   }
 }
 
+void Stepper::operator()(const StopTurnCame&) {
+  if (AwaitsItsTurnToStop(state_)) {
+    state_.reason = state_.desired_up ? "being restarted" : "";
+    BeginStop();
+  }
+}
+
 void Stepper::BeginStop() {
-  if (config_.has_pre_stop && state_.phase != Phase::kSpawning) {
+  if (config_.has_pre_stop && !state_.stop_hurried && state_.phase != Phase::kSpawning) {
     Enter(Phase::kPreStop);
     actions_.emplace_back(RunHook{HookKind::kPreStop});
     return;
@@ -95,7 +117,109 @@ void Stepper::BeginStop() {
 
 void Stepper::Terminate(bool hung) {
   Enter(Phase::kTerminating, StopDeadline());
+  state_.stop_note.clear();
+  // A process that is not yet its program, or no longer there, is not what the command is made for.
+  if (config_.has_stop_command && !hung && !state_.stop_hurried && state_.process_alive && state_.started_once) {
+    state_.ask_deadline = After(StopCommandShare());
+    actions_.emplace_back(RunStopCommand{StopCommandShare()});
+    return;
+  }
   actions_.emplace_back(TerminateTree{hung});
+}
+
+// Half of the graceful time: the other half is for the signal, should that be needed.
+absl::Duration Stepper::StopCommandShare() const {
+  return config_.stop_timeout > absl::ZeroDuration() ? config_.stop_timeout / 2 : kUnboundedCommandShare;
+}
+
+void Stepper::operator()(const StopCommandEnded& event) {
+  if (state_.phase != Phase::kTerminating || state_.ask_deadline == kNoDeadline || event.success) {
+    return;  // it ended well: the service has until ask_deadline to go
+  }
+  SignalInsteadOfCommand(event.message);
+}
+
+void Stepper::SignalInsteadOfCommand(const std::string& why) {
+  state_.ask_deadline = kNoDeadline;
+  if (!state_.process_alive) {
+    return;  // what is left of it has been sent the signal when its main process went
+  }
+  state_.stop_note =
+      fmt::format("graceful_shutdown command: {}; {} was sent in its place", why, SignalName(config_.stop_signal));
+  state_.reason = state_.stop_note;
+  Record("failed", state_.stop_note, OwnCause());
+  actions_.emplace_back(TerminateTree{});
+}
+
+void Stepper::operator()(const SignalRefused& event) {
+  if (state_.phase != Phase::kTerminating) {
+    return;
+  }
+  state_.reason = fmt::format("it cannot be asked to stop: {}", event.message);
+  state_.stop_note = state_.reason;
+  if (state_.deadline == kNoDeadline) {
+    CannotBeStopped(event.message);  // nothing else is going to be tried
+  } else {
+    Record("failed", state_.reason, OwnCause());
+  }
+}
+
+void Stepper::operator()(const StillThere& event) {
+  if (state_.phase != Phase::kKilling) {
+    return;
+  }
+  const absl::Duration patience = event.refused ? kKillRetry : kKillPatience;
+  if (!state_.stuck.empty()) {
+    state_.reason = state_.stuck = fmt::format("it cannot be stopped: {}", event.message);
+  } else if (now_ - state_.killing_since >= patience) {
+    CannotBeStopped(event.message);
+  } else {
+    state_.reason = event.message;
+  }
+}
+
+// Answers the callers that wait; neither they nor the order of a stop wait for it any more. When it goes after all, the
+// machine goes on as after any other stop.
+void Stepper::CannotBeStopped(const std::string& why) {
+  state_.stuck = fmt::format("it cannot be stopped: {}", why);
+  state_.reason = state_.stuck;
+  Record("failed", state_.stuck, OwnCause());
+  EndAttempt(false, state_.stuck);
+}
+
+void Stepper::Kill(const char* why) {
+  state_.reason = why;
+  state_.killing_since = now_;
+  Enter(Phase::kKilling, After(kKillRetry));
+  actions_.emplace_back(KillTree{});
+}
+
+void Stepper::operator()(const StopHurried&) {
+  if (state_.desired_up) {
+    return;
+  }
+  state_.stop_hurried = true;
+  switch (state_.phase) {
+    case Phase::kTerminating:
+      Kill(kKilledForHurry);
+      return;
+    case Phase::kPreStop:
+    case Phase::kPostStop:
+      actions_.emplace_back(CancelHook{});
+      return;
+    case Phase::kStopped:
+    case Phase::kWaiting:
+    case Phase::kBlocked:
+    case Phase::kPreStart:
+    case Phase::kSpawning:
+    case Phase::kBecomingReady:
+    case Phase::kRunning:
+    case Phase::kKilling:
+    case Phase::kBackoff:
+    case Phase::kFailed:
+    case Phase::kExited:
+      return;
+  }
 }
 
 // Marks the run as failed, to be stopped and restarted by the policy. False where that is not to be.
@@ -106,7 +230,9 @@ bool Stepper::FailRun(const char* actor, const char* what, const std::string& me
   }
   state_.failure = fmt::format("{}: {}", what, message);
   state_.reason = state_.failure;
-  state_.next = Next::kPolicy;
+  if (!RestartIsPending()) {
+    state_.next = Next::kPolicy;
+  }
   Record("restarting", fmt::format("stops it to restart it: {}", state_.failure), {.actor = actor, .reason = {}});
   return true;
 }
@@ -200,8 +326,16 @@ void Stepper::operator()(const ProcessExited& event) {
     case Phase::kBecomingReady:
     case Phase::kRunning: {
       const bool was_ready = state_.phase == Phase::kRunning;
+      if (!event.tree_empty && EndedClean() && now_ - state_.entered < kGoesIntoBackgroundWithin) {
+        state_.exit_why = kWentIntoBackground;
+        if (config_.restart.mode == RestartMode::kAlways) {
+          state_.failure = ExitText(state_);  // no worker that recycles itself: it would do the same again, for ever
+        }
+      }
       TellExit({.actor = "service", .reason = {}});
-      if (was_ready || (EndedClean() && config_.restart.mode != RestartMode::kAlways)) {
+      if (RestartIsPending()) {
+        state_.failure.clear();  // it has gone by itself; the restart goes on, and with it what is waited for
+      } else if (was_ready || (EndedClean() && config_.restart.mode != RestartMode::kAlways)) {
         EndAttempt(true, ExitText(state_));
       } else {
         state_.failure = fmt::format("{} before it was ready", ExitText(state_));
@@ -212,7 +346,7 @@ void Stepper::operator()(const ProcessExited& event) {
         AllGone();
         return;
       }
-      state_.reason += "; what it left behind is being stopped";
+      state_.reason += "; what it left is being stopped";
       Terminate();
       return;
     }
@@ -300,33 +434,66 @@ void Stepper::Settle() {
 }
 
 void Stepper::ApplyPolicy() {
-  const std::string why = RunEndText();
-  const RestartDecision decision = DecideRestart(config_.restart, EndedClean() ? RunEnd::kSuccess : RunEnd::kFailure,
-                                                 state_.attempts, NextRandom(state_.random));
+  if (HowItEnded() == RunEnd::kFailure) {
+    state_.well_since = kNoDeadline;
+  }
+  const RestartDecision decision =
+      DecideRestart(config_.restart, HowItEnded(), state_.attempts, NextRandom(state_.random));
   switch (decision.kind) {
     case RestartDecision::Kind::kDone:
-      Enter(Phase::kExited);
-      state_.reason = why;
+      EndForGood();
       return;
     case RestartDecision::Kind::kGiveUp:
-      Enter(Phase::kFailed);
-      state_.reason = fmt::format("{}; {}", why, decision.why);
-      Record("failed", state_.reason, PolicyCause());
-      std::get<RecordEvent>(actions_.back()).exit = state_.last_exit;
+      GiveUp(decision.why);
       return;
     case RestartDecision::Kind::kRestart:
-      Restart(why, decision.delay);
+      Restart(RunEndText(), decision.delay);
+      return;
+  }
+}
+
+void Stepper::EndForGood() {
+  Enter(Phase::kExited);
+  state_.reason = RunEndText();
+}
+
+void Stepper::GiveUp(const std::string& why) {
+  Enter(Phase::kFailed);
+  state_.reason = fmt::format("{}; {}", RunEndText(), why);
+  Record("failed", state_.reason, PolicyCause());
+  std::get<RecordEvent>(actions_.back()).exit = state_.last_exit;
+}
+
+// The policy has changed while a restart waits: the same end, judged by the new one. The wait counts from its begin.
+void Stepper::DecideBackoffAnew() {
+  const bool is_counted = HowItEnded() == RunEnd::kFailure;
+  const int before = is_counted ? std::max(state_.attempts - 1, 0) : state_.attempts;
+  const RestartDecision decision = DecideRestart(config_.restart, HowItEnded(), before, NextRandom(state_.random));
+  switch (decision.kind) {
+    case RestartDecision::Kind::kDone:
+      EndForGood();
+      return;
+    case RestartDecision::Kind::kGiveUp:
+      GiveUp(decision.why);
+      return;
+    case RestartDecision::Kind::kRestart:
+      state_.deadline = std::max(state_.entered + decision.delay, state_.earliest_restart);
       return;
   }
 }
 
 void Stepper::Restart(const std::string& why, absl::Duration delay) {
-  ++state_.attempts;
-  delay = std::max(delay, TakeAllowance(state_.spawn_allowance, now_, kSpawnBucket));
+  const bool is_counted = HowItEnded() == RunEnd::kFailure;
+  if (is_counted) {
+    ++state_.attempts;
+  }
+  const absl::Duration spawn_delay = TakeAllowance(state_.spawn_allowance, now_, kSpawnBucket);
   const absl::Duration storm_delay = TakeAllowance(state_.storm_allowance, now_, kStormBucket);
+  delay = std::max(delay, spawn_delay);
   const bool held_back = storm_delay > delay;
   delay = std::max(delay, storm_delay);
-  const std::string ordinal = config_.restart.max_attempts > 0
+  const std::string ordinal = !is_counted ? std::string("restart")
+                              : config_.restart.max_attempts > 0
                                   ? fmt::format("restart {} of {}", state_.attempts, config_.restart.max_attempts)
                                   : fmt::format("restart {}", state_.attempts);
   Record("restarting",
@@ -337,10 +504,12 @@ void Stepper::Restart(const std::string& why, absl::Duration delay) {
          PolicyCause());
   auto& event = std::get<RecordEvent>(actions_.back());
   event.exit = state_.last_exit;
-  event.attempt = state_.attempts;
+  event.attempt = is_counted ? state_.attempts : 0;
   event.delay = delay;
   Enter(Phase::kBackoff, After(delay));
-  state_.reason = fmt::format("{}; {}", why, ordinal);
+  state_.earliest_restart = After(std::max(spawn_delay, storm_delay));
+  state_.reason = is_counted ? fmt::format("{}; {}", why, ordinal)
+                             : fmt::format("{}; it is started again (restart_policy.mode is always)", why);
   if (delay == absl::ZeroDuration()) {
     (*this)(DeadlineReached{});
   }
@@ -349,6 +518,9 @@ void Stepper::Restart(const std::string& why, absl::Duration delay) {
 void Stepper::operator()(const DeadlineReached&) {
   if (now_ >= state_.watchdog_deadline) {
     WatchdogFailed(fmt::format("no WATCHDOG=1 for {}", FormatSpan(state_.watchdog)));
+  }
+  if (now_ >= state_.ask_deadline) {
+    SignalInsteadOfCommand(fmt::format("the service is still there after {}", FormatSpan(StopCommandShare())));
   }
   if (now_ < state_.deadline) {
     return;
@@ -367,19 +539,22 @@ void Stepper::operator()(const DeadlineReached&) {
       return;
     case Phase::kRunning:
       if (config_.is_unhealthy) {
-        state_.deadline = After(config_.restart.reset_after);  // it has not proved itself
+        state_.well_since = now_;
+        state_.deadline = ProvedWellAt();  // it has not proved itself
         return;
       }
       state_.attempts = 0;
       return;
     case Phase::kTerminating:
+      if (!state_.stop_hurried) {
+        state_.stop_note += fmt::format("{}it did not stop within {}: SIGKILL was sent",
+                                        state_.stop_note.empty() ? "" : "; ", FormatSpan(config_.stop_timeout));
+      }
+      Kill(state_.stop_hurried ? kKilledForHurry : "did not stop in time: killed");
+      return;
     case Phase::kKilling:
-      state_.reason = state_.phase == Phase::kKilling
-                          ? "still there after SIGKILL: it sleeps uninterruptibly (a disk or network file system that "
-                            "does not answer?)"
-                          : "did not stop in time: killed";
       Enter(Phase::kKilling, After(kKillRetry));
-      actions_.emplace_back(KillTree{});
+      actions_.emplace_back(KillTree{true});
       return;
     case Phase::kBackoff: {
       const std::string failure = state_.failure;  // told again by the next "started"
@@ -402,7 +577,9 @@ void Stepper::operator()(const DeadlineReached&) {
   }
 }
 
-MonoTime NextDeadline(const MachineState& state) { return std::min(state.deadline, state.watchdog_deadline); }
+MonoTime NextDeadline(const MachineState& state) {
+  return std::min({state.deadline, state.watchdog_deadline, state.ask_deadline});
+}
 
 StepResult Step(const MachineConfig& config, MachineState state, const ServiceEvent& event, MonoTime now) {
   Stepper stepper(config, std::move(state), now);

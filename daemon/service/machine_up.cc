@@ -9,6 +9,11 @@
 // How an instance comes up.
 
 namespace supervisor {
+namespace {
+
+constexpr const char* kRestartAwaitsTurn = "restarts when what depends on it has stopped";
+
+}  // namespace
 
 const Cause& PolicyCause() {
   static const Cause cause{.actor = "policy", .reason = {}};
@@ -19,7 +24,9 @@ void Stepper::BeginAttempt() {
   state_.attempt_open = true;
   state_.started_once = false;
   state_.hook_cancelled = false;
+  state_.stop_hurried = false;
   state_.next = Next::kPolicy;
+  state_.stop_note.clear();
   state_.failure.clear();
   state_.reason.clear();
   Enter(Phase::kWaiting);
@@ -70,7 +77,7 @@ void Stepper::operator()(const StartRequested& event) {
       state_.desired_up = true;
       state_.cause = event.cause;
       state_.next = Next::kRestart;
-      state_.attempt_open = true;
+      state_.attempt_open = state_.stuck.empty();  // else its reason is the answer
       return;
   }
 }
@@ -102,8 +109,10 @@ void Stepper::operator()(const RestartRequested& event) {
   state_.desired_up = true;
   state_.cause = event.cause;
   state_.next = Next::kRestart;
-  state_.reason = "being restarted";
-  state_.attempt_open = true;
+  if (state_.stuck.empty()) {
+    state_.reason = "being restarted";
+    state_.attempt_open = true;
+  }
   switch (state_.phase) {
     case Phase::kPreStart:
       if (!std::exchange(state_.hook_cancelled, true)) {
@@ -113,6 +122,10 @@ void Stepper::operator()(const RestartRequested& event) {
     case Phase::kSpawning:
     case Phase::kBecomingReady:
     case Phase::kRunning:
+      if (event.deferred) {
+        state_.reason = kRestartAwaitsTurn;
+        return;
+      }
       BeginStop();
       return;
     case Phase::kTerminating:
@@ -150,6 +163,13 @@ void Stepper::operator()(const GateOpened&) {
 }
 
 void Stepper::operator()(const GateBlocked& event) {
+  if (RestartIsPending()) {  // it could not come up again, so it does not go down
+    state_.next = Next::kPolicy;
+    state_.reason.clear();
+    EndAttempt(false, fmt::format("{}; it was not restarted, and runs on", event.message));
+    Record("restarting", fmt::format("the restart was withdrawn, and it runs on: {}", event.message), state_.cause);
+    return;
+  }
   if (state_.phase != Phase::kWaiting && state_.phase != Phase::kBlocked) {
     return;
   }
@@ -197,24 +217,32 @@ void Stepper::operator()(const ExecSucceeded& event) {
   }
 }
 
+// When the attempts made so far cease to count: it has been up for reset_after without a failure. Runs that ended well,
+// and the pauses between them, are part of that: a worker that recycles itself often proves itself too.
+MonoTime Stepper::ProvedWellAt() const {
+  return state_.attempts > 0 && config_.restart.reset_after > absl::ZeroDuration()
+             ? state_.well_since + config_.restart.reset_after
+             : kNoDeadline;
+}
+
 void Stepper::EnterRunning() {
-  // Once it has been well for reset_after, the attempts made so far no longer count against it.
-  Enter(Phase::kRunning, state_.attempts > 0 && config_.restart.reset_after > absl::ZeroDuration()
-                             ? After(config_.restart.reset_after)
-                             : kNoDeadline);
+  state_.well_since = std::min(state_.well_since, now_);
+  Enter(Phase::kRunning, ProvedWellAt());
   ArmWatchdog();
 }
 
 void Stepper::RunIsReady() {
   EnterRunning();
-  state_.reason.clear();
+  state_.reason = RestartIsPending() ? kRestartAwaitsTurn : "";
   if (config_.readiness.type != ReadinessType::kExec) {
     Record("ready", "ready", state_.is_restart ? PolicyCause() : state_.cause);
   }
   if (config_.has_post_start) {
     actions_.emplace_back(RunHook{HookKind::kPostStart});
   }
-  EndAttempt(true, "");
+  if (!RestartIsPending()) {  // else this is not the start that is waited for
+    EndAttempt(true, "");
+  }
 }
 
 void Stepper::operator()(const BecameReady&) {
@@ -258,12 +286,27 @@ void Stepper::operator()(const Notified& event) {
   }
 }
 
-// EXTEND_TIMEOUT_USEC: never to an earlier time than was granted before.
+// EXTEND_TIMEOUT_USEC: never to an earlier time than was granted before, and never beyond max_extension.
 void Stepper::ExtendDeadline(absl::Duration by) {
   const bool waits_for_ready =
       state_.phase == Phase::kBecomingReady && config_.readiness.type != ReadinessType::kUptime;
-  if ((waits_for_ready || state_.phase == Phase::kTerminating) && state_.deadline != kNoDeadline) {
-    state_.deadline = std::max(state_.deadline, After(by));
+  if ((!waits_for_ready && state_.phase != Phase::kTerminating) || state_.deadline == kNoDeadline ||
+      state_.stop_hurried || config_.is_shutting_down) {
+    return;
+  }
+  const absl::Duration most = waits_for_ready ? config_.readiness.max_extension : config_.stop_extension;
+  const MonoTime latest = most > absl::ZeroDuration() ? state_.first_deadline + most : kNoDeadline;
+  const MonoTime wanted = std::min(After(by), latest);
+  state_.deadline = std::max(state_.deadline, wanted);
+  if (state_.ask_deadline != kNoDeadline) {
+    state_.ask_deadline = std::max(state_.ask_deadline, wanted);
+  }
+}
+
+// The daemon is to end: whoever stops has the time that its configuration gives it, whatever it was granted before.
+void Stepper::WithdrawExtension() {
+  if (state_.phase == Phase::kTerminating && state_.deadline > state_.first_deadline) {
+    state_.deadline = std::max(state_.first_deadline, now_);
   }
 }
 
@@ -299,6 +342,7 @@ void Stepper::operator()(const FoundAtRest& event) {
   state_.failure = event.failure;
   state_.cause = {.actor = "supervisor", .reason = {}};
   Enter(event.phase, event.phase == Phase::kBackoff ? After(event.wait) : kNoDeadline);
+  state_.earliest_restart = now_;
 }
 
 void Stepper::operator()(const Adopted& event) {
@@ -322,11 +366,70 @@ void Stepper::operator()(const Adopted& event) {
   const ReadinessConfig& readiness = config_.readiness;
   if (readiness.type == ReadinessType::kUptime) {
     Enter(Phase::kBecomingReady, After(std::max(readiness.uptime - event.up_for, absl::ZeroDuration())));
-    return;
+  } else {
+    Enter(Phase::kBecomingReady, readiness.timeout > absl::ZeroDuration()
+                                     ? After(std::max(readiness.timeout - event.up_for, absl::Seconds(1)))
+                                     : kNoDeadline);
   }
-  Enter(Phase::kBecomingReady, readiness.timeout > absl::ZeroDuration()
-                                   ? After(std::max(readiness.timeout - event.up_for, absl::Seconds(1)))
-                                   : kNoDeadline);
+  state_.entered = now_ - event.up_for;
+}
+
+// ---------------------------------------------------------------------------------------------------------- a reload
+
+// The phase under way has another limit, counted from its begin. What EXTEND_TIMEOUT_USEC has granted stays.
+void Stepper::ChangeLimit(absl::Duration limit) {
+  const bool is_extended = state_.deadline > state_.first_deadline;
+  state_.first_deadline = LimitFromEntry(limit);
+  state_.deadline = is_extended ? std::max(state_.deadline, state_.first_deadline) : state_.first_deadline;
+}
+
+void Stepper::operator()(const SettingsChanged& event) {
+  switch (state_.phase) {
+    case Phase::kBackoff:
+      if (event.restart_policy) {
+        DecideBackoffAnew();
+      }
+      return;
+    case Phase::kRunning:
+      if (event.restart_policy) {
+        state_.deadline = ProvedWellAt();
+      }
+      return;
+    case Phase::kBecomingReady:
+      if (!event.readiness) {
+        return;
+      }
+      switch (config_.readiness.type) {
+        case ReadinessType::kExec:
+          RunIsReady();
+          return;
+        case ReadinessType::kUptime:
+          state_.deadline = state_.entered + config_.readiness.uptime;
+          state_.reason = fmt::format("ready when it has been up for {}", FormatSpan(config_.readiness.uptime));
+          return;
+        case ReadinessType::kNotify:
+        case ReadinessType::kHealthCheck:
+          ChangeLimit(config_.readiness.timeout);
+          return;
+      }
+      return;
+    case Phase::kTerminating:
+      if (event.stop_timeout && !state_.stop_hurried) {
+        ChangeLimit(config_.stop_timeout);
+      }
+      return;
+    case Phase::kStopped:
+    case Phase::kWaiting:
+    case Phase::kBlocked:
+    case Phase::kPreStart:
+    case Phase::kSpawning:
+    case Phase::kPreStop:
+    case Phase::kKilling:
+    case Phase::kPostStop:
+    case Phase::kFailed:
+    case Phase::kExited:
+      return;
+  }
 }
 
 }  // namespace supervisor

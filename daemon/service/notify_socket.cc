@@ -6,12 +6,15 @@
 #include <sys/un.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <cstdint>
 #include <cstring>
 #include <utility>
 
 #include "common/errno_status.h"
+#include "common/fail_point.h"
+#include "common/refuse_rights.h"
 
 namespace supervisor {
 namespace {
@@ -19,6 +22,8 @@ namespace {
 constexpr size_t kLargestDatagram = 4096;
 constexpr int kDatagramsATurn = 32;
 constexpr size_t kLongestStatus = 256;
+constexpr absl::Duration kFirstPause = absl::Milliseconds(10);
+constexpr absl::Duration kLongestPause = absl::Milliseconds(160);
 
 template <typename Number>
 std::optional<Number> ParseNumber(std::string_view text) {
@@ -68,12 +73,74 @@ Notification ParseNotification(std::string_view text) {
   return notification;
 }
 
-NotifySocket::NotifySocket(std::string path, UniqueFd fd, std::function<void(const Notification&)> callback)
-    : path_(std::move(path)), fd_(std::move(fd)), callback_(std::move(callback)) {}
+namespace {
+
+// The next datagram, or whether there is none. The buffer for what comes along has room for the sender's credentials
+// alone: of descriptors nothing is installed, and MSG_CTRUNC says that there were some.
+struct Received {
+  ssize_t size = -1;
+  bool had_rights = false;
+  ucred sender{};
+  char text[kLargestDatagram] = {};
+};
+void ReceiveOne(int fd, int flags, Received& received) {
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(ucred))];
+  iovec part{received.text, sizeof(received.text)};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof(control);
+  received.size = recvmsg(fd, &message, flags | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  received.had_rights = received.size >= 0 && (message.msg_flags & MSG_CTRUNC) != 0;
+  received.sender = {};
+  for (cmsghdr* header = CMSG_FIRSTHDR(&message); received.size >= 0 && header != nullptr;
+       header = CMSG_NXTHDR(&message, header)) {
+    if (header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_CREDENTIALS) {
+      std::memcpy(&received.sender, CMSG_DATA(header), sizeof(received.sender));
+    }
+  }
+}
+
+Notification NotificationOf(const Received& received) {
+  Notification notification =
+      ParseNotification(std::string_view(received.text, static_cast<size_t>(std::max<ssize_t>(received.size, 0))));
+  notification.sender = received.sender.pid;
+  notification.sender_uid = received.sender.uid;
+  return notification;
+}
+
+// On a thread that may wait for ever: nothing more comes, what lies there goes, and only then the socket, so that it is
+// empty wherever else the last descriptor of it is closed.
+void CloseAside(std::shared_ptr<UniqueFd> fd) {
+  static auto* const pool = new HelperPool(8);  // NOLINT(cppcoreguidelines-owning-memory): lives as long as the process
+  static const auto wanted = std::make_shared<bool>(true);
+  pool->Run(wanted, [fd = std::move(fd)] {
+    shutdown(fd->get(), SHUT_RDWR);
+    constexpr int kLongestQueue = 4096;  // net.unix.max_dgram_qlen is 10 or 512 as a rule
+    Received received;
+    for (int i = 0; i < kLongestQueue; ++i) {
+      ReceiveOne(fd->get(), 0, received);
+    }
+  });
+}
+
+}  // namespace
+
+NotifySocket::NotifySocket(Loop& loop, std::string path, UniqueFd fd, std::function<void(const Notification&)> callback)
+    : loop_(loop),
+      path_(std::move(path)),
+      fd_(std::make_shared<UniqueFd>(std::move(fd))),
+      callback_(std::move(callback)),
+      resume_timer_(loop.NewTimer([this] { Watch(); })) {}
 
 NotifySocket::~NotifySocket() {
   if (!path_.empty()) {
     unlink(path_.c_str());
+  }
+  watch_.reset();
+  if (!refuses_rights_) {
+    CloseAside(std::move(fd_));
   }
 }
 
@@ -89,6 +156,9 @@ absl::StatusOr<std::unique_ptr<NotifySocket>> NotifySocket::Open(Loop& loop, con
   UniqueFd fd(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   const int on = 1;
   unlink(path.c_str());
+  if (fd && FailPoint(FailPointId::kNotifyRights) == 0) {
+    RefuseRights(fd.get());
+  }
   if (!fd || setsockopt(fd.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) != 0 ||
       bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
     return ErrnoToStatus(errno, fmt::format("notify socket {}", path));
@@ -103,45 +173,67 @@ absl::StatusOr<std::unique_ptr<NotifySocket>> NotifySocket::Open(Loop& loop, con
 
 std::unique_ptr<NotifySocket> NotifySocket::Resume(Loop& loop, const std::string& path, UniqueFd fd,
                                                    std::function<void(const Notification&)> callback) {
-  std::unique_ptr<NotifySocket> notify(new NotifySocket(path, std::move(fd), std::move(callback)));
-  notify->watch_ =
-      loop.WatchFd(notify->fd_.get(), Loop::Interest::kRead, [raw = notify.get()](Loop::Ready) { raw->Receive(); });
+  std::unique_ptr<NotifySocket> notify(new NotifySocket(loop, path, std::move(fd), std::move(callback)));
+  notify->refuses_rights_ = RefusesRights(notify->fd());
+  notify->Watch();
   return notify;
 }
 
+void NotifySocket::Watch() {
+  watch_ = loop_.WatchFd(fd_->get(), Loop::Interest::kRead, [this](Loop::Ready) { Receive(); });
+}
+
 void NotifySocket::Receive() {
-  for (int i = 0; i < kDatagramsATurn; ++i) {
-    char buffer[kLargestDatagram];
-    alignas(cmsghdr) char control[256];
-    iovec part{buffer, sizeof(buffer)};
-    msghdr message{};
-    message.msg_iov = &part;
-    message.msg_iovlen = 1;
-    message.msg_control = control;
-    message.msg_controllen = sizeof(control);
-    const ssize_t got = recvmsg(fd_.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    if (got < 0) {
-      return;
-    }
-    ucred sender{};
-    for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
-      if (header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_CREDENTIALS) {
-        std::memcpy(&sender, CMSG_DATA(header), sizeof(sender));
-      } else if (header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
-        // FDSTORE and the like are not offered: what was sent along is closed, or it would be ours for ever.
-        const size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-        for (size_t n = 0; n < count; ++n) {
-          int passed = -1;
-          std::memcpy(&passed, CMSG_DATA(header) + n * sizeof(int), sizeof(int));
-          close(passed);
-        }
+  Received received;
+  for (int i = 0; i < kDatagramsATurn && !is_aside_; ++i) {
+    if (!refuses_rights_) {
+      ReceiveOne(fd_->get(), MSG_PEEK, received);
+      if (received.had_rights) {
+        ReceiveAside();
+        return;
       }
     }
-    Notification notification = ParseNotification(std::string_view(buffer, static_cast<size_t>(got)));
-    notification.sender = sender.pid;
-    notification.sender_uid = sender.uid;
-    callback_(notification);
+    ReceiveOne(fd_->get(), 0, received);
+    if (received.size < 0) {
+      pause_ = absl::ZeroDuration();
+      return;
+    }
+    callback_(NotificationOf(received));
   }
+  Pause();
+}
+
+void NotifySocket::Pause() {
+  if (watch_ != nullptr) {
+    watch_.reset();
+    pause_ = std::clamp(2 * pause_, kFirstPause, kLongestPause);
+    resume_timer_->ArmAfter(pause_);
+  }
+}
+
+void NotifySocket::ReceiveAside() {
+  watch_.reset();
+  resume_timer_->Disarm();
+  is_aside_ = true;
+  if (aside_ == nullptr) {
+    aside_ = std::make_unique<HelperCalls>(loop_, 1);
+  }
+  aside_->Ask<Notification>(
+      alive_,
+      [fd = fd_]() -> absl::StatusOr<Notification> {
+        Received received;
+        ReceiveOne(fd->get(), 0, received);
+        return NotificationOf(received);
+      },
+      [this](const absl::StatusOr<Notification>& notification) {
+        is_aside_ = false;
+        if (!notification.ok()) {  // no thread can be had
+          resume_timer_->ArmAfter(kLongestPause);
+          return;
+        }
+        Watch();
+        callback_(*notification);
+      });
 }
 
 }  // namespace supervisor

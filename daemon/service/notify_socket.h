@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "common/unique_fd.h"
+#include "daemon/loop/helper_calls.h"
 #include "daemon/loop/loop.h"
 
 namespace supervisor {
@@ -36,6 +37,14 @@ Notification ParseNotification(std::string_view text);
 std::optional<absl::Duration> ParseMicroseconds(std::string_view text);
 
 // The socket that NOTIFY_SOCKET of one instance names. Loop thread.
+//
+// A sender can send descriptors along (SCM_RIGHTS, unix(7)): the last close of one may wait for as long as its maker
+// likes (a TCP socket with SO_LINGER, a file of a FUSE), in whichever thread receives the datagram, wants it or not, or
+// closes the socket in whose queue it lies. So the kernel is told to refuse them (SO_PASSRIGHTS, Linux 6.16). Where it
+// cannot, each datagram is looked at in place first, and one that has descriptors with it is received on a thread of
+// the socket's own, while which nothing else is heard from that service.
+//
+// Whoever floods the socket is made to wait: a full turn is followed by a pause, the longer the longer it lasts.
 class NotifySocket {
  public:
   static absl::StatusOr<std::unique_ptr<NotifySocket>> Open(Loop& loop, const std::string& path, uid_t owner,
@@ -48,19 +57,29 @@ class NotifySocket {
   NotifySocket& operator=(const NotifySocket&) = delete;
 
   const std::string& path() const { return path_; }
-  int fd() const { return fd_.get(); }
+  int fd() const { return fd_->get(); }
   // Takes in what has been sent so far, without waiting for the loop to tell of it.
   void Receive();
   // Its name is another socket's from now on; who is connected to it is heard on.
   void GiveUpName() { path_.clear(); }
 
  private:
-  NotifySocket(std::string path, UniqueFd fd, std::function<void(const Notification&)> callback);
+  NotifySocket(Loop& loop, std::string path, UniqueFd fd, std::function<void(const Notification&)> callback);
+  void Watch();
+  void Pause();
+  void ReceiveAside();
 
+  Loop& loop_;
   std::string path_;
-  UniqueFd fd_;
+  std::shared_ptr<UniqueFd> fd_;  // with the thread that receives or closes, too
+  bool refuses_rights_ = false;   // nothing in its queue has descriptors with it, ever
   std::function<void(const Notification&)> callback_;
-  std::unique_ptr<Loop::Watch> watch_;
+  std::unique_ptr<Loop::Watch> watch_;  // null while it pauses, and while a thread receives
+  std::unique_ptr<Loop::Timer> resume_timer_;
+  absl::Duration pause_;
+  std::unique_ptr<HelperCalls> aside_;  // made when first needed
+  bool is_aside_ = false;               // a thread receives
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
 }  // namespace supervisor

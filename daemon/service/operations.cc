@@ -22,8 +22,7 @@ void Operations::Add(Wanted wanted, std::vector<Item> items, absl::Duration time
               .id = item.id,
               .kind = ActionOutcome::Kind::kTimedOut,
               .message = fmt::format("not yet {} after {}; it goes on",
-                                     operation.wanted == Wanted::kUp ? "up" : "stopped", FormatSpan(timeout)),
-              .implied = item.implied};
+                                     operation.wanted == Wanted::kUp ? "up" : "stopped", FormatSpan(timeout))};
         }
       }
       AnswerIfComplete(operation);
@@ -42,10 +41,8 @@ void Operations::AttemptEnded(const std::string& id, bool success, const std::st
     }
     for (Item& item : operation.items) {
       if (item.id == id && !item.outcome) {
-        item.outcome = ActionOutcome{.id = id,
-                                     .kind = success ? ActionOutcome::Kind::kDone : ActionOutcome::Kind::kFailed,
-                                     .message = message,
-                                     .implied = item.implied};
+        item.outcome = ActionOutcome{
+            .id = id, .kind = success ? ActionOutcome::Kind::kDone : ActionOutcome::Kind::kFailed, .message = message};
       }
     }
     AnswerIfComplete(operation);
@@ -61,14 +58,21 @@ void Operations::SettleDown(const DownState& state) {
     for (Item& item : operation.items) {
       if (!item.outcome) {
         item.outcome = state(item.id);
-        if (item.outcome) {
-          item.outcome->implied = item.implied;
-        }
       }
     }
     AnswerIfComplete(operation);
   }
   Sweep();
+}
+
+void Operations::Renamed(const std::string& from, const std::string& to) {
+  for (Operation& operation : operations_) {
+    for (Item& item : operation.items) {
+      if (item.id == from) {
+        item.id = to;
+      }
+    }
+  }
 }
 
 void Operations::Removed(const std::string& id) {
@@ -78,8 +82,7 @@ void Operations::Removed(const std::string& id) {
         item.outcome = ActionOutcome{
             .id = id,
             .kind = operation.wanted == Wanted::kDown ? ActionOutcome::Kind::kDone : ActionOutcome::Kind::kFailed,
-            .message = "it is no longer configured",
-            .implied = item.implied};
+            .message = "it is no longer configured"};
       }
     }
     AnswerIfComplete(operation);
@@ -100,6 +103,8 @@ void Operations::Answer(Operation& operation) {
   std::vector<ActionOutcome> outcomes;
   for (Item& item : operation.items) {
     outcomes.push_back(*std::move(item.outcome));
+    outcomes.back().implied = item.implied;
+    outcomes.back().is_dependent = item.is_dependent;
   }
   // Posted, so that whoever is answered may ask for the next thing without being inside of this one.
   loop_.Post(

@@ -21,6 +21,9 @@ struct ActionOutcome {
   Kind kind = Kind::kDone;
   std::string message;
   bool implied = false;  // not named: a dependency or a dependent
+  bool is_dependent = false;
+  std::string left_running = {};  // of the run that ended, in words; empty: nothing that is known
+  bool leaves_its_own = false;    // and some of that is certainly its own
 };
 using ActionsDone = std::function<void(std::vector<ActionOutcome>)>;
 
@@ -34,6 +37,7 @@ class Operations {
   struct Item {
     std::string id;
     bool implied = false;
+    bool is_dependent = false;
     std::optional<ActionOutcome> outcome;  // known already: unchanged, accepted
   };
   // `timeout` zero: none. `done` may be called from within.
@@ -44,6 +48,8 @@ class Operations {
   // Asked once a turn about those that wait for an instance to go down: nothing, or how it ended.
   using DownState = std::function<std::optional<ActionOutcome>(const std::string& id)>;
   void SettleDown(const DownState& state);
+  // The instance has another id; whoever waits for it goes on waiting.
+  void Renamed(const std::string& from, const std::string& to);
   // The instance is gone from the configuration.
   void Removed(const std::string& id);
 

@@ -19,8 +19,8 @@ struct ServiceNode {
   std::vector<ServiceNode*> dependents;
   std::vector<const OrderView*> instances;
   bool wanted = false;
-  bool stops = false;                          // DecideStops: one of its instances is to stop and alive
-  std::optional<bool> has_stopping_dependent;  // likewise: at any distance
+  bool stops = false;                          // one of its instances is going down
+  std::optional<bool> has_stopping_dependent;  // at any distance
 };
 
 class Graph {
@@ -34,6 +34,7 @@ class Graph {
       node.depends_on = view.depends_on;
       node.instances.push_back(&view);
       node.wanted = node.wanted || view.desired_up || IsAlive(view.phase);
+      node.stops = node.stops || view.going_down;
     }
     for (auto& [id, node] : nodes_) {
       if (node.depends_on == nullptr) {
@@ -103,51 +104,87 @@ class Graph {
   std::unordered_map<std::string_view, ServiceNode> nodes_;  // addresses stay: a node-based map
 };
 
-// What a dependency's instance says to those that wait for it.
-GateDecision AskDependency(const OrderView& dependency) {
-  GateDecision open{.id = {}, .gate = Gate::kOpen, .waits_for = {}, .message = {}};
-  GateDecision closed{.id = {}, .gate = Gate::kClosed, .waits_for = dependency.id, .message = {}};
-  const auto blocked = [&](const char* how) {
-    return GateDecision{.id = {},
-                        .gate = Gate::kBlocked,
-                        .waits_for = {},
-                        .message = dependency.reason.empty()
-                                       ? fmt::format("dependency {} {}", dependency.id, how)
-                                       : fmt::format("dependency {} {}: {}", dependency.id, how, dependency.reason)};
-  };
+GateDecision Open() { return {.gate = Gate::kOpen}; }
+
+GateDecision Closed(const OrderView& other, WaitsFor waits_until) {
+  return {.gate = Gate::kClosed, .waits_for = other.id, .waits_until = waits_until};
+}
+
+GateDecision Blocked(const OrderView& dependency, std::string_view how) {
+  return {.gate = Gate::kBlocked,
+          .message = dependency.reason.empty()
+                         ? fmt::format("dependency {} {}", dependency.id, how)
+                         : fmt::format("dependency {} {}: {}", dependency.id, how, dependency.reason)};
+}
+
+// What a dependency's instance says to those that wait for it to be ready.
+GateDecision AskReady(const OrderView& dependency) {
   switch (StateOf(dependency.phase)) {
     case ServiceState::kRunning:
+      if (dependency.going_down) {  // when its turn comes
+        return dependency.desired_up ? Closed(dependency, WaitsFor::kReady) : Blocked(dependency, "is being stopped");
+      }
+      return Open();
     case ServiceState::kExited:
-      return open;
+      return Open();
     case ServiceState::kStarting:
-      return closed;
+      return Closed(dependency, WaitsFor::kReady);
     case ServiceState::kStopping:
-      return dependency.desired_up ? closed : blocked("is being stopped");
+      return dependency.desired_up ? Closed(dependency, WaitsFor::kReady) : Blocked(dependency, "is being stopped");
     case ServiceState::kStopped:
-      return blocked(dependency.desired_up ? "cannot start" : "is stopped");
+      return Blocked(dependency, dependency.desired_up ? "cannot start" : "is stopped");
     case ServiceState::kBackoff:
-      return blocked("is in backoff");
+      return Blocked(dependency, "is in backoff");
     case ServiceState::kFailed:
-      return blocked("has failed");
+      return Blocked(dependency, "has failed");
   }
-  return closed;
+  return Closed(dependency, WaitsFor::kReady);
+}
+
+// And to those that wait for it to end as it should. In backoff it has failed, and is tried again: then what waits is
+// blocked rather than on its way up, which would hold all later classes for as long.
+GateDecision AskCompleted(const OrderView& dependency) {
+  switch (StateOf(dependency.phase)) {
+    case ServiceState::kExited:
+      return Open();
+    case ServiceState::kRunning:
+    case ServiceState::kStarting:
+      if (dependency.going_down && !dependency.desired_up) {  // when its turn comes
+        return Blocked(dependency, "is being stopped, and has not completed");
+      }
+      if (dependency.runs_again) {
+        return {.gate = Gate::kBlocked,
+                .message = fmt::format("dependency {} never completes: its restart_policy.mode is always, so it is "
+                                       "started again whenever it ends (expected on-failure or never)",
+                                       dependency.id)};
+      }
+      return Closed(dependency, WaitsFor::kCompleted);
+    case ServiceState::kStopping:
+      return dependency.desired_up ? Closed(dependency, WaitsFor::kCompleted)
+                                   : Blocked(dependency, "is being stopped, and has not completed");
+    case ServiceState::kStopped:
+      return Blocked(dependency, dependency.desired_up ? "cannot start" : "has not completed, and is stopped");
+    case ServiceState::kBackoff:
+      return Blocked(dependency, "has not completed yet, and is in backoff");
+    case ServiceState::kFailed:
+      return Blocked(dependency, "has not completed: it has failed");
+  }
+  return Closed(dependency, WaitsFor::kCompleted);
 }
 
 GateDecision AskDependencies(Graph& graph, const OrderView& view) {
-  GateDecision decision{.id = {}, .gate = Gate::kOpen, .waits_for = {}, .message = {}};
+  GateDecision decision = Open();
   if (view.depends_on == nullptr) {
     return decision;
   }
   for (const std::string& id : *view.depends_on) {
     const ServiceNode* node = graph.Find(id);
     if (node == nullptr) {
-      return {.id = {},
-              .gate = Gate::kBlocked,
-              .waits_for = {},
-              .message = fmt::format("dependency {} is not configured", id)};
+      return {.gate = Gate::kBlocked, .message = fmt::format("dependency {} is not configured", id)};
     }
+    const bool must_complete = view.completed != nullptr && view.completed->contains(id);
     for (const OrderView* instance : node->instances) {
-      GateDecision answer = AskDependency(*instance);
+      GateDecision answer = must_complete ? AskCompleted(*instance) : AskReady(*instance);
       if (answer.gate == Gate::kBlocked) {
         return answer;
       }
@@ -159,7 +196,50 @@ GateDecision AskDependencies(Graph& graph, const OrderView& view) {
   return decision;
 }
 
-bool IsFirstStart(const OrderView& view) { return IsComingUp(view.phase) && view.desired_up && !view.is_restart; }
+// Its start, under way or to come, holds those of later classes.
+bool HoldsLaterClasses(const OrderView& view) {
+  return view.comes_back || (IsComingUp(view.phase) && view.desired_up && !view.is_restart);
+}
+
+// The same of an instance that runs and is to go down to come up again: see DecideRestartGates. depends_on has no
+// circles, so this ends.
+GateDecision AskDependenciesOfRunning(Graph& graph, const OrderView& view) {
+  GateDecision decision = Open();
+  if (view.depends_on == nullptr) {
+    return decision;
+  }
+  for (const std::string& id : *view.depends_on) {
+    const ServiceNode* node = graph.Find(id);
+    if (node == nullptr) {
+      continue;  // a reload has removed it: the start will say so
+    }
+    const bool must_complete = view.completed != nullptr && view.completed->contains(id);
+    for (const OrderView* instance : node->instances) {
+      const bool goes_down_later = instance->going_down && StateOf(instance->phase) == ServiceState::kRunning;
+      GateDecision answer = goes_down_later ? AskDependenciesOfRunning(graph, *instance)
+                            : must_complete ? AskCompleted(*instance)
+                                            : AskReady(*instance);
+      if (answer.gate == Gate::kBlocked) {
+        return answer;
+      }
+      if (answer.gate == Gate::kClosed && decision.gate == Gate::kOpen) {
+        decision = std::move(answer);
+      }
+    }
+  }
+  return decision;
+}
+
+// Of those that must have gone before it starts, one that has not.
+const OrderView* AliveBefore(const std::vector<OrderView>& views, const OrderView& waiting) {
+  if (waiting.starts_after == nullptr || waiting.starts_after->empty()) {
+    return nullptr;
+  }
+  const auto found = std::ranges::find_if(views, [&](const OrderView& view) {
+    return IsAlive(view.phase) && waiting.starts_after->contains(std::string(view.id));
+  });
+  return found == views.end() ? nullptr : &*found;
+}
 
 bool AwaitsItsGate(const OrderView& view) { return view.phase == Phase::kWaiting || view.phase == Phase::kBlocked; }
 
@@ -171,11 +251,10 @@ std::vector<GateDecision> DecideGates(const std::vector<OrderView>& views) {
     return decisions;
   }
   Graph graph(views);
-  // The earliest class that is on its way up holds all later ones.
   int earliest = std::numeric_limits<int>::max();
   const OrderView* holder = nullptr;
   for (const OrderView& view : views) {
-    if (IsFirstStart(view) && graph.EffectivePriority(graph.NodeOf(view)) < earliest) {
+    if (HoldsLaterClasses(view) && graph.EffectivePriority(graph.NodeOf(view)) < earliest) {
       earliest = graph.EffectivePriority(graph.NodeOf(view));
       holder = &view;
     }
@@ -186,8 +265,10 @@ std::vector<GateDecision> DecideGates(const std::vector<OrderView>& views) {
     }
     GateDecision decision = AskDependencies(graph, view);
     if (decision.gate == Gate::kOpen && !view.is_restart && graph.EffectivePriority(graph.NodeOf(view)) > earliest) {
-      decision.gate = Gate::kClosed;
-      decision.waits_for = holder->id;
+      decision = Closed(*holder, WaitsFor::kPriority);
+    }
+    if (const OrderView* leaving = decision.gate == Gate::kOpen ? AliveBefore(views, view) : nullptr) {
+      decision = Closed(*leaving, WaitsFor::kGone);
     }
     decision.id = view.id;
     decisions.push_back(std::move(decision));
@@ -195,26 +276,56 @@ std::vector<GateDecision> DecideGates(const std::vector<OrderView>& views) {
   return decisions;
 }
 
+std::string WaitText(const GateDecision& decision, const OrderView& other) {
+  const bool awaits_its_turn = StateOf(other.phase) == ServiceState::kRunning && other.going_down;
+  const char* state = awaits_its_turn ? "about to go down" : StateName(StateOf(other.phase));
+  switch (decision.waits_until) {
+    case WaitsFor::kReady:
+      return fmt::format("waits until {}, which is {}, is ready (depends_on)", other.id, state);
+    case WaitsFor::kCompleted:
+      return fmt::format("waits until {}, which is {}, has completed (depends_on)", other.id, state);
+    case WaitsFor::kGone:
+      return fmt::format("waits until {}, which was removed and is {}, is gone", other.id, state);
+    case WaitsFor::kPriority:
+      return fmt::format("waits for its turn: {} has an earlier priority ({}) and is {}", other.id, other.priority,
+                         state);
+  }
+  return "";
+}
+
 std::vector<std::string> DecideStops(const std::vector<OrderView>& views, const std::vector<std::string>& members) {
   Graph graph(views);
   const std::unordered_set<std::string_view> wanted(members.begin(), members.end());
-  std::vector<const OrderView*> alive;
+  std::vector<const OrderView*> going;
   int latest = std::numeric_limits<int>::min();
   for (const OrderView& view : views) {
-    if (IsAlive(view.phase) && wanted.contains(view.id)) {
-      alive.push_back(&view);
-      graph.NodeOf(view).stops = true;
+    if (view.going_down && wanted.contains(view.id)) {
+      going.push_back(&view);
       latest = std::max(latest, graph.EffectivePriority(graph.NodeOf(view)));
     }
   }
   std::vector<std::string> turn;
-  for (const OrderView* view : alive) {
+  for (const OrderView* view : going) {
     ServiceNode& node = graph.NodeOf(*view);
     if (graph.EffectivePriority(node) == latest && !graph.HasStoppingDependent(node)) {
       turn.emplace_back(view->id);
     }
   }
   return turn;
+}
+
+std::vector<GateDecision> DecideRestartGates(const std::vector<OrderView>& views, const std::vector<std::string>& ids) {
+  std::vector<GateDecision> decisions;
+  Graph graph(views);
+  const std::unordered_set<std::string_view> wanted(ids.begin(), ids.end());
+  for (const OrderView& view : views) {
+    if (view.comes_back && wanted.contains(view.id)) {
+      GateDecision decision = AskDependenciesOfRunning(graph, view);
+      decision.id = view.id;
+      decisions.push_back(std::move(decision));
+    }
+  }
+  return decisions;
 }
 
 std::vector<std::string> DependentsOf(const std::vector<OrderView>& views, const std::string& service_id) {

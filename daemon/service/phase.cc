@@ -105,6 +105,21 @@ bool IsAlive(Phase phase) {
   return false;
 }
 
+bool AwaitsItsTurnToStop(const MachineState& state) {
+  const bool runs =
+      state.phase == Phase::kSpawning || state.phase == Phase::kBecomingReady || state.phase == Phase::kRunning;
+  return runs && (!state.desired_up || state.next == Next::kRestart);
+}
+
+bool IsGoingDown(const MachineState& state) {
+  return IsAlive(state.phase) && state.stuck.empty() &&
+         (!state.desired_up || state.next == Next::kRestart || StateOf(state.phase) == ServiceState::kStopping);
+}
+
+bool ComesBack(const MachineState& state) {
+  return IsGoingDown(state) && state.desired_up && state.next == Next::kRestart;
+}
+
 bool IsComingUp(Phase phase) { return StateOf(phase) == ServiceState::kStarting; }
 
 const char* HookName(HookKind kind) {

@@ -81,7 +81,9 @@ void TakeUntold(std::string_view value, InstanceRecord& record) {
 
 void TakeField(std::string_view key, std::string_view value, InstanceRecord& record) {
   if (key == "boot_id") {
-    record.boot_id = value;
+    record.boot.boot_id = value;
+  } else if (key == "pid_namespace") {
+    TakePidNamespace(value, record.boot);
   } else if (key == "stopped_by_request") {
     record.stopped_by_request = value == "1";
   } else if (key == "pid") {
@@ -130,6 +132,14 @@ void TakeField(std::string_view key, std::string_view value, InstanceRecord& rec
     record.reason = Unescape(value);
   } else if (key == "backoff_until_ms") {
     TakeNumber(value, record.backoff_until_ms);
+  } else if (key == "mark") {
+    record.mark = value;
+  } else if (key == "owner") {
+    TakeNumber(value, record.owner.emplace());
+  } else if (key == "environment_file_digest") {
+    TakeNumber(value, record.environment_file_digest);
+  } else if (key == "process_name") {
+    record.process_name = Unescape(value);
   } else if (key == "untold") {
     TakeUntold(value, record);
   } else {
@@ -147,13 +157,16 @@ std::string FormatRecord(const InstanceRecord& record) {
   std::string text = fmt::format(
       "{}boot_id {}\nstopped_by_request {:d}\npid {}\nstart_ticks {}\nready {:d}\nattempts {}\nrestart_count {}\n"
       "started_unix_ms {}\nwatchdog_us {}\noom_events {}\noom_kills {}\nrefused_forks {}\n",
-      kHeader, record.boot_id, record.stopped_by_request, record.pid, record.start_ticks, record.ready, record.attempts,
-      record.restart_count, record.started_unix_ms, record.watchdog_us, record.oom_events, record.oom_kills,
-      record.refused_forks);
+      kHeader, record.boot.boot_id, record.stopped_by_request, record.pid, record.start_ticks, record.ready,
+      record.attempts, record.restart_count, record.started_unix_ms, record.watchdog_us, record.oom_events,
+      record.oom_kills, record.refused_forks);
   text += fmt::format("desired_up {:d}\nrestarting {:d}\nexited {:d}\nfailed {:d}\n", record.desired_up,
                       record.restarting, record.exited, record.failed);
   text += fmt::format("spawn {}\nlast_restart_unix_ms {}\nexit_untold {:d}\nbackoff_until_ms {}\n", record.spawn,
                       record.last_restart_unix_ms, record.exit_untold, record.backoff_until_ms);
+  if (record.boot.pid_namespace != 0) {
+    text += fmt::format("pid_namespace {}\n", FormatPidNamespace(record.boot));
+  }
   if (record.started_boot_ms != 0) {
     text += fmt::format("started_boot_ms {}\n", record.started_boot_ms);
   }
@@ -163,11 +176,23 @@ std::string FormatRecord(const InstanceRecord& record) {
   if (record.ended_pid != 0) {
     text += fmt::format("ended_pid {}\n", record.ended_pid);
   }
+  if (!record.mark.empty()) {
+    text += fmt::format("mark {}\n", record.mark);
+  }
+  if (record.owner) {
+    text += fmt::format("owner {}\n", *record.owner);
+  }
   if (!record.failure.empty()) {
     text += fmt::format("failure {}\n", Escape(record.failure));
   }
   if (!record.reason.empty()) {
     text += fmt::format("reason {}\n", Escape(record.reason));
+  }
+  if (record.environment_file_digest != 0) {
+    text += fmt::format("environment_file_digest {}\n", record.environment_file_digest);
+  }
+  if (!record.process_name.empty()) {
+    text += fmt::format("process_name {}\n", Escape(record.process_name));
   }
   for (const EventRow& row : record.untold) {
     text += fmt::format("untold {}\n", FormatUntold(row));

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "daemon/process/boot_identity.h"
 #include "daemon/process/wait_status.h"
 #include "daemon/service/recorded_health.h"
 #include "daemon/store/store.h"
@@ -20,7 +21,7 @@ namespace supervisor {
 // reader skips keys that it does not know and takes a missing one as its default, so older and newer daemons read each
 // other's.
 struct InstanceRecord {
-  std::string boot_id;
+  BootIdentity boot;
   bool stopped_by_request = false;  // somebody stopped it: it stays stopped
   pid_t pid = 0;                    // 0: no process
   uint64_t start_ticks = 0;         // of that process
@@ -50,7 +51,14 @@ struct InstanceRecord {
   // Ends of its processes that the database may not have yet. A zombie is reaped when it stands here, so that whoever
   // dies in between, each end is told once.
   std::vector<EventRow> untold;
+  // What the processes of its last run are known by (RunMark::secret), and as whom that was started.
+  std::string mark;
+  std::optional<uid_t> owner;
   RecordedHealth health;  // of the process that runs
+  // Of the environment file that its last process was started with, see environment_digest.h. 0: none, or not known.
+  uint64_t environment_file_digest = 0;
+  // The name under which its last process was started, where that is not its id: see Instance::Rename.
+  std::string process_name;
   bool operator==(const InstanceRecord&) const = default;
 };
 

@@ -30,6 +30,9 @@ RestartDecision DecideRestart(const RestartPolicyConfig& policy, RunEnd end, int
       }
       break;
     case RestartMode::kAlways:
+      if (end == RunEnd::kSuccess) {
+        return {.kind = Kind::kRestart, .delay = BackoffDelay(policy, 0, random), .why = {}};
+      }
       break;
   }
   if (policy.max_attempts > 0 && attempts >= policy.max_attempts) {

@@ -22,8 +22,10 @@ struct RestartDecision {
   std::string why;       // kGiveUp: "gave up after 3 restarts", "restart_policy.mode is never"
 };
 
-// What follows the end of a run. `attempts` restarts have been made since the service last proved itself; `random` is
-// a number in [0, 1) for the jitter. The delay grows as delay * multiplier^attempts up to max_delay. Pure.
+// What follows the end of a run. `attempts` restarts after failures have been made since the service last proved
+// itself; `random` is a number in [0, 1) for the jitter. After a failure the delay grows as delay * multiplier^attempts
+// up to max_delay, and max_attempts is the bound. After a success (mode always) neither holds: a worker that recycles
+// itself is restarted after `delay`, however often. Pure.
 RestartDecision DecideRestart(const RestartPolicyConfig& policy, RunEnd end, int attempts, double random);
 
 // How long a restart after so many waits; `random` as above, the default being the middle. Pure.

@@ -1,6 +1,7 @@
 #include "daemon/service/supervisor.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -21,6 +22,12 @@ namespace {
 constexpr const char* kOwnId = "supervisor";
 constexpr size_t kMostLookups = 32;  // so many may hang before the next one waits for them
 
+Environment EnvironmentOfServices(const std::string& socket) {
+  Environment environment = InheritedEnvironment();
+  SetVariable(environment, "SUPERVISOR_SOCKET", socket);
+  return environment;
+}
+
 OrderView ViewOf(const Instance& instance) {
   const ServiceConfig& config = instance.config();
   const MachineState& machine = instance.machine();
@@ -28,17 +35,15 @@ OrderView ViewOf(const Instance& instance) {
           .service_id = config.id,
           .priority = config.priority,
           .depends_on = &config.depends_on,
+          .completed = &config.depends_on_completed,
+          .runs_again = config.restart_policy.mode == RestartMode::kAlways,
+          .starts_after = &instance.starts_after(),
           .phase = machine.phase,
           .desired_up = machine.desired_up,
           .is_restart = machine.is_restart,
+          .going_down = IsGoingDown(machine),
+          .comes_back = ComesBack(machine),
           .reason = machine.reason};
-}
-
-// Told to stop, but not asked yet: what depends on it goes first.
-bool AwaitsItsStop(const Instance& instance) {
-  const MachineState& machine = instance.machine();
-  return !machine.desired_up && (machine.phase == Phase::kRunning || machine.phase == Phase::kBecomingReady ||
-                                 machine.phase == Phase::kSpawning);
 }
 
 // The ids of which an earlier daemon has left a record.
@@ -76,12 +81,14 @@ Supervisor::Supervisor(Loop& loop, Worker& files, LogPump& logs, Checker& checke
                .births = options_.births,
                .held = options_.held,
                .observer = *this,
+               .discard_output = options_.discard_output,
                .state_directory = options_.state_directory,
                .log_directory = config_.global.log_directory,
                .pid_directory = config_.global.pid_directory,
-               .boot_id = BootId(),
-               .inherited_environment = InheritedEnvironment(),
-               .descriptor_limit = options_.descriptor_limit},
+               .boot = CurrentBoot(),
+               .inherited_environment = EnvironmentOfServices(options_.socket),
+               .descriptor_limit = options_.descriptor_limit,
+               .descriptors = *options_.descriptors},
       operations_(loop),
       alerts_(loop, store,
               {.subjects = [this] { return AlertSubjects(); },
@@ -138,6 +145,14 @@ absl::Status Supervisor::Boot(const ReapedLookup& reaped) {
     Enqueue(*Find(id), StopRequested{{.actor = kOwnId, .reason = "it is not in the configuration any more"}, false});
   }
   DrainEvents();
+  // Stops and restarts that an earlier daemon has left half done go on in order, too.
+  StopJob left{.members = {}, .before = nullptr};
+  for (const auto& [id, instance] : instances_) {
+    if (IsGoingDown(instance->machine())) {
+      left.members.push_back(id);
+    }
+  }
+  stop_jobs_.push_back(std::move(left));
   FailPoint(FailPointId::kBootAdopted);
   if (options_.births != nullptr) {
     files_.Post([births = options_.births] { births->ForgetLeft(); });  // what they told of is on record by then
@@ -159,12 +174,14 @@ absl::Status Supervisor::AdoptAll(const ReapedLookup& reaped) {
   RemoveLeftTemporaries(context_.pid_directory, [this](const std::string& name) {
     return name.ends_with(".pid") && Find(name.substr(0, name.size() - 4)) != nullptr;
   });
-  std::set<std::string> known = RecordedInstances(options_.state_directory);
+  std::set<std::string> known = TakeUpNames(RecordedInstances(options_.state_directory));
   std::map<std::string, std::vector<BirthJournal::Left>> births;
   if (options_.births != nullptr) {
-    for (const BirthJournal::Left& birth : options_.births->left()) {
-      const std::string id = birth.plan.name.substr(0, birth.plan.name.find('#'));
-      births[id].push_back(birth);
+    for (BirthJournal::Left birth : options_.births->left()) {
+      const size_t end = std::min(birth.plan.name.find('#'), birth.plan.name.size());
+      const std::string id = PresentName(birth.plan.name.substr(0, end));
+      birth.plan.name.replace(0, end, id);
+      births[id].push_back(std::move(birth));
       known.insert(id);
     }
   }
@@ -233,6 +250,7 @@ bool Supervisor::DrainEvents() {
       }
       touched.insert(queued.id);
     }
+    left_by_ends_.reset();
     for (const Pending& pending : actions) {
       Find(pending.id)->Perform(pending.action);
     }
@@ -280,14 +298,14 @@ bool Supervisor::AskOrder() {
   return moved;
 }
 
-// Lets go of those that are down or wanted again. True: somebody still waits for its turn.
+// Lets go of those that are down, wanted again or not to be stopped. True: somebody still waits for its turn.
 bool Supervisor::PruneStopJobs() {
   bool someone_waits = false;
   for (StopJob& job : stop_jobs_) {
     std::erase_if(job.members, [&](const std::string& id) {
       const Instance* instance = Find(id);
-      const bool is_done = instance == nullptr || instance->machine().desired_up || !IsAlive(instance->machine().phase);
-      someone_waits = someone_waits || (!is_done && AwaitsItsStop(*instance));
+      const bool is_done = instance == nullptr || !IsGoingDown(instance->machine());
+      someone_waits = someone_waits || (!is_done && AwaitsItsTurnToStop(instance->machine()));
       return is_done;
     });
   }
@@ -298,15 +316,41 @@ bool Supervisor::PruneStopJobs() {
 bool Supervisor::AdvanceStopJobs(const std::vector<OrderView>& views) {
   bool moved = false;
   for (const StopJob& job : stop_jobs_) {
-    for (const std::string& id : DecideStops(views, job.members)) {
-      Instance* instance = Find(id);
-      if (AwaitsItsStop(*instance)) {
-        Enqueue(*instance, StopRequested{job.cause, false});
-        moved = true;
+    std::vector<std::string> turns =
+        job.before == nullptr ? DecideStops(views, job.members) : DecideReloadStops(views, job);
+    std::erase_if(turns, [this](const std::string& id) { return !AwaitsItsTurnToStop(Find(id)->machine()); });
+    if (job.before == nullptr && !turns.empty()) {  // what a reload changes goes down in any case
+      for (GateDecision& decision : DecideRestartGates(views, turns)) {
+        if (decision.gate != Gate::kOpen) {
+          std::erase(turns, decision.id);
+        }
+        if (decision.gate == Gate::kBlocked) {
+          Enqueue(*Find(decision.id), GateBlocked{std::move(decision.message)});
+          moved = true;
+        }
       }
+    }
+    for (const std::string& id : turns) {
+      Enqueue(*Find(id), StopTurnCame{});
+      moved = true;
     }
   }
   return moved;
+}
+
+// What runs was started by the configuration before, so by that one it goes down. By itself: other jobs go by another
+// configuration, and two orders could wait for each other.
+std::vector<std::string> Supervisor::DecideReloadStops(std::vector<OrderView> views, const StopJob& job) {
+  const std::set<std::string_view> members(job.members.begin(), job.members.end());
+  for (OrderView& view : views) {
+    view.going_down = view.going_down && members.contains(view.id);
+    const auto service = job.before->find(std::string(view.service_id));
+    if (service != job.before->end()) {
+      view.priority = service->second.priority;
+      view.depends_on = &service->second.depends_on;
+    }
+  }
+  return DecideStops(views, job.members);
 }
 
 void Supervisor::EraseRemoved() {
@@ -324,6 +368,9 @@ void Supervisor::EraseRemoved() {
       auto node = instances_.extract(*entry);
       loop_.DestroyLater(std::move(node.mapped()));  // one of its own callbacks may have brought us here
       operations_.Removed(*entry);
+      for (const auto& [id, other] : instances_) {
+        other->NoLongerAfter(*entry);
+      }
       order_changed_ = true;  // what depends on it may have waited for this
       loop_.Post([] {});      // in a turn of its own: this one has asked the order already
     }
@@ -346,6 +393,37 @@ std::vector<OrderView> Supervisor::Views() const {
     views.push_back(ViewOf(*instance));
   }
   return views;
+}
+
+std::string Supervisor::ShutdownProgress() const {
+  if (!shutting_down_) {
+    return "";
+  }
+  constexpr size_t kShown = 5;
+  std::vector<std::string> left;
+  for (const Instance* instance : instances()) {
+    if (IsAlive(instance->machine().phase)) {
+      left.push_back(instance->id());
+    }
+  }
+  const size_t shown = std::min(left.size(), kShown);
+  return fmt::format("supervisord is stopping all services and ends when they are gone: {} left{}{}{}", left.size(),
+                     left.empty() ? "" : ": ",
+                     fmt::join(left.begin(), left.begin() + static_cast<std::ptrdiff_t>(shown), ", "),
+                     left.size() > shown ? ", ..." : "");
+}
+
+std::string Supervisor::WaitsForWhat(const Instance& instance) const {
+  if (instance.machine().phase != Phase::kWaiting) {
+    return "";
+  }
+  for (const GateDecision& decision : DecideGates(Views())) {
+    const Instance* other = decision.id == instance.id() ? Find(decision.waits_for) : nullptr;
+    if (other != nullptr && decision.gate == Gate::kClosed) {
+      return WaitText(decision, ViewOf(*other));
+    }
+  }
+  return "";
 }
 
 // --------------------------------------------------------------------------------------------------- what is reported
@@ -377,8 +455,9 @@ void Supervisor::OnRecord(Instance& instance, const RecordEvent& event) {
   const bool gave_up = instance.machine().phase == Phase::kFailed && event.type == "failed";
   if (gave_up && instance.config().critical && config_.global.exit_on_critical_failure && !shutting_down_ &&
       !std::exchange(critical_reported_, true)) {
-    loop_.Post([this, why = fmt::format("critical service {} has failed: {}", instance.id(), event.message)] {
-      options_.on_critical_failure(why);
+    const int code = event.exit ? event.exit->exit_code().value_or(0) : 0;
+    loop_.Post([this, code, why = fmt::format("critical service {} has failed: {}", instance.id(), event.message)] {
+      options_.on_critical_failure(why, code == 0 ? 1 : code);
     });
   }
 }

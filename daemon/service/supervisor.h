@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -13,14 +14,18 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "common/instance_order.h"
 #include "daemon/config/config.h"
 #include "daemon/config/diff.h"
 #include "daemon/config/load.h"
+#include "daemon/process/strays.h"
 #include "daemon/service/alert_keeper.h"
+#include "daemon/service/environment_digest.h"
 #include "daemon/service/instance.h"
 #include "daemon/service/last_lines.h"
 #include "daemon/service/operations.h"
 #include "daemon/service/order.h"
+#include "daemon/service/target_watch.h"
 #include "daemon/store/store.h"
 
 namespace supervisor {
@@ -30,7 +35,8 @@ enum class SystemHealth { kHealthy, kDegraded, kCritical };
 struct ActionOptions {
   Cause cause;
   bool no_wait = false;
-  absl::Duration timeout;  // zero: as long as the services' own timeouts allow
+  bool with_dependents = false;  // restart: what runs and depends on the targets, too
+  absl::Duration timeout;        // zero: as long as the services' own timeouts allow
 };
 
 // Owns every instance and decides for all of them together: order, operations, reload, shutdown. All supervision state
@@ -42,15 +48,19 @@ class Supervisor final : private InstanceObserver {
  public:
   struct Options {
     std::string state_directory;
+    std::string socket;  // of the control interface, absolute: services find it as SUPERVISOR_SOCKET
     const CgroupRoot* cgroups = nullptr;
     BirthJournal* births = nullptr;
     HeldDescriptors* held = nullptr;
-    rlimit descriptor_limit{};  // what services get where they name no max_open_files
+    std::function<void(UniqueFd fifo)> discard_output;  // see InstanceContext
+    rlimit descriptor_limit{};                          // what services get where they name no max_open_files
+    DescriptorBudget* descriptors = nullptr;            // REQUIRED
     // Alerts that are raised and resolved, and where they may be told from now on. May be null.
     std::function<void(const Alert&, const std::vector<std::string>& labels)> notify;
     std::function<void(const NotificationsConfig&)> configure_notifications;
     // A critical service has failed and the configuration wants the daemon to end.
-    std::function<void(const std::string& why)> on_critical_failure;
+    // `exit_code`: of its last process, 1 where that has none that tells a failure.
+    std::function<void(const std::string& why, int exit_code)> on_critical_failure;
   };
   Supervisor(Loop& loop, Worker& files, LogPump& logs, Checker& checker, Store& store, Options options, Config config);
   ~Supervisor() override;
@@ -75,15 +85,20 @@ class Supervisor final : private InstanceObserver {
 
   // Stops everything in reverse order for good; further requests are refused. `done` when nothing is left.
   void Shutdown(const Cause& cause, ActionsDone done);
+  // During a shutdown: nothing has graceful time left.
+  void HurryShutdown();
   // After a shutdown: nothing of the services stays behind, no FIFO and no record.
   void ForgetAll();
   bool shutting_down() const { return shutting_down_; }
   // FailedPrecondition while it does.
   absl::Status RefuseWhileStopping() const;
 
-  // Applies a configuration that was loaded without errors.
-  ReloadPlan Plan(const Config& wanted) const;
-  ReloadPlan Reload(Config wanted, const Cause& cause);
+  // What is left of a run that has ended, in words; empty: nothing that is known.
+  std::string WhatGoesOnOf(const Instance& instance) const;
+
+  // Applies a configuration that was loaded without errors. `files`: what its environment files hold now.
+  ReloadPlan Plan(const Config& wanted, const EnvironmentDigests& files) const;
+  ReloadPlan Reload(Config wanted, const EnvironmentDigests& files, const Cause& cause);
 
   void ReportExit(pid_t pid, WaitStatus status);
   // Some instance still waits for the end of that process to be told.
@@ -101,25 +116,45 @@ class Supervisor final : private InstanceObserver {
   // store by way of the files' thread.
   void QueryEvents(Store::EventQuery query, std::function<void(absl::StatusOr<std::vector<EventRow>>)> done);
 
+  // Any thread: all services that the database has, those that were removed among them.
+  void QueryServices(std::function<void(absl::StatusOr<std::vector<ServiceRow>>)> done);
+
   const Config& config() const { return config_; }
   AlertKeeper& alerts() { return alerts_; }
+  TargetWatch& target_watch() { return target_watch_; }
   LastLinesReader& last_lines() { return *last_lines_; }
   std::vector<Instance*> instances() const;  // by priority, then id
   Instance* Find(std::string_view id) const;
   SystemHealth system_health() const;
+  // While it stops all: how far that has come, for people. Else empty.
+  std::string ShutdownProgress() const;
+  // Why an instance that waits for its turn to start has not got it: "waits until db, which is starting, is ready
+  // (depends_on)". Empty: it does not wait.
+  std::string WaitsForWhat(const Instance& instance) const;
 
  private:
   void Enqueue(Instance& instance, ServiceEvent event) override;
   void OnRecord(Instance& instance, const RecordEvent& event) override;
+  std::string WhatEndLeaves(const Instance& instance) override;
   void OnUntold(Instance& instance, EventRow row) override;
   void OnAttemptEnded(Instance& instance, const AttemptEnded& outcome) override;
   void OnHealthResult(Instance& instance, const CheckResult& result, Health verdict) override;
 
+  // Instances that go down together, in order: for good, or to be started again.
   struct StopJob {
     std::vector<std::string> members;
-    Cause cause;
+    // The services as they were configured before a reload, whose order holds; null: as they are now.
+    std::shared_ptr<const std::map<std::string, ServiceConfig>> before;
   };
 
+  std::set<std::string> StaleInstances(const Config& wanted, const EnvironmentDigests& files) const;
+  std::string PresentName(const std::string& id) const;
+  void RenameInstances(const Cause& cause);
+  void OrderAfterRemoved(const std::vector<Instance*>& coming);
+  void RemoveUnconfigured(StopJob& job, const Cause& cause);
+  void StartEnabled(const ServiceConfig& service, const std::set<std::string>& returning, const Cause& cause);
+  std::set<std::string> TakeUpNames(std::set<std::string> recorded) const;
+  void TakeUpLogs(const std::string& id) const;
   void AddInstances(const ServiceConfig& service);
   void AddOrphan(const std::string& id);
   absl::Status AdoptAll(const ReapedLookup& reaped);
@@ -129,6 +164,7 @@ class Supervisor final : private InstanceObserver {
   bool AskOrder();
   bool PruneStopJobs();
   bool AdvanceStopJobs(const std::vector<OrderView>& views);
+  static std::vector<std::string> DecideReloadStops(std::vector<OrderView> views, const StopJob& job);
   void EraseRemoved();
   void PublishChanges();
   std::vector<OrderView> Views() const;
@@ -150,6 +186,14 @@ class Supervisor final : private InstanceObserver {
   absl::StatusOr<std::vector<Instance*>> ResolveStaying(const std::vector<std::string>& targets) const;
   absl::StatusOr<std::vector<Instance*>> ResolveAmong(const std::vector<std::string>& targets,
                                                       const std::vector<Instance*>& all) const;
+  static std::vector<Operations::Item> LeaveStopped(const std::vector<std::string>& targets,
+                                                    std::vector<Instance*>& instances);
+  void SayWhoIsWaitedFor(std::vector<ActionOutcome>& outcomes) const;
+  // The runs of these services, as far as a stop or a restart is to leave nothing of them: secret and service.
+  static std::map<std::string, std::string> RunsOf(const std::vector<const Instance*>& instances);
+  std::vector<Stray> WhatGoesOn(std::map<std::string, std::string> runs) const;
+  // An answer to a stop or restart that names what went on of `runs`.
+  ActionsDone SayingWhatGoesOn(std::map<std::string, std::string> runs, ActionsDone done) const;
   std::optional<ActionOutcome> DownOutcome(const std::string& id) const;
   std::vector<Instance*> WithDependencies(const std::vector<Instance*>& named) const;
   std::vector<Instance*> WithDependents(const std::vector<Instance*>& named) const;
@@ -167,8 +211,9 @@ class Supervisor final : private InstanceObserver {
   Worker removals_;
   HelperCalls lookups_;
   InstanceContext context_;
-  std::map<std::string, std::unique_ptr<Instance>, std::less<>> instances_;  // by instance id
-  std::set<std::string> removed_;                                            // to be erased when they have stopped
+  std::map<std::string, std::unique_ptr<Instance>, InstanceIdLess> instances_;  // by instance id
+  std::set<std::string> removed_;                                               // to be erased when they have stopped
+  TargetWatch target_watch_;
   Operations operations_;
   AlertKeeper alerts_;
   std::vector<StopJob> stop_jobs_;
@@ -176,6 +221,7 @@ class Supervisor final : private InstanceObserver {
     std::string id;
     ServiceEvent event;
   };
+  std::optional<std::vector<Stray>> left_by_ends_;  // what WhatEndLeaves has found in this batch of actions
   std::deque<Queued> events_;
   // For the store, by way of the files' thread: the record of a run's end is on disk before its event can be.
   std::vector<EventRow> rows_;

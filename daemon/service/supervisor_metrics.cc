@@ -76,7 +76,7 @@ void Supervisor::SampleUsage() {
   for (const auto& [id, instance] : instances_) {
     instance->TidyRecord();
   }
-  Measure([](const Instance& instance) { return instance.pid() != 0; });
+  Measure([](const Instance& instance) { return instance.HasProgram(); });
 }
 
 // Who has just come would be told as using nothing until the interval is over. Not pushed back by those who follow.

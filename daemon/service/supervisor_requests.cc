@@ -30,7 +30,7 @@ bool IsUp(const Instance& instance) {
 }
 
 ActionOutcome Outcome(const Instance& instance, ActionOutcome::Kind kind, std::string message) {
-  return {.id = instance.id(), .kind = kind, .message = std::move(message), .implied = false};
+  return {.id = instance.id(), .kind = kind, .message = std::move(message)};
 }
 
 }  // namespace
@@ -137,6 +137,11 @@ void Supervisor::QueryEvents(Store::EventQuery query, std::function<void(absl::S
   });
 }
 
+void Supervisor::QueryServices(std::function<void(absl::StatusOr<std::vector<ServiceRow>>)> done) {
+  loop_.Post(
+      [this, done = std::move(done)] { files_.Post([&store = store_, done] { store.QueryServices({}, done); }); });
+}
+
 // An answer that says "started" or "stopped" comes after the pid file and the database say so too, and the log has the
 // last words of what was stopped.
 ActionsDone Supervisor::AfterRecords(ActionsDone done) {
@@ -195,11 +200,32 @@ void Supervisor::WaitForUp(std::vector<Operations::Item> items, const ActionOpti
     } else if (options.no_wait) {
       item.outcome = Outcome(*instance, ActionOutcome::Kind::kAccepted, "");
     }
-    if (item.outcome) {
-      item.outcome->implied = item.implied;
-    }
   }
-  operations_.Add(Operations::Wanted::kUp, std::move(items), options.timeout, AfterRecords(std::move(done)));
+  operations_.Add(Operations::Wanted::kUp, std::move(items), options.timeout,
+                  [this, done = AfterRecords(std::move(done))](std::vector<ActionOutcome> outcomes) {
+                    SayWhoIsWaitedFor(outcomes);
+                    done(std::move(outcomes));
+                  });
+}
+
+// What is stopped because somebody stopped it, or because it is not enabled, is started by a restart only where it is
+// named plainly: `restart all` is about what is up. Takes the others from `instances` and returns their outcomes.
+std::vector<Operations::Item> Supervisor::LeaveStopped(const std::vector<std::string>& targets,
+                                                       std::vector<Instance*>& instances) {
+  std::vector<Operations::Item> left;
+  std::erase_if(instances, [&](const Instance* instance) {
+    if (instance->machine().desired_up || IsNamedPlainly(targets, CandidateOf(*instance))) {
+      return false;
+    }
+    left.push_back({.id = instance->id(),
+                    .implied = false,
+                    .outcome = Outcome(*instance, ActionOutcome::Kind::kUnchanged,
+                                       fmt::format("left {}: only what is up is restarted (to start it: supervisorctl "
+                                                   "start {})",
+                                                   StateName(StateOf(instance->machine().phase)), instance->id()))});
+    return true;
+  });
+  return left;
 }
 
 absl::Status Supervisor::Restart(const std::vector<std::string>& targets, const ActionOptions& options,
@@ -207,20 +233,37 @@ absl::Status Supervisor::Restart(const std::vector<std::string>& targets, const 
   if (absl::Status refused = RefuseWhileStopping(); !refused.ok()) {
     return refused;
   }
-  const absl::StatusOr<std::vector<Instance*>> named = ResolveStaying(targets);
+  absl::StatusOr<std::vector<Instance*>> named = ResolveStaying(targets);
   if (!named.ok()) {
     return named.status();
   }
-  std::vector<Operations::Item> items;
+  std::vector<Operations::Item> items = LeaveStopped(targets, *named);
+  StopJob job;
   for (Instance* instance : WithDependencies(*named)) {
     Enqueue(*instance, StartRequested{{.actor = "dependency", .reason = options.cause.reason}});
     items.push_back({.id = instance->id(), .implied = true, .outcome = {}});
   }
+  const auto restart = [&](Instance* instance, bool implied) {
+    Enqueue(*instance, RestartRequested{options.cause, true});
+    job.members.push_back(instance->id());
+    items.push_back({.id = instance->id(), .implied = implied, .is_dependent = implied, .outcome = {}});
+  };
   for (Instance* instance : *named) {
-    Enqueue(*instance, RestartRequested{options.cause});
-    items.push_back({.id = instance->id(), .implied = false, .outcome = {}});
+    restart(instance, false);
   }
-  WaitForUp(std::move(items), options, std::move(done));
+  if (options.with_dependents) {
+    for (Instance* instance : WithDependents(*named)) {
+      // One that is at rest has no connection to lose, and one that waits for its dependency comes up by itself.
+      if (IsAlive(instance->machine().phase) && !removed_.contains(instance->id())) {
+        restart(instance, true);
+      }
+    }
+  }
+  stop_jobs_.push_back(std::move(job));
+  order_changed_ = true;
+  std::vector<const Instance*> restarted;
+  std::ranges::transform(items, std::back_inserter(restarted), [this](const auto& item) { return Find(item.id); });
+  WaitForUp(std::move(items), options, SayingWhatGoesOn(RunsOf(restarted), std::move(done)));
   return absl::OkStatus();
 }
 
@@ -233,7 +276,7 @@ absl::Status Supervisor::Stop(const std::vector<std::string>& targets, const Act
     return named.status();
   }
   std::vector<Operations::Item> items;
-  StopJob job{.members = {}, .cause = options.cause};
+  StopJob job;
   const auto add = [&](Instance* instance, bool implied) {
     std::optional<ActionOutcome> outcome;
     if (instance->machine().phase == Phase::kStopped) {
@@ -245,7 +288,7 @@ absl::Status Supervisor::Stop(const std::vector<std::string>& targets, const Act
         outcome = Outcome(*instance, ActionOutcome::Kind::kAccepted, "");
       }
     }
-    items.push_back({.id = instance->id(), .implied = implied, .outcome = std::move(outcome)});
+    items.push_back({.id = instance->id(), .implied = implied, .is_dependent = implied, .outcome = std::move(outcome)});
   };
   for (Instance* instance : WithDependents(*named)) {
     add(instance, true);
@@ -257,24 +300,98 @@ absl::Status Supervisor::Stop(const std::vector<std::string>& targets, const Act
   stop_jobs_.push_back(std::move(job));
   order_changed_ = true;
   unsettled_ = true;
-  operations_.Add(Operations::Wanted::kDown, std::move(items), options.timeout, AfterRecords(std::move(done)));
+  std::vector<const Instance*> stopped;
+  std::ranges::transform(items, std::back_inserter(stopped), [this](const auto& item) { return Find(item.id); });
+  operations_.Add(Operations::Wanted::kDown, std::move(items), options.timeout,
+                  SayingWhatGoesOn(RunsOf(stopped), AfterRecords(std::move(done))));
   return absl::OkStatus();
+}
+
+// Starts of which nothing has come in time.
+void Supervisor::SayWhoIsWaitedFor(std::vector<ActionOutcome>& outcomes) const {
+  for (ActionOutcome& outcome : outcomes) {
+    const Instance* instance = outcome.kind == ActionOutcome::Kind::kTimedOut ? Find(outcome.id) : nullptr;
+    if (const std::string waits = instance != nullptr ? WaitsForWhat(*instance) : ""; !waits.empty()) {
+      outcome.message += fmt::format("; it {}", waits);
+    }
+  }
 }
 
 std::optional<ActionOutcome> Supervisor::DownOutcome(const std::string& id) const {
   const Instance* instance = Find(id);
   if (instance == nullptr) {
-    return ActionOutcome{.id = id, .kind = ActionOutcome::Kind::kDone, .message = "", .implied = false};
+    return ActionOutcome{.id = id, .kind = ActionOutcome::Kind::kDone, .message = ""};
   }
   const MachineState& machine = instance->machine();
   if (machine.desired_up) {
     return Outcome(*instance, ActionOutcome::Kind::kFailed,
                    fmt::format("it was started again meanwhile by {}", machine.cause.actor));
   }
+  if (!machine.stuck.empty()) {
+    return Outcome(*instance, ActionOutcome::Kind::kFailed, machine.stuck);
+  }
   if (IsAlive(machine.phase)) {
     return std::nullopt;
   }
-  return Outcome(*instance, ActionOutcome::Kind::kDone, "");
+  return Outcome(*instance, ActionOutcome::Kind::kDone, machine.stop_note);
+}
+
+std::map<std::string, std::string> Supervisor::RunsOf(const std::vector<const Instance*>& instances) {
+  std::map<std::string, std::string> runs;
+  for (const Instance* instance : instances) {
+    const std::string secret = instance->tree_view().mark.secret();
+    if (!secret.empty() && instance->config().graceful_shutdown.kill_mode == KillMode::kTree) {
+      runs.emplace(secret, instance->id());
+    }
+  }
+  return runs;
+}
+
+std::vector<Stray> Supervisor::WhatGoesOn(std::map<std::string, std::string> runs) const {
+  KnownRuns known{.main_pids = {}, .ended = std::move(runs), .have_cgroups = context_.cgroups != nullptr};
+  for (const auto& [id, instance] : instances_) {
+    if (instance->pid() != 0) {
+      known.main_pids.insert(instance->pid());
+      known.ended.erase(instance->tree_view().mark.secret());
+    }
+  }
+  return FindStrays(known);
+}
+
+// One look for all of them: in a stop of hundreds one for each would take a third of the time. What nothing places may
+// be anybody's, and is named once.
+ActionsDone Supervisor::SayingWhatGoesOn(std::map<std::string, std::string> runs, ActionsDone done) const {
+  return [this, runs = std::move(runs), done = std::move(done)](std::vector<ActionOutcome> outcomes) {
+    std::vector<Stray> strays = WhatGoesOn(runs);
+    for (ActionOutcome& outcome : outcomes) {
+      if (outcome.kind == ActionOutcome::Kind::kDone || outcome.kind == ActionOutcome::Kind::kUnchanged) {
+        outcome.left_running = DescribeStrays(strays, outcome.id);
+        outcome.leaves_its_own = std::ranges::count(strays, outcome.id, &Stray::service) > 0;
+        std::erase_if(strays, [](const Stray& stray) { return stray.service.empty(); });
+      }
+    }
+    done(std::move(outcomes));
+  };
+}
+
+std::string Supervisor::WhatGoesOnOf(const Instance& instance) const {
+  return DescribeStrays(WhatGoesOn(RunsOf({&instance})), instance.id());
+}
+
+// One search serves all that have ended together. There is none while others go down: the answer names what they left.
+std::string Supervisor::WhatEndLeaves(const Instance& instance) {
+  if (!left_by_ends_) {
+    const bool all_are_down =
+        std::ranges::none_of(instances_, [](const auto& other) { return IsGoingDown(other.second->machine()); });
+    std::vector<const Instance*> ended;
+    for (const auto& [id, other] : instances_) {
+      if (all_are_down && other->pid() == 0) {
+        ended.push_back(other.get());
+      }
+    }
+    left_by_ends_ = all_are_down ? WhatGoesOn(RunsOf(ended)) : std::vector<Stray>();
+  }
+  return DescribeStrays(*left_by_ends_, instance.id());
 }
 
 absl::Status Supervisor::Signal(const std::vector<std::string>& targets, int signal, const Cause& cause,
@@ -301,22 +418,31 @@ absl::Status Supervisor::Signal(const std::vector<std::string>& targets, int sig
 void Supervisor::Shutdown(const Cause& cause, ActionsDone done) {
   shutting_down_ = true;
   std::vector<Operations::Item> items;
-  StopJob job{.members = {}, .cause = cause};
-  for (Instance* instance : instances()) {
+  StopJob job;
+  const std::vector<Instance*> all = instances();
+  for (Instance* instance : all) {
+    instance->BeginShutdown();
     Enqueue(*instance, StopRequested{cause, true});
     job.members.push_back(instance->id());
     items.push_back({.id = instance->id(), .implied = false, .outcome = {}});
   }
   std::ranges::reverse(items);
   DrainEvents();
-  stop_jobs_.push_back(std::move(job));
+  stop_jobs_ = {std::move(job)};  // which all that go down are in
   order_changed_ = true;
   unsettled_ = true;
+  const auto settle = [this, done = std::move(done)](std::vector<ActionOutcome> outcomes) {
+    alerts_.Settle();  // what was wrong with services that are stopped now is over
+    done(std::move(outcomes));
+  };
   operations_.Add(Operations::Wanted::kDown, std::move(items), absl::ZeroDuration(),
-                  [this, done = std::move(done)](std::vector<ActionOutcome> outcomes) {
-                    alerts_.Settle();  // what was wrong with services that are stopped now is over
-                    done(std::move(outcomes));
-                  });
+                  SayingWhatGoesOn(RunsOf({all.begin(), all.end()}), settle));
+}
+
+void Supervisor::HurryShutdown() {
+  for (Instance* instance : instances()) {
+    Enqueue(*instance, StopHurried{});
+  }
 }
 
 void Supervisor::ForgetAll() {
@@ -324,100 +450,23 @@ void Supervisor::ForgetAll() {
   usage_timer_->Disarm();
   first_usage_timer_->Disarm();
   std::vector<std::string> records;
+  std::vector<std::function<void()>> discards;
   for (const auto& [id, instance] : instances_) {
     instance->WriteNoMore();
     records.push_back(instance->RecordPath());
+    discards.push_back(instance->PrepareToDiscard());
   }
   context_.logs.CloseAll();
+  context_.logs.Flush("", absl::ZeroDuration(), [discards = std::move(discards)] {  // in line behind that
+    for (const std::function<void()>& discard : discards) {
+      discard();
+    }
+  });
   files_.Post([records = std::move(records)] {
     for (const std::string& record : records) {
       unlink(record.c_str());
     }
   });
-}
-
-ReloadPlan Supervisor::Plan(const Config& wanted) const { return PlanReload(config_, wanted); }
-
-ReloadPlan Supervisor::Reload(Config wanted, const Cause& cause) {
-  ReloadPlan plan = PlanReload(config_, wanted);
-  config_ = std::move(wanted);
-  store_.SetRetention(config_.monitoring.metrics_retention, config_.monitoring.events_retention);
-  alerts_.Configure(config_.monitoring.alerts, config_.notifications);
-  if (options_.configure_notifications) {
-    options_.configure_notifications(config_.notifications);
-  }
-  StopJob removal{.members = {}, .cause = cause};
-  const auto remove = [&](const std::string& id) {
-    removed_.insert(id);
-    Enqueue(*Find(id), StopRequested{cause, true});
-    removal.members.push_back(id);
-  };
-  for (const auto& [id, instance] : instances_) {
-    const auto service = config_.services.find(instance->config().id);
-    const bool stays = service != config_.services.end() && std::ranges::count(InstanceIds(service->second), id) > 0;
-    if (!stays && !removed_.contains(id)) {
-      remove(id);
-    }
-  }
-  const auto start_enabled = [&](const ServiceConfig& service) {
-    for (const std::string& id : InstanceIds(service)) {
-      Instance* instance = Find(id);
-      if (service.enabled && !instance->stopped_by_request() && instance->machine().phase == Phase::kStopped) {
-        Enqueue(*instance, StartRequested{cause});
-      }
-    }
-  };
-  for (const ServiceChange& change : plan.added) {
-    const ServiceConfig& service = config_.services.at(change.id);
-    std::set<std::string> returning;
-    for (const std::string& id : InstanceIds(service)) {
-      if (Find(id) != nullptr) {
-        returning.insert(id);
-      }
-    }
-    AddInstances(service);
-    for (const std::string& id : returning) {
-      if (service.enabled) {
-        Enqueue(*Find(id), StartRequested{cause});
-      }
-    }
-    start_enabled(service);
-  }
-  for (const ServiceChange& change : plan.updated) {
-    AddInstances(config_.services.at(change.id));
-    if (std::ranges::count(change.keys, "enabled") > 0) {
-      start_enabled(config_.services.at(change.id));
-    }
-  }
-  for (const ServiceChange& change : plan.restarted) {
-    const ServiceConfig& service = config_.services.at(change.id);
-    std::set<std::string> known;
-    for (const std::string& id : InstanceIds(service)) {
-      if (Find(id) != nullptr) {
-        known.insert(id);
-      }
-    }
-    AddInstances(service);
-    for (const std::string& id : known) {
-      const MachineState& machine = Find(id)->machine();
-      const bool only_count = change.keys.size() == 1 && change.keys.front() == "instances";
-      if (machine.desired_up && !only_count) {
-        Enqueue(*Find(id), RestartRequested{cause});
-      }
-    }
-    start_enabled(service);
-  }
-  DrainEvents();
-  if (!removal.members.empty()) {
-    stop_jobs_.push_back(std::move(removal));
-  }
-  order_changed_ = true;
-  unsettled_ = true;
-  RecordOwnEvent("reloaded",
-                 fmt::format("configuration reloaded: {} added, {} removed, {} restarted, {} updated",
-                             plan.added.size(), plan.removed.size(), plan.restarted.size(), plan.updated.size()),
-                 cause);
-  return plan;
 }
 
 }  // namespace supervisor

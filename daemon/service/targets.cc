@@ -2,29 +2,66 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <fnmatch.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
+#include <unordered_map>
 
+#include "common/glob_match.h"
 #include "common/near_miss.h"
 
 namespace supervisor {
 namespace {
 
-bool Matches(const std::string& target, const TargetCandidate& candidate) {
-  if (target == "all") {
-    return true;
+// The targets of one call, each kind where it is found quickly: a list of thousands of names costs a look into a table
+// for each instance, and only globs are compared one by one.
+class TargetTable {
+ public:
+  explicit TargetTable(const std::vector<std::string>& targets) {
+    for (const std::string& target : targets) {
+      if (target == "all") {
+        all_ = true;
+      } else if (target.starts_with('@') || !IsGlob(target)) {
+        names_.emplace(target, false);
+      } else {
+        globs_.emplace(target, false);
+      }
+    }
   }
-  if (target.starts_with('@')) {
-    return std::ranges::count(candidate.groups, target.substr(1)) > 0;
+
+  bool Names(const TargetCandidate& candidate) {
+    bool named = all_;
+    named = Found(candidate.id) || named;
+    named = Found(candidate.service_id) || named;
+    for (const std::string& group : candidate.groups) {
+      named = Found("@" + group) || named;
+    }
+    for (auto& [glob, has_matched] : globs_) {
+      if (GlobMatches(glob, candidate.id) || GlobMatches(glob, candidate.service_id)) {
+        has_matched = named = true;
+      }
+    }
+    return named;
   }
-  if (target.find_first_of("*?[") != std::string::npos) {
-    return fnmatch(target.c_str(), candidate.id.c_str(), 0) == 0 ||
-           fnmatch(target.c_str(), candidate.service_id.c_str(), 0) == 0;
+
+  // Whether it has named something by now. "all" of nothing is no error.
+  bool HasMatched(const std::string& target) const {
+    const auto name = names_.find(target);
+    const auto glob = globs_.find(target);
+    return target == "all" || (name != names_.end() && name->second) || (glob != globs_.end() && glob->second);
   }
-  return target == candidate.id || target == candidate.service_id;
-}
+
+ private:
+  bool Found(const std::string& name) {
+    const auto found = names_.find(name);
+    return found != names_.end() && (found->second = true);
+  }
+
+  bool all_ = false;
+  std::unordered_map<std::string, bool> names_;  // services, instances, @groups: whether they have named something
+  std::map<std::string, bool> globs_;
+};
 
 absl::Status NothingNamed(const std::string& target, const std::vector<TargetCandidate>& candidates) {
   std::set<std::string> names;
@@ -57,25 +94,23 @@ absl::Status NothingNamed(const std::string& target, const std::vector<TargetCan
 
 }  // namespace
 
+bool IsNamedPlainly(const std::vector<std::string>& targets, const TargetCandidate& candidate) {
+  return std::ranges::any_of(
+      targets, [&](const std::string& target) { return target == candidate.id || target == candidate.service_id; });
+}
+
 absl::StatusOr<std::vector<std::string>> ResolveTargets(const std::vector<std::string>& targets,
                                                         const std::vector<TargetCandidate>& candidates) {
-  std::set<std::string> chosen;
-  for (const std::string& target : targets) {
-    bool any = target == "all";  // "all" of nothing is not an error
-    for (const TargetCandidate& candidate : candidates) {
-      if (Matches(target, candidate)) {
-        chosen.insert(candidate.id);
-        any = true;
-      }
-    }
-    if (!any) {
-      return NothingNamed(target, candidates);
+  std::vector<std::string> resolved;
+  TargetTable table(targets);
+  for (const TargetCandidate& candidate : candidates) {
+    if (table.Names(candidate) || targets.empty()) {
+      resolved.push_back(candidate.id);
     }
   }
-  std::vector<std::string> resolved;
-  for (const TargetCandidate& candidate : candidates) {
-    if (targets.empty() || chosen.contains(candidate.id)) {
-      resolved.push_back(candidate.id);
+  for (const std::string& target : targets) {
+    if (!table.HasMatched(target)) {
+      return NothingNamed(target, candidates);
     }
   }
   return resolved;

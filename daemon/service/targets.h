@@ -19,4 +19,8 @@ struct TargetCandidate {
 absl::StatusOr<std::vector<std::string>> ResolveTargets(const std::vector<std::string>& targets,
                                                         const std::vector<TargetCandidate>& candidates);
 
+// One of the targets is the id of the instance or of its service; not a glob, a group or all, which only select among
+// what is there.
+bool IsNamedPlainly(const std::vector<std::string>& targets, const TargetCandidate& candidate);
+
 }  // namespace supervisor

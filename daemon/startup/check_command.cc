@@ -10,7 +10,6 @@
 
 #include <cerrno>
 #include <csignal>
-#include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <mutex>
@@ -18,7 +17,9 @@
 #include <optional>
 
 #include "common/clock.h"
+#include "common/console.h"
 #include "common/errno_status.h"
+#include "common/file_trust.h"
 #include "common/time_format.h"
 #include "common/unique_fd.h"
 #include "daemon/rpc/grpc_health_client.h"
@@ -32,6 +33,7 @@ constexpr int kFailed = 1;
 constexpr int kUsage = 2;
 constexpr int kUnhealthy = 3;
 constexpr int kTimedOut = 7;
+constexpr absl::Duration kLastCloses = absl::Milliseconds(500);  // a server that speaks first has said it by then
 
 // The result, on its way from the checker's thread.
 struct Outcome {
@@ -75,14 +77,11 @@ void Print(const CheckOptions& options, const CheckResult& result) {
                                          {"response_time_ms", result.response_time_ms},
                                          {"timed_out", result.timed_out},
                                          {"message", result.message}};
-    fmt::print("{}\n", json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+    PrintOut(json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
   } else {
     const bool color = WantsColor(options);
-    fmt::print("{}{}{}: {}\n",
-               !color           ? ""
-               : result.success ? "\x1b[32m"
-                                : "\x1b[31m",
-               health, color ? "\x1b[0m" : "", result.message);
+    const char* begin = result.success ? "\x1b[32m" : "\x1b[31m";
+    PrintOut(fmt::format("{}{}{}: {}\n", color ? begin : "", health, color ? "\x1b[0m" : "", result.message));
   }
 }
 
@@ -104,7 +103,7 @@ absl::StatusOr<CheckResult> Run(const CheckOptions& options) {
     return ErrnoToStatus(errno, "cannot make a descriptor");
   }
   prctl(PR_SET_CHILD_SUBREAPER, 1);  // what a script leaves behind comes to us, and is reaped
-  std::unique_ptr<Checker> checker = MakeChecker();
+  std::unique_ptr<Checker> checker = MakeChecker({.lookup = nullptr, .last_closes = kLastCloses});
   checker->Start(options.check,
                  {.id = "check", .pid = options.pid, .working_directory = options.working_directory, .run_as = nullptr},
                  [outcome](CheckResult result) {
@@ -127,16 +126,16 @@ absl::StatusOr<CheckResult> Run(const CheckOptions& options) {
 }  // namespace
 
 int RunCheckCommand(int argc, char** argv) {
+  SetProcessFileTrust(FileTrust::kAny);  // the caller named the script, and runs it himself
   const absl::StatusOr<CheckOptions> options = ParseCheckOptions(argc, argv);
   if (!options.ok()) {
-    fmt::print(stderr, "supervisorctl: check: {}\n", std::string(options.status().message()));
+    PrintError(fmt::format("supervisorctl: check: {}\n", std::string(options.status().message())));
     return kUsage;
   }
   if (options->help) {
-    fmt::print("{}", kCheckHelp);
+    PrintOut(kCheckHelp);
     return kHealthy;
   }
-  std::signal(SIGPIPE, SIG_IGN);        // NOLINT(bugprone-unused-return-value): cannot fail for SIGPIPE
   setenv("GRPC_VERBOSITY", "NONE", 0);  // NOLINT(concurrency-mt-unsafe): before any thread
   const absl::StatusOr<CheckResult> result = Run(*options);
   int code = kFailed;
@@ -144,10 +143,10 @@ int RunCheckCommand(int argc, char** argv) {
     Print(*options, *result);
     code = result->success ? kHealthy : result->timed_out ? kTimedOut : kUnhealthy;
   } else {
-    fmt::print(stderr, "supervisorctl: check: {}\n", std::string(result.status().message()));
+    PrintError(fmt::format("supervisorctl: check: {}\n", std::string(result.status().message())));
   }
   // A look-up that hangs may be left on a thread of its own: no destructor of a static must run beside it.
-  _exit(std::fflush(stdout) != 0 && errno != EPIPE && code == kHealthy ? kFailed : code);
+  _exit(ExitCodeOf(code));
 }
 
 }  // namespace supervisor

@@ -18,6 +18,7 @@
 #include "common/near_miss.h"
 #include "daemon/config/expand.h"
 #include "daemon/config/load.h"
+#include "daemon/config/status_range.h"
 
 namespace supervisor {
 
@@ -36,15 +37,18 @@ The options are the keys of health_check in the configuration.
 http:
   --method M               GET, HEAD, POST, PUT, DELETE, OPTIONS or PATCH (default: GET)
   --header 'NAME: VALUE'   may be repeated
-  --expected-status N,...  (default: 200)
+  --expected-status N,...  numbers and ranges such as 2xx (default: 200)
   --no-follow-redirects
   --no-verify-tls          take any certificate
   --ca-file FILE           the authorities to trust
+  --tls-server-name NAME   whose certificate is expected, where it is not the URL's host
 http, grpc:
   --unix-socket PATH       connect there
 http, tcp, script:
   --expected-content TEXT  the body, the first bytes the server sends, or the output has to contain it
   --expected-regex RE      has to match it (RE2 syntax)
+script:
+  --environment E          minimal, or service: all that is in this shell's environment (default: minimal)
 process:
   --max-memory-mb MB       of the process and all its descendants
   --max-cpu-percent P      likewise, measured over a second; 100 is one core
@@ -56,7 +60,8 @@ grpc:
   -h, --help
 
 A script's options come behind its name: supervisorctl check script --timeout 2 ./check.sh --verbose. It runs with an
-environment of PATH, SERVICE_ID and SERVICE_PID alone; all that it leaves behind is killed.
+environment of PATH, SERVICE_ID and SERVICE_PID alone, unless --environment says otherwise; all that it leaves behind is
+killed.
 
 Exit codes: 0 healthy; 1 failed; 2 usage error; 3 unhealthy; 7 timed out.
 
@@ -81,7 +86,7 @@ struct TypeName {
 constexpr std::array<TypeName, 5> kTypes = {
     {{"http", kHttp}, {"tcp", kTcp}, {"process", kProcess}, {"script", kScript}, {"grpc", kGrpc}}};
 
-enum class Form { kText, kNumber, kNumbers, kHeader, kFalse };
+enum class Form { kText, kNumber, kStatuses, kHeader, kFalse };
 
 // A flag: the key of health_check it stands for, how its value is written, and which types know it.
 struct Flag {
@@ -90,17 +95,19 @@ struct Flag {
   Form form;
   unsigned types;
 };
-constexpr std::array<Flag, 13> kFlags = {{
+constexpr std::array<Flag, 15> kFlags = {{
     {"timeout", "timeout", Form::kNumber, kEvery},
     {"method", "method", Form::kText, kHttp},
     {"header", "headers", Form::kHeader, kHttp},
-    {"expected-status", "expected_status", Form::kNumbers, kHttp},
+    {"expected-status", "expected_status", Form::kStatuses, kHttp},
     {"no-follow-redirects", "follow_redirects", Form::kFalse, kHttp},
     {"no-verify-tls", "verify_tls", Form::kFalse, kHttp},
     {"ca-file", "ca_file", Form::kText, kHttp},
+    {"tls-server-name", "tls_server_name", Form::kText, kHttp},
     {"unix-socket", "unix_socket", Form::kText, kHttp | kGrpc},
     {"expected-content", "expected_content", Form::kText, kHttp | kTcp | kScript},
     {"expected-regex", "expected_regex", Form::kText, kHttp | kTcp | kScript},
+    {"environment", "environment", Form::kText, kScript},
     {"max-memory-mb", "max_memory_mb", Form::kNumber, kProcess},
     {"max-cpu-percent", "max_cpu_percent", Form::kNumber, kProcess},
     {"service", "service", Form::kText, kGrpc},
@@ -248,23 +255,24 @@ class CommandLine {
           return absl::OkStatus();
         }
         return UsageError(fmt::format("--{} \"{}\": not a number", flag.name, optarg));
-      case Form::kNumbers:
-        return TakeNumbers(flag, optarg);
+      case Form::kStatuses:
+        return TakeStatuses(flag, optarg);
       case Form::kHeader:
         return TakeHeader(flag, optarg);
     }
     return absl::OkStatus();
   }
 
-  absl::Status TakeNumbers(const Flag& flag, std::string_view text) {
+  absl::Status TakeStatuses(const Flag& flag, std::string_view text) {
     for (std::string_view rest = text; !rest.empty();) {
       const std::string_view word = rest.substr(0, rest.find(','));
       rest.remove_prefix(std::min(rest.size(), word.size() + 1));
       const std::optional<Json> number = NumberOf(word);
-      if (!number) {
-        return UsageError(fmt::format("--{} \"{}\": not a number or numbers with commas between", flag.name, text));
+      if (!number && !ParseStatusRange(word)) {
+        return UsageError(
+            fmt::format("--{} \"{}\": not a number or a range such as 2xx, with commas between", flag.name, text));
       }
-      members_[flag.key].push_back(*number);
+      members_[flag.key].push_back(number.value_or(Json(std::string(word))));
     }
     return absl::OkStatus();
   }

@@ -6,32 +6,34 @@
 #include <sys/syscall.h>
 
 #include <chrono>
-#include <cstdio>
 #include <future>
 
+#include "common/console.h"
 #include "common/errno_status.h"
 #include "common/paths.h"
 #include "common/unique_fd.h"
 #include "daemon/config/applied_config.h"
 #include "daemon/config/load.h"
+#include "daemon/process/proc_fs.h"
+#include "daemon/startup/check_warnings.h"
+#include "daemon/startup/config_errors.h"
+#include "daemon/startup/config_in_force.h"
+#include "daemon/startup/find_daemon.h"
+#include "daemon/startup/left_behind.h"
+#include "daemon/startup/leftovers.h"
 #include "daemon/startup/lock.h"
+#include "daemon/startup/private_place.h"
 #include "daemon/store/store.h"
 
 namespace supervisor {
 namespace {
 
-// The socket of the configuration; where that can't be read, or names none, the default.
-RuntimePaths PathsFor(const DaemonOptions& options) {
-  const std::optional<std::string> configured = LoadSocketPath(options.config_file);
-  return GetRuntimePaths(configured.value_or(GetDefaultPaths().socket));
-}
-
 // The configuration in force, for a program that is to take over from another; else the file.
 LoadedConfig LoadFor(const DaemonOptions& options) {
   if (options.applied_config.empty()) {
-    return LoadConfig(options.config_file);
+    return LoadConfig(options.config_file, LoadOptionsFor(options));
   }
-  absl::StatusOr<std::vector<ConfigText>> texts = ReadAppliedConfig(options.applied_config);
+  absl::StatusOr<std::vector<ConfigText>> texts = ReadAppliedConfig(options.applied_config, options.trust_files);
   if (!texts.ok()) {
     ConfigError error{.file = options.applied_config,
                       .line = 0,
@@ -40,42 +42,81 @@ LoadedConfig LoadFor(const DaemonOptions& options) {
                       .message = std::string(texts.status().message())};
     return {.config = std::nullopt, .errors = {std::move(error)}, .texts = {}};
   }
-  return LoadConfig(*std::move(texts));
+  return LoadConfig(*std::move(texts), LoadOptionsFor(options));
 }
 
 std::optional<Config> LoadOrPrintErrors(const DaemonOptions& options) {
   LoadedConfig loaded = LoadFor(options);
-  for (const ConfigError& error : loaded.errors) {
-    fmt::print(stderr, "{}\n", error.ToString());
-  }
+  PrintConfigErrors(loaded.errors);
   return std::move(loaded.config);
 }
 
-void SayThatNoneRuns(const DaemonOptions& options, const RuntimePaths& paths) {
-  fmt::print("supervisord is not running (socket {})\n", paths.socket);
-  if (!LoadConfig(options.config_file).config) {
-    fmt::print(stderr,
-               "supervisord: {} has errors, so a daemon that it started may have another socket (supervisord --check "
-               "tells them)\n",
-               options.config_file);
+// Says what there is to say about the search. False: whether one runs cannot be told.
+bool TellSearch(const DaemonSearch& search) {
+  if (!search.trouble.empty()) {
+    PrintError(fmt::format("supervisord: whether one runs cannot be told: {}\n", search.trouble));
+    return false;
   }
+  if (!search.remark.empty()) {
+    PrintError(fmt::format("supervisord: {}\n", search.remark));
+  }
+  return true;
 }
 
-int SayThatItCannotBeTold(const RuntimePaths& paths, const absl::Status& status) {
-  fmt::print(stderr, "supervisord: whether one runs on {} cannot be told: {}\n", paths.socket,
-             std::string(status.message()));
-  return 1;
+void SayThatNoneRuns(const RuntimePaths& paths) {
+  PrintOut(fmt::format("supervisord is not running (socket {})\n", paths.socket));
+}
+
+// Asked to stop, and awake to hear it: it may have been suspended (^Z, SIGSTOP).
+bool AskToStop(int pid_fd, pid_t pid) {
+  const bool asked = syscall(SYS_pidfd_send_signal, pid_fd, SIGTERM, nullptr, 0) == 0;
+  const int error = errno;
+  // Only then: one that runs may already be ending, and SIGCONT would undo a debugger's or LeakSanitizer's SIGSTOP.
+  if (const std::optional<ProcStat> stat = ReadProcStat(pid); stat && stat->state == 'T') {
+    syscall(SYS_pidfd_send_signal, pid_fd, SIGCONT, nullptr, 0);
+  }
+  errno = error;
+  return asked;
+}
+
+void AwaitEnd(int pid_fd, pid_t pid) {
+  constexpr int kLongMs = 5'000;
+  pollfd wait{.fd = pid_fd, .events = POLLIN, .revents = 0};
+  int ready = poll(&wait, 1, kLongMs);
+  if (ready == 0) {
+    PrintError(
+        fmt::format("supervisord: pid {} still stops its services, each within its own graceful_shutdown.timeout; "
+                    "--stop once more, or SIGTERM, kills at once what is left of them\n",
+                    pid));
+  }
+  while (ready == 0 || (ready < 0 && errno == EINTR)) {
+    ready = poll(&wait, 1, -1);
+  }
 }
 
 }  // namespace
 
 int CheckConfiguration(const DaemonOptions& options) {
-  const std::optional<Config> config = LoadOrPrintErrors(options);
-  if (!config) {
+  const LoadedConfig loaded = LoadFor(options);
+  PrintConfigErrors(loaded.errors);
+  if (!loaded.config) {
     return 2;
   }
-  fmt::print("{}: ok, {} service{}\n", options.config_file, config->services.size(),
-             config->services.size() == 1 ? "" : "s");
+  if (!options.applied_config.empty()) {
+    // It is to take over: what it would refuse at its start is told now, while the other one still serves.
+    if (const absl::Status status = MakePidDirectory(*loaded.config, options.trust_files); !status.ok()) {
+      PrintError(fmt::format("supervisord: {}\n", std::string(status.message())));
+      return 1;
+    }
+  }
+  // A program that is to take over from another is asked about the configuration alone: the services run.
+  const bool judges_machine = options.applied_config.empty();
+  const std::vector<ConfigError> warnings = judges_machine ? FindWarnings(loaded) : std::vector<ConfigError>();
+  PrintConfigErrors(warnings);
+  const size_t services = loaded.config->services.size();
+  PrintOut(fmt::format(
+      "{}: ok, {} service{}{}\n", options.config_file, services, services == 1 ? "" : "s",
+      warnings.empty() ? "" : fmt::format(", {} warning{}", warnings.size(), warnings.size() == 1 ? "" : "s")));
   return 0;
 }
 
@@ -97,7 +138,7 @@ int InitDatabase(const DaemonOptions& options) {
         }
       });
   if (!store.ok()) {
-    fmt::print(stderr, "supervisord: {}\n", std::string(store.status().message()));
+    PrintError(fmt::format("supervisord: {}\n", std::string(store.status().message())));
     return 1;
   }
   // A query is answered after everything before it is on disk: the schema, too.
@@ -107,61 +148,62 @@ int InitDatabase(const DaemonOptions& options) {
   const absl::Status status = answered.get_future().get();
   store->reset();
   if (first_trouble.wait_for(std::chrono::seconds(0)) == std::future_status::ready) {
-    fmt::print(stderr, "supervisord: {}\n", first_trouble.get());
+    PrintError(fmt::format("supervisord: {}\n", first_trouble.get()));
     return 1;
   }
   if (!status.ok()) {
-    fmt::print(stderr, "supervisord: {}\n", std::string(status.message()));
+    PrintError(fmt::format("supervisord: {}\n", std::string(status.message())));
     return 1;
   }
-  fmt::print("{}: ready\n", config->global.database);
+  PrintOut(fmt::format("{}: ready\n", config->global.database));
   return 0;
 }
 
 int ShowWhetherItRuns(const DaemonOptions& options) {
-  const RuntimePaths paths = PathsFor(options);
-  const absl::StatusOr<std::optional<pid_t>> pid = RunningDaemon(paths);
-  if (!pid.ok()) {
-    return SayThatItCannotBeTold(paths, pid.status());
+  const DaemonSearch search = FindDaemon(options);
+  if (!TellSearch(search)) {
+    return search.exit_code;
   }
-  if (*pid) {
-    fmt::print("supervisord is running: pid {}, socket {}\n", **pid, paths.socket);
-    return 0;
+  if (!search.pid) {
+    SayThatNoneRuns(search.paths);
+    return 3;
   }
-  SayThatNoneRuns(options, paths);
-  return 3;
+  PrintOut(fmt::format("supervisord is running: pid {}, socket {}\n", *search.pid, search.paths.socket));
+  return 0;
 }
 
 int StopRunningDaemon(const DaemonOptions& options) {
-  const RuntimePaths paths = PathsFor(options);
-  const absl::StatusOr<std::optional<pid_t>> running = RunningDaemon(paths);
-  if (!running.ok()) {
-    return SayThatItCannotBeTold(paths, running.status());
+  const DaemonSearch search = FindDaemon(options);
+  if (!TellSearch(search)) {
+    return search.exit_code;
   }
-  const std::optional<pid_t> pid = *running;
-  if (!pid) {
-    SayThatNoneRuns(options, paths);
-    return 0;
+  if (!search.pid) {
+    SayThatNoneRuns(search.paths);
+    return EndLeftovers(search.paths);
   }
-  const UniqueFd pid_fd(static_cast<int>(syscall(SYS_pidfd_open, *pid, 0)));
+  const pid_t pid = *search.pid;
+  const UniqueFd pid_fd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
   // The pid file may be older than the process that has this pid now: only who still holds the lock is signalled.
-  if (const auto still = RunningDaemon(paths); !pid_fd || !still.ok() || *still != pid) {
-    fmt::print("supervisord has just ended\n");
+  if (const auto still = RunningDaemon(search.paths); !pid_fd || !still.ok() || *still != pid) {
+    PrintOut("supervisord has just ended\n");
     return 0;
   }
-  if (syscall(SYS_pidfd_send_signal, pid_fd.get(), SIGTERM, nullptr, 0) != 0) {
-    if (errno == EPERM) {
-      fmt::print(stderr, "supervisord: not permitted to stop supervisord (pid {})\n", *pid);
-    } else {
-      fmt::print(stderr, "supervisord: cannot stop pid {}: {}\n", *pid, ErrnoText(errno));
-    }
+  if (!AskToStop(pid_fd.get(), pid)) {
+    PrintError(errno == EPERM ? fmt::format("supervisord: not permitted to stop supervisord (pid {})\n", pid)
+                              : fmt::format("supervisord: cannot stop pid {}: {}\n", pid, ErrnoText(errno)));
     return 1;
   }
-  pollfd wait{.fd = pid_fd.get(), .events = POLLIN, .revents = 0};
-  while (poll(&wait, 1, -1) < 0 && errno == EINTR) {
+  AwaitEnd(pid_fd.get(), pid);
+  const std::vector<std::string> left = TakeLeftBehind(search.paths);
+  if (left.empty()) {
+    PrintOut(fmt::format("supervisord (pid {}) and all its services are stopped\n", pid));
+    return 0;
   }
-  fmt::print("supervisord (pid {}) and all its services are stopped\n", *pid);
-  return 0;
+  PrintError(fmt::format("supervisord (pid {}) is stopped, and has left running what it could not stop:\n", pid));
+  for (const std::string& line : left) {
+    PrintError(fmt::format("  {}\n", line));
+  }
+  return 1;
 }
 
 }  // namespace supervisor

@@ -10,16 +10,63 @@
 #include "common/diag_log.h"
 #include "common/paths.h"
 #include "daemon/config/applied_config.h"
+#include "daemon/config/config_file.h"
 
 namespace supervisor {
 
+namespace {
+
+LoadedConfig Unreadable(const std::string& file, std::string message) {
+  ConfigError error{.file = file, .line = 0, .column = 0, .path = "", .message = std::move(message)};
+  return {.config = std::nullopt, .errors = {std::move(error)}, .texts = {}};
+}
+
+// It was read once, by the launcher. A pipe holds it no more, and the descriptor may be another by now.
+LoadedConfig FromStandardInput(const DaemonOptions& options) {
+  absl::StatusOr<std::vector<ConfigText>> texts =
+      ReadAppliedConfig(GetRuntimePaths(options.socket).applied_config, options.trust_files);
+  return texts.ok()
+             ? LoadConfig(*std::move(texts), LoadOptionsFor(options))
+             : Unreadable(options.config_file,
+                          fmt::format("was read when supervisord was started, and what was kept of it is unusable: {} "
+                                      "(start supervisord again)",
+                                      std::string(texts.status().message())));
+}
+
+}  // namespace
+
+LoadOptions LoadOptionsFor(const DaemonOptions& options) {
+  return {.trust = options.trust_files, .directory = options.config_directory};
+}
+
+LoadedConfig LoadAgain(const DaemonOptions& options, const std::string& applied_config) {
+  LoadOptions how = LoadOptionsFor(options);
+  if (InheritedDescriptor(options.config_file)) {
+    absl::StatusOr<std::vector<ConfigText>> texts = ReadAppliedConfig(applied_config, options.trust_files);
+    if (!texts.ok() || texts->empty()) {
+      return Unreadable(options.config_file,
+                        fmt::format("can't be read again, and what is in force can't be read either: {}",
+                                    texts.ok() ? "it is empty" : std::string(texts.status().message())));
+    }
+    how.main_text = std::move(texts->front().text);
+  }
+  return LoadConfig(options.config_file, how);
+}
+
+absl::Status KeepForDaemon(const RuntimePaths& paths, const std::vector<ConfigText>& texts) {
+  return WriteFileAtomically(paths.applied_config, FormatAppliedConfig(texts), 0600);
+}
+
 LoadedConfig LoadConfigInForce(const DaemonOptions& options, std::vector<std::string>& remarks) {
-  LoadedConfig from_files = LoadConfig(options.config_file);
+  if (!options.socket.empty() && InheritedDescriptor(options.config_file)) {
+    return FromStandardInput(options);
+  }
+  LoadedConfig from_files = LoadConfig(options.config_file, LoadOptionsFor(options));
   if (options.socket.empty()) {
     return from_files;
   }
   const std::string file = GetRuntimePaths(options.socket).applied_config;
-  absl::StatusOr<std::vector<ConfigText>> texts = ReadAppliedConfig(file);
+  absl::StatusOr<std::vector<ConfigText>> texts = ReadAppliedConfig(file, options.trust_files);
   if (absl::IsNotFound(texts.status())) {
     return from_files;
   }
@@ -32,7 +79,7 @@ LoadedConfig LoadConfigInForce(const DaemonOptions& options, std::vector<std::st
   if (from_files.texts == *texts) {
     return from_files;
   }
-  LoadedConfig in_force = LoadConfig(*std::move(texts));
+  LoadedConfig in_force = LoadConfig(*std::move(texts), LoadOptionsFor(options));
   if (!in_force.config) {
     for (const ConfigError& error : in_force.errors) {
       remarks.push_back(

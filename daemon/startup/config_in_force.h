@@ -3,11 +3,23 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "common/paths.h"
 #include "common/unique_fd.h"
 #include "daemon/config/load.h"
 #include "daemon/startup/options.h"
 
 namespace supervisor {
+
+// How supervisord's command line wants files read.
+LoadOptions LoadOptionsFor(const DaemonOptions& options);
+
+// Reads the files again, for a reload. Of a configuration that came from standard input the main text stays as it is in
+// force, `applied_config` being the file that holds it; what it includes is read again.
+LoadedConfig LoadAgain(const DaemonOptions& options, const std::string& applied_config);
+
+// Writes what the launcher has read from standard input to where the daemon, which can't read it again, looks for it.
+absl::Status KeepForDaemon(const RuntimePaths& paths, const std::vector<ConfigText>& texts);
 
 // What the daemon before this one had in force, where it died or made room; else what the files say. Somebody may have
 // changed them since, or be in the midst of it: that is for a reload to apply. `remarks` are for the log, once there is

@@ -2,27 +2,27 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 
 #include <algorithm>
-#include <array>
 #include <csignal>
 #include <cstdint>
-#include <cstdio>
 #include <iterator>
-#include <map>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "common/atomic_file.h"
+#include "common/console.h"
 #include "common/diag_log.h"
 #include "common/errno_status.h"
 #include "common/fail_point.h"
 #include "common/paths.h"
+#include "common/signal_names.h"
 #include "common/version.h"
 #include "daemon/config/expand.h"
 #include "daemon/config/load.h"
@@ -30,13 +30,23 @@
 #include "daemon/guardian/keeper.h"
 #include "daemon/rpc/grpc_health_client.h"
 #include "daemon/rpc/rpc_server.h"
+#include "daemon/startup/config_errors.h"
 #include "daemon/startup/config_in_force.h"
+#include "daemon/startup/descriptor_report.h"
+#include "daemon/startup/exit_report.h"
+#include "daemon/startup/hang_watch.h"
+#include "daemon/startup/left_behind.h"
 #include "daemon/startup/log_reports.h"
 #include "daemon/startup/notifications.h"
+#include "daemon/startup/own_files.h"
 #include "daemon/startup/own_log.h"
+#include "daemon/startup/private_place.h"
 #include "daemon/startup/process_setup.h"
 #include "daemon/startup/reaped_exits.h"
 #include "daemon/startup/runtime_place.h"
+#include "daemon/startup/signal_reader.h"
+#include "daemon/startup/socket_group.h"
+#include "daemon/startup/stop_signals.h"
 #include "daemon/startup/stranger_reaper.h"
 #include "daemon/startup/take_over.h"
 #include "daemon/startup/upgrade.h"
@@ -48,28 +58,6 @@ constexpr absl::Duration kSettled = absl::Seconds(1);
 constexpr absl::Duration kLastNotifications = absl::Seconds(1);
 
 Cause OwnCause() { return {.actor = "supervisor", .reason = {}}; }
-
-std::vector<std::string> EnabledInstances(const Config& config) {
-  std::vector<std::string> ids;
-  for (const auto& [id, service] : config.services) {
-    if (service.enabled) {
-      const std::vector<std::string> instances = InstanceIds(service);
-      ids.insert(ids.end(), instances.begin(), instances.end());
-    }
-  }
-  return ids;
-}
-
-absl::StatusOr<std::optional<gid_t>> SocketGroup(const std::string& name) {
-  if (name.empty()) {
-    return std::optional<gid_t>();
-  }
-  const absl::StatusOr<SpawnRequest::Credentials> credentials = LookUpCredentials("", name);
-  if (!credentials.ok()) {
-    return absl::NotFoundError(fmt::format("global.socket_group: {}", std::string(credentials.status().message())));
-  }
-  return std::optional<gid_t>(credentials->gid);
-}
 
 class DaemonProcess {
  public:
@@ -90,6 +78,11 @@ class DaemonProcess {
   int Run();
   void Announce(const absl::Status& status);
   void RemoveDirectories();
+  void GiveUpFiles() {
+    if (own_files_ != nullptr) {
+      own_files_->GiveUp();
+    }
+  }
 
  private:
   absl::Status MakeDirectoriesFor(const Config& config);
@@ -99,10 +92,10 @@ class DaemonProcess {
   absl::Status OpenStore(const Config& config);
   void OnCommitted(const std::vector<EventRow>& rows);
   absl::Status MakeLogs();
-  void OpenBirths();
   absl::Status ServeControl(const Config& config);
   void WatchSignals();
-  void OnSignal(int signal);
+  void OnSignal(const signalfd_siginfo& info);
+  void HurryShutdown();
   void OnGuardianGone();
   void BeginShutdown(const Cause& cause, int exit_code, ActionsDone done);
   void KeepAppliedConfig(std::vector<ConfigText> texts, std::function<void()> kept);
@@ -112,10 +105,12 @@ class DaemonProcess {
   const DaemonOptions& options_;
   rlimit descriptor_limit_;
   RuntimePaths paths_;
-  RuntimePlace place_{paths_, options_.lock_fd};
+  RuntimePlace place_{paths_, options_.lock_fd, options_.trust_files};
   AppliedConfigFile applied_config_{paths_.applied_config};  // the files' thread alone
+  DescriptorBudget descriptors_;
   const absl::Time started_ = WallNow();
   int exit_code_ = 0;
+  std::vector<std::string> left_behind_;  // by the shutdown: see left_behind.h
   bool ending_ = false;
   bool is_restoring_ = false;  // its place, and has not come to the end of that
 
@@ -128,7 +123,9 @@ class DaemonProcess {
   Worker files_{Worker::Waking::kWhenTold};
   Worker config_reader_;
   std::unique_ptr<HeldDescriptors> held_;
-  std::vector<UniqueFd> taken_over_;  // FIFOs that could not be held, until the log pump has them open
+  std::unique_ptr<OwnFiles> own_files_;  // the configuration reader's thread, once that runs
+  std::string held_log_;                 // its name among the held descriptors
+  std::vector<UniqueFd> taken_over_;     // FIFOs that could not be held, until the log pump has them open
   std::unique_ptr<LogPump> logs_;
   std::unique_ptr<Checker> checker_;
   std::unique_ptr<Supervisor> supervisor_;
@@ -137,23 +134,26 @@ class DaemonProcess {
   std::unique_ptr<UpgradeTrial> trial_;
   std::unique_ptr<Loop::Timer> leave_timer_;
   std::unique_ptr<RpcServer> rpc_;
-  UniqueFd signal_fd_;
-  std::unique_ptr<Loop::Watch> signal_watch_;
+  StopSignals stops_{loop_,
+                     {.begin =
+                          [this](int signal) {
+                            BeginShutdown({.actor = fmt::format("signal {}", SignalName(signal)), .reason = {}}, 0,
+                                          [](const std::vector<ActionOutcome>&) {});
+                          },
+                      .hurry = [this] { HurryShutdown(); }}};
+  std::unique_ptr<SignalReader> signals_;
   std::unique_ptr<ReapedExits> reaped_;
   UniqueFd guardian_fd_;
   std::unique_ptr<Loop::Timer> after_boot_;
   bool guardian_gone_ = false;
   std::unique_ptr<Loop::Watch> guardian_watch_;
   std::unique_ptr<StrangerReaper> stranger_reaper_;
+  std::unique_ptr<LoopWatchdog> watchdog_;
 };
 
 absl::Status DaemonProcess::MakeDirectoriesFor(const Config& config) {
-  for (const std::string& directory : {config.global.log_directory, config.global.pid_directory}) {
-    if (absl::Status status = MakeDirectories(directory, 0755); !status.ok()) {
-      return status;
-    }
-  }
-  return place_.MakeDirectories();
+  absl::Status status = MakeOwnDirectories(config, options_.trust_files);
+  return status.ok() ? place_.MakeDirectories() : status;
 }
 
 // What others find us by was removed: a client the socket, the next daemon the records.
@@ -219,16 +219,6 @@ void DaemonProcess::OnCommitted(const std::vector<EventRow>& rows) {
   }
 }
 
-void DaemonProcess::OpenBirths() {
-  absl::StatusOr<std::unique_ptr<BirthJournal>> births = BirthJournal::Open(paths_.births);
-  if (births.ok()) {
-    births_ = *std::move(births);
-  } else {
-    LogError("no journal of births: a service that is started just before the daemon dies may be started anew",
-             {{"error", std::string(births.status().message())}});
-  }
-}
-
 absl::Status DaemonProcess::MakeLogs() {
   held_ = std::make_unique<HeldDescriptors>(options_.held_send_fd, options_.held_receive_fd);
   if (!place_.IsWhole()) {  // removed while the daemon before this one lived, or since
@@ -243,17 +233,7 @@ absl::Status DaemonProcess::MakeLogs() {
     }
   }
   taken_over_ = TakeOverFromKeepers(paths_, options_.keeper_pid, *held_);
-  logs_ = MakeLogPump(
-      loop_, supervisor_,
-      [held = held_.get()](const std::string& fifo, int fd) {
-        if (fd < 0) {
-          held->Forget(fifo);
-        } else if (const absl::Status status = held->Keep(fifo, fd); !status.ok()) {
-          LogWarning("what a service writes last is lost if it ends while there is no daemon",
-                     {{"fifo", fifo}, {"error", std::string(status.message())}});
-        }
-      },
-      [held = held_.get()](const std::string& fifo) { return held->TakeNamelessFifo(fifo); });
+  logs_ = MakeLogPump(loop_, supervisor_, *held_);
   return absl::OkStatus();
 }
 
@@ -269,6 +249,7 @@ absl::Status DaemonProcess::ServeControl(const Config& config) {
       .store = *store_,
       .events = events_,
       .logs = *logs_,
+      .notifier = *notifier_,
       .socket_group = *group,
       .socket_group_name = config.global.socket_group,
       .config_file = options_.config_file,
@@ -294,19 +275,25 @@ absl::Status DaemonProcess::Start(Config config, std::vector<ConfigText> texts) 
     return status;
   }
   paths_ = GetRuntimePaths(config.global.socket);
-  if (absl::Status status = MakeDirectoriesFor(config); !status.ok()) {
-    return status;
-  }
+  // First, for what is wrong with the directories has to be read somewhere by who was not there.
   if (absl::Status status = ConfigureOwnLog(config.global, options_.started_fd < 0); !status.ok()) {
     return status;
   }
-  if (absl::Status status = OpenStore(config); !status.ok()) {
+  if (absl::Status status = MakeDirectoriesFor(config); !status.ok()) {
     return status;
   }
   if (absl::Status status = MakeLogs(); !status.ok()) {
     return status;
   }
-  OpenBirths();
+  own_files_ =
+      std::make_unique<OwnFiles>(paths_.socket, *held_, MainPid(), access(paths_.applied_config.c_str(), F_OK) == 0);
+  if (absl::Status status = own_files_->Begin(config); !status.ok()) {
+    return status;
+  }
+  if (absl::Status status = OpenStore(config); !status.ok()) {
+    return status;
+  }
+  births_ = OpenBirths(paths_.births);
   checker_ = MakeChecker();
   cgroups_ = CgroupRoot::Detect(fmt::format("{:x}", std::hash<std::string>()(paths_.socket)));
   LogInfo("cgroup", {{"path", cgroups_ != nullptr ? cgroups_->path() : "none"},
@@ -314,32 +301,37 @@ absl::Status DaemonProcess::Start(Config config, std::vector<ConfigText> texts) 
                                     ? cgroups_->TakeControllers({getpid(), options_.guardian_pid, options_.keeper_pid})
                                     : "resource limits are watched: no cgroup v2 that we may use"}});
   if (cgroups_ != nullptr && cgroups_->WasEmpty()) {
-    config_reader_.Post([root = cgroups_.get(), ids = EnabledInstances(config)] { root->Prepare(ids); });
+    config_reader_.Post([root = cgroups_.get(), ids = EnabledInstanceIds(config)] { root->Prepare(ids); });
   }
   notifier_ = MakeNotifier(loop_, config, supervisor_);
   supervisor_ = std::make_unique<Supervisor>(
       loop_, files_, *logs_, *checker_, *store_,
       Supervisor::Options{
           .state_directory = paths_.state_directory,
+          .socket = paths_.socket,
           .cgroups = cgroups_.get(),
           .births = births_.get(),
           .held = held_.get(),
+          .discard_output = DiscardThrough(options_.keeper_fd),
           .descriptor_limit = descriptor_limit_,
+          .descriptors = &descriptors_,
           .notify = [this](const Alert& alert,
                            const std::vector<std::string>& labels) { notifier_->Notify(alert, labels); },
           .configure_notifications = [this](const NotificationsConfig& now) { notifier_->Configure(now); },
           .on_critical_failure =
-              [this](const std::string& why) {
-                BeginShutdown({.actor = "supervisor", .reason = why}, kExitOrderlyFailure,
+              [this](const std::string& why, int exit_code) {
+                BeginShutdown({.actor = "supervisor", .reason = why}, exit_code,
                               [](const std::vector<ActionOutcome>&) {});
               }},
       std::move(config));
-  reloader_ = std::make_unique<Reloader>(loop_, config_reader_, *supervisor_, options_.config_file,
-                                         [this](std::vector<ConfigText> now, std::function<void()> kept) {
-                                           KeepAppliedConfig(std::move(now), std::move(kept));
-                                         });
+  reloader_ = std::make_unique<Reloader>(
+      loop_, config_reader_, *supervisor_, [this] { return LoadAgain(options_, paths_.applied_config); },
+      [this](std::vector<ConfigText> now, std::function<void()> kept) {
+        KeepAppliedConfig(std::move(now), std::move(kept));
+      });
+  reloader_->SetCheck([this](const Config& wanted, bool dry_run) { return own_files_->Reload(wanted, dry_run); });
   KeepAppliedConfig(std::move(texts), [] {});
-  trial_ = std::make_unique<UpgradeTrial>(loop_, OwnProgram(), options_.config_file, paths_.applied_config);
+  trial_ = std::make_unique<UpgradeTrial>(loop_, OwnProgram(), options_, paths_.applied_config);
   leave_timer_ = loop_.NewTimer([this] { MakeRoom(); });
   loop_.SetTurnEnd([this] {
     supervisor_->TurnEnded();
@@ -351,14 +343,15 @@ absl::Status DaemonProcess::Start(Config config, std::vector<ConfigText> texts) 
   WatchSignals();
   supervisor_->RecordOwnEvent("supervisor_started", fmt::format("supervisord {} started, pid {}", kVersion, getpid()),
                               OwnCause());
+  descriptors_.Begin();
+  ShareOutAmong(supervisor_->config(), descriptors_);
   FailPoint(FailPointId::kBootServed);
   if (absl::Status status = supervisor_->Boot([this](pid_t pid) { return reaped_->Find(pid); }); !status.ok()) {
     return status;
   }
   reaped_->Watch();
-  if (options_.no_guardian) {
-    stranger_reaper_ = std::make_unique<StrangerReaper>(loop_);
-  }
+  stranger_reaper_ = std::make_unique<StrangerReaper>(loop_);
+  watchdog_ = WatchForHang(options_.guardian_pid);
   after_boot_ = loop_.NewTimer([this] {
     taken_over_.clear();
     GiveBackMemory();
@@ -368,22 +361,7 @@ absl::Status DaemonProcess::Start(Config config, std::vector<ConfigText> texts) 
 }
 
 void DaemonProcess::WatchSignals() {
-  const sigset_t handled = HandledSignals();
-  signal_fd_.Reset(signalfd(-1, &handled, SFD_CLOEXEC | SFD_NONBLOCK));
-  signal_watch_ = loop_.WatchFd(signal_fd_.get(), Loop::Interest::kRead, [this](Loop::Ready) {
-    // The kernel gives the lower number first, whichever was sent first: what ends all goes before a reload.
-    std::array<signalfd_siginfo, 16> pending{};
-    ssize_t size = 0;
-    while ((size = read(signal_fd_.get(), pending.data(), sizeof(pending))) > 0) {
-      const auto end = pending.begin() + size / static_cast<ssize_t>(sizeof(signalfd_siginfo));
-      std::stable_partition(pending.begin(), end, [](const signalfd_siginfo& info) {
-        return info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT || info.ssi_signo == SIGQUIT;
-      });
-      for (auto info = pending.begin(); info != end; ++info) {
-        OnSignal(static_cast<int>(info->ssi_signo));
-      }
-    }
-  });
+  signals_ = std::make_unique<SignalReader>(loop_, [this](const signalfd_siginfo& info) { OnSignal(info); });
   if (options_.guardian_pid != 0) {
     guardian_fd_.Reset(static_cast<int>(syscall(SYS_pidfd_open, options_.guardian_pid, 0)));
     guardian_watch_ =
@@ -405,8 +383,8 @@ void DaemonProcess::OnGuardianGone() {
             {"pid_file", status.ok() ? "rewritten" : std::string(status.message())}});
 }
 
-void DaemonProcess::OnSignal(int signal) {
-  switch (signal) {
+void DaemonProcess::OnSignal(const signalfd_siginfo& info) {
+  switch (info.ssi_signo) {
     case SIGHUP:
       reloader_->Reload(false, {.actor = "signal SIGHUP", .reason = {}}, [](const ReloadResult&) {});
       return;
@@ -420,9 +398,15 @@ void DaemonProcess::OnSignal(int signal) {
       BeginUpgrade({.actor = "signal SIGUSR2", .reason = {}}, [](const absl::Status&) {});
       return;
     default:
-      BeginShutdown({.actor = fmt::format("signal {}", signal == SIGTERM ? "SIGTERM" : "SIGINT"), .reason = {}}, 0,
-                    [](const std::vector<ActionOutcome>&) {});
+      stops_.Take(info, guardian_gone_ ? 0 : options_.guardian_pid);
       return;
+  }
+}
+
+void DaemonProcess::HurryShutdown() {
+  if (ending_) {
+    LogWarning("a second request to stop: what is left of the services is killed");
+    supervisor_->HurryShutdown();
   }
 }
 
@@ -435,9 +419,16 @@ void DaemonProcess::BeginShutdown(const Cause& cause, int exit_code, ActionsDone
   trial_->Cancel();
   leave_timer_->Disarm();
   config_reader_.Post([last = std::make_shared<UniqueFd>(rpc_->PrepareShutdown())] { last->Reset(); });
-  LogInfo("stopping all services", {{"actor", cause.actor}, {"reason", cause.reason}});
+  LogInfo("stopping all services; a second SIGTERM or Ctrl-C kills what is left of them",
+          {{"actor", cause.actor}, {"reason", cause.reason}});
   supervisor_->Shutdown(cause, [this, cause, done = std::move(done)](std::vector<ActionOutcome> outcomes) {
-    supervisor_->RecordOwnEvent("supervisor_stopped", fmt::format("supervisord stopped, pid {}", getpid()), cause);
+    left_behind_ = LeftBehindBy(outcomes);
+    std::string message = fmt::format("supervisord stopped, pid {}", getpid());
+    if (!left_behind_.empty()) {
+      exit_code_ = exit_code_ == 0 ? 1 : exit_code_;
+      message += fmt::format("; not all is stopped: {}", fmt::join(left_behind_, "; "));
+    }
+    supervisor_->RecordOwnEvent("supervisor_stopped", message, cause);
     done(std::move(outcomes));
     notifier_->Drain(kLastNotifications, [this] { loop_.Post([this] { loop_.Stop(); }); });
   });
@@ -449,6 +440,8 @@ void DaemonProcess::KeepAppliedConfig(std::vector<ConfigText> texts, std::functi
       !status.ok()) {
     LogError("the log goes on where it was", {{"error", std::string(status.message())}});
   }
+  ShareOutAmong(supervisor_->config(), descriptors_);
+  held_log_ = HoldOwnLog(supervisor_->config().global.log_file, held_log_, *held_);
   files_.Post([this, texts = std::move(texts), kept = std::move(kept)] {
     applied_config_.Write(texts);
     loop_.Post(kept);
@@ -486,6 +479,7 @@ void DaemonProcess::BeginUpgrade(const Cause& cause, std::function<void(absl::St
 // Everything that a new daemon needs is on disk once the queues are written. Nothing is taken down: no destructor may
 // touch what the services use.
 void DaemonProcess::MakeRoom() {
+  watchdog_.reset();         // what follows waits for the disk, for as long as that takes
   supervisor_->TurnEnded();  // what was seen in this turn goes on record
   for (Instance* instance : supervisor_->instances()) {
     instance->WriteExactRecord();
@@ -522,14 +516,16 @@ int DaemonProcess::Run() {
   logs_.reset();
   files_.Finish();
   store_.reset();
+  own_files_->End();
   RemoveDirectories();
+  WriteLeftBehind(paths_, left_behind_);
   if (options_.guardian_pid != 0 && guardian_watch_ == nullptr) {
     unlink(paths_.pid_file.c_str());
     unlink(paths_.lock_file.c_str());
     ReleaseKeeper(options_.keeper_fd);
   }
   ShutdownDiagLog();
-  return exit_code_;
+  return exit_code_ == 0 ? 0 : TellExitCode(options_, exit_code_, guardian_watch_ != nullptr);
 }
 
 // Those that are empty: what a running service needs stays.
@@ -549,7 +545,7 @@ void DaemonProcess::Announce(const absl::Status& status) {
     static_cast<void>(!write(options_.started_fd, text.data(), text.size()));
     close(options_.started_fd);
   } else if (!status.ok()) {
-    fmt::print(stderr, "supervisord: {}\n", text);
+    PrintError(fmt::format("supervisord: {}\n", text));
   }
   const uint64_t one = 1;
   if (status.ok() && options_.ready_fd >= 0 && write(options_.ready_fd, &one, sizeof(one)) < 0) {
@@ -559,20 +555,12 @@ void DaemonProcess::Announce(const absl::Status& status) {
 
 }  // namespace
 
-void PrintConfigErrors(const std::vector<ConfigError>& errors) {
-  for (const ConfigError& error : errors) {
-    fmt::print(stderr, "{}\n", error.ToString());
-  }
-  fmt::print(stderr, "supervisord: not started: {} error{} in the configuration\n", errors.size(),
-             errors.size() == 1 ? "" : "s");
-}
-
 int RunDaemonProcess(const DaemonOptions& options) {
-  TidyProcess(options.no_guardian);
+  TidyProcess();
   std::vector<std::string> remarks;
   LoadedConfig loaded = LoadConfigInForce(options, remarks);
   if (!loaded.config) {
-    PrintConfigErrors(loaded.errors);
+    PrintNotStarted(loaded.errors);
     return 2;
   }
   if (!options.socket.empty()) {
@@ -584,11 +572,15 @@ int RunDaemonProcess(const DaemonOptions& options) {
   DaemonProcess process(options, descriptor_limit);
   const absl::Status status = process.Start(*std::move(loaded.config), std::move(loaded.texts));
   process.Announce(status);
+  if (!options.guardian_note.empty()) {
+    LogWarning("started again by the guardian", {{"why", options.guardian_note}});
+  }
   for (const std::string& remark : remarks) {
     LogWarning(remark, {{"file", options.config_file}});
   }
   if (!status.ok()) {
     LogError("not started", {{"error", std::string(status.message())}});
+    process.GiveUpFiles();
     process.RemoveDirectories();
     ShutdownDiagLog();
     return 1;

@@ -22,22 +22,31 @@ std::vector<char*> AsArgv(std::vector<std::string>& arguments) {
 }
 
 std::vector<std::string> InternalArguments(const char* role, const DaemonOptions& options) {
-  return {"supervisord",
-          role,
-          "--config",
-          options.config_file,
-          fmt::format("--internal-protocol={}", kInternalProtocol),
-          fmt::format("--internal-socket={}", options.socket),
-          fmt::format("--internal-lock-fd={}", options.lock_fd),
-          fmt::format("--internal-started-fd={}", options.started_fd),
-          fmt::format("--internal-supervisor-started={}", options.supervisor_started_unix_ms),
-          fmt::format("--internal-reaped-read-fd={}", options.reaped_read_fd),
-          fmt::format("--internal-reaped-write-fd={}", options.reaped_write_fd),
-          fmt::format("--internal-ready-fd={}", options.ready_fd),
-          fmt::format("--internal-held-send-fd={}", options.held_send_fd),
-          fmt::format("--internal-held-receive-fd={}", options.held_receive_fd),
-          fmt::format("--internal-keeper-fd={}", options.keeper_fd),
-          fmt::format("--internal-keeper-pid={}", options.keeper_pid)};
+  std::vector<std::string> arguments = {
+      "supervisord",
+      role,
+      "--config",
+      options.config_file,
+      fmt::format("--internal-protocol={}", kInternalProtocol),
+      fmt::format("--internal-socket={}", options.socket),
+      fmt::format("--internal-lock-fd={}", options.lock_fd),
+      fmt::format("--internal-started-fd={}", options.started_fd),
+      fmt::format("--internal-supervisor-started={}", options.supervisor_started_unix_ms),
+      fmt::format("--internal-reaped-read-fd={}", options.reaped_read_fd),
+      fmt::format("--internal-reaped-write-fd={}", options.reaped_write_fd),
+      fmt::format("--internal-ready-fd={}", options.ready_fd),
+      fmt::format("--internal-held-send-fd={}", options.held_send_fd),
+      fmt::format("--internal-held-receive-fd={}", options.held_receive_fd),
+      fmt::format("--internal-keeper-fd={}", options.keeper_fd),
+      fmt::format("--internal-keeper-pid={}", options.keeper_pid)};
+  // Only where they say something: an older program, to which an upgrade may go back, does not know them.
+  if (options.trust_files == FileTrust::kAny) {
+    arguments.emplace_back("--trust-files=any");
+  }
+  if (!options.config_directory.empty()) {
+    arguments.push_back(fmt::format("--internal-config-directory={}", options.config_directory));
+  }
+  return arguments;
 }
 
 }  // namespace supervisor

@@ -14,6 +14,7 @@
 #include "common/atomic_file.h"
 #include "common/errno_status.h"
 #include "daemon/process/proc_fs.h"
+#include "daemon/startup/private_place.h"
 
 namespace supervisor {
 namespace {
@@ -58,7 +59,24 @@ bool IsSupervisor(pid_t pid) {
   }
   name = ReadProcText(directory + "cmdline");
   name.resize(std::min(name.find('\0'), name.size()));
-  return name.substr(name.rfind('/') + 1) == kProgram;  // npos + 1 is 0
+  if (name.substr(name.rfind('/') + 1) == kProgram) {  // npos + 1 is 0
+    return true;
+  }
+  struct stat program {};
+  struct stat own {};
+  return stat((directory + "exe").c_str(), &program) == 0 && stat("/proc/self/exe", &own) == 0 &&
+         program.st_dev == own.st_dev && program.st_ino == own.st_ino;
+}
+
+// Whether a pid file that says `pid` may be believed: the process is a supervisord, and the lock's owner could signal
+// it himself. Who can write the pid file could have us signal any process otherwise.
+bool HoldsLock(pid_t pid, int lock_fd) {
+  struct stat lock {};
+  struct stat process {};  // proc(5): /proc/PID belongs to the process's effective user
+  if (fstat(lock_fd, &lock) != 0 || stat(fmt::format("/proc/{}", pid).c_str(), &process) != 0 || !IsSupervisor(pid)) {
+    return false;
+  }
+  return lock.st_uid == 0 ? lock.st_nlink <= 1 : process.st_uid == lock.st_uid;
 }
 
 // For whoever may not ask the lock: the pid file, which may be older than the process that has its pid now.
@@ -80,16 +98,19 @@ bool IsNamed(int fd, const std::string& path) {
          open_file.st_ino == named_file.st_ino;
 }
 
-absl::StatusOr<UniqueFd> TryLock(const RuntimePaths& paths) {
+absl::StatusOr<UniqueFd> TryLock(const RuntimePaths& paths, FileTrust trust) {
   const std::string context = fmt::format("lock file {}", paths.lock_file);
   const std::string directory = paths.lock_file.substr(0, paths.lock_file.rfind('/'));
-  if (absl::Status status = MakeDirectories(directory, 0755); !status.ok()) {
+  if (absl::Status status = MakeRuntimeDirectory(directory, trust); !status.ok()) {
     return status;
   }
   for (;;) {
     UniqueFd fd(open(paths.lock_file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
     if (!fd) {
       return ErrnoToStatus(errno, context);
+    }
+    if (const absl::Status status = CheckOwner(fd.get(), paths.lock_file); !status.ok()) {
+      return absl::Status(status.code(), fmt::format("lock file {}", std::string(status.message())));
     }
     if (flock(fd.get(), LOCK_EX | LOCK_NB) == 0) {
       if (IsNamed(fd.get(), paths.lock_file)) {
@@ -106,10 +127,10 @@ absl::StatusOr<UniqueFd> TryLock(const RuntimePaths& paths) {
   }
 }
 
-absl::StatusOr<UniqueFd> AcquireLock(const RuntimePaths& paths) {
+absl::StatusOr<UniqueFd> AcquireLock(const RuntimePaths& paths, FileTrust trust) {
   // Of killed holders the kernel may not have let go yet: their lock outlives their pid by a moment.
   for (int look = 0;; ++look) {
-    absl::StatusOr<UniqueFd> lock = TryLock(paths);
+    absl::StatusOr<UniqueFd> lock = TryLock(paths, trust);
     const std::optional<pid_t> holder = lock.ok() ? std::nullopt : ReadPidFile(paths.pid_file);
     if (!absl::IsAlreadyExists(lock.status()) || look >= kMostLooks || (holder && IsAlive(*holder))) {
       return lock;
@@ -140,10 +161,15 @@ absl::StatusOr<std::optional<pid_t>> RunningDaemon(const RuntimePaths& paths) {
       return std::nullopt;
     }
     holder = ReadPidFile(paths.pid_file);
-    if (holder && IsAlive(*holder)) {
+    if (holder && IsAlive(*holder) && HoldsLock(*holder, fd.get())) {
       return holder;
     }
     poll(nullptr, 0, kLookEveryMs);
+  }
+  if (holder && IsAlive(*holder)) {
+    return absl::FailedPreconditionError(
+        fmt::format("{} names pid {}, which is no supervisord of the owner of {} (look at both files)", paths.pid_file,
+                    *holder, paths.lock_file));
   }
   return holder;
 }

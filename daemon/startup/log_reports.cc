@@ -3,14 +3,12 @@
 #include <fmt/format.h>
 
 #include <string>
-#include <utility>
 
 #include "common/diag_log.h"
 
 namespace supervisor {
 
-std::unique_ptr<LogPump> MakeLogPump(Loop& loop, const std::unique_ptr<Supervisor>& supervisor,
-                                     LogPump::FifoCallback on_fifo, LogPump::TakeFifoCallback take_fifo) {
+std::unique_ptr<LogPump> MakeLogPump(Loop& loop, const std::unique_ptr<Supervisor>& supervisor, HeldDescriptors& held) {
   const auto record = [&loop, &supervisor](const std::string& stream, const std::string& type,
                                            const std::string& message) {
     loop.Post([&supervisor, stream, type, message] {
@@ -35,14 +33,21 @@ std::unique_ptr<LogPump> MakeLogPump(Loop& loop, const std::unique_ptr<Superviso
           record(stream, "alert_raised", fmt::format("its output can't be captured: {}", error));
         }
       },
-      std::move(on_fifo),
+      [&held](const std::string& fifo, int fd) {
+        if (fd < 0) {
+          held.Forget(fifo);
+        } else if (const absl::Status status = held.Keep(fifo, fd); !status.ok()) {
+          LogWarning("what a service writes last is lost if it ends while there is no daemon",
+                     {{"fifo", fifo}, {"error", std::string(status.message())}});
+        }
+      },
       [record](const std::string& stream, const std::string& file) {
         LogWarning("log file was deleted, renamed or replaced; made anew", {{"stream", stream}, {"file", file}});
         record(stream, "alert_raised",
                fmt::format("its log file {} was deleted, renamed or replaced by another program", file));
         record(stream, "alert_resolved", fmt::format("its log file {} was made anew", file));
       },
-      std::move(take_fifo));
+      [&held](const std::string& fifo) { return held.TakeNamelessFifo(fifo); });
 }
 
 }  // namespace supervisor

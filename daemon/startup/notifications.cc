@@ -12,6 +12,8 @@
 
 #include "common/errno_status.h"
 #include "common/unique_fd.h"
+#include "daemon/loop/helper_calls.h"
+#include "daemon/process/program_trust.h"
 #include "daemon/service/environment.h"
 #include "daemon/service/helper_command.h"
 
@@ -47,22 +49,48 @@ class CommandRunner : public std::enable_shared_from_this<CommandRunner> {
  public:
   CommandRunner(Loop& loop, std::string directory) : loop_(loop), directory_(std::move(directory)) {}
 
-  void Run(const CommandConfig& run, const std::string& input, absl::Duration limit,
+  // Who else could exchange the program is asked on a helper thread: its file system may hang.
+  void Run(const CommandConfig& run, std::string input, absl::Duration limit,
            const std::function<void(absl::Status)>& done) {
-    const absl::StatusOr<UniqueFd> stdin_fd = InputOf(input);
-    if (!stdin_fd.ok()) {
-      done(stdin_fd.status());
-      return;
-    }
+    lookups_.Ask<bool>(
+        weak_from_this(),
+        [request = RequestFor(run)]() -> absl::StatusOr<bool> {
+          const absl::Status status = CheckProgramTrust(request);
+          return status.ok() ? absl::StatusOr<bool>(true) : status;
+        },
+        [this, run, input = std::move(input), limit, done](const absl::StatusOr<bool>& trusted) {
+          if (trusted.ok()) {
+            Start(run, input, limit, done);
+          } else {
+            done(trusted.status());
+          }
+        });
+  }
+
+ private:
+  static constexpr size_t kMostLookups = 2;
+
+  SpawnRequest RequestFor(const CommandConfig& run) const {
     SpawnRequest request;
     request.command = run.command;
     request.args = run.args;
     request.environment = InheritedEnvironment();
     request.working_directory = directory_;
+    return request;
+  }
+
+  void Start(const CommandConfig& run, const std::string& input, absl::Duration limit,
+             const std::function<void(absl::Status)>& done) {
+    const absl::StatusOr<UniqueFd> stdin_fd = InputOf(input);
+    if (!stdin_fd.ok()) {
+      done(stdin_fd.status());
+      return;
+    }
+    SpawnRequest request = RequestFor(run);
     request.stdin_fd = stdin_fd->get();
     const uint64_t number = ++last_;
     running_[number] = std::make_unique<HelperCommand>(
-        loop_, std::move(request), nullptr, fmt::format("{}/notification-{}", directory_, number), limit,
+        loop_, std::move(request), nullptr, RunMark::Random(), limit,
         [this, number, done](const HelperCommand::Result& result) {
           auto node = running_.extract(number);
           loop_.DestroyLater(std::move(node.mapped()));
@@ -70,9 +98,9 @@ class CommandRunner : public std::enable_shared_from_this<CommandRunner> {
         });
   }
 
- private:
   Loop& loop_;
   std::string directory_;
+  HelperCalls lookups_{loop_, kMostLookups};
   uint64_t last_ = 0;
   std::map<uint64_t, std::unique_ptr<HelperCommand>> running_;
 };
@@ -94,6 +122,14 @@ std::unique_ptr<Notifier> MakeNotifier(Loop& loop, const Config& config,
     loop.Post([&supervisor, label, alerts] {
       if (supervisor != nullptr) {
         supervisor->alerts().OnTold(label, alerts);
+      }
+    });
+  };
+  options.on_dropped = [&loop, &supervisor](const std::string& label, const std::vector<Alert>& alerts,
+                                            const std::string& why) {
+    loop.Post([&supervisor, label, alerts, why] {
+      if (supervisor != nullptr) {
+        supervisor->alerts().OnDropped(label, alerts, why);
       }
     });
   };

@@ -13,21 +13,28 @@
 #include "common/near_miss.h"
 #include "common/paths.h"
 #include "common/version.h"
+#include "daemon/config/config_file.h"
 
 namespace supervisor {
 
 const char* const kDaemonHelp =
     R"(supervisord - starts, watches and stops services
 
-Usage: supervisord [-c FILE] [--daemon | --stop | --status | --check | --init-db]
+Usage: supervisord [-c FILE] [--trust-files RULE] [--daemon | --stop | --status | --check | --init-db]
 
 Without a command it runs in the foreground until SIGTERM or Ctrl-C, then stops all services and ends.
 
   -c, --config FILE   the configuration (default: /etc/supervisord/supervisor_config.json, for ordinary users
-                      $XDG_CONFIG_HOME/supervisord/supervisor_config.json)
+                      $XDG_CONFIG_HOME/supervisord/supervisor_config.json); "-" or /dev/stdin reads standard input,
+                      once: relative paths in it refer to the working directory
+      --trust-files strict|any
+                      strict (default): what decides which programs run (the configuration, environment files, hooks,
+                      checks) is refused where another user could have written or could exchange it, unless its mount
+                      is read-only; any: it is taken from everybody, as for an image whose files belong to another uid
   -d, --daemon        run in the background; returns when the daemon answers
-      --stop          stop a running daemon and all its services; returns when they are gone
-      --status        say whether a daemon runs (exit 0) or not (exit 3)
+      --stop          stop a running daemon and all its services; returns when they are gone. Once more, during that:
+                      kills what is left of them
+      --status        say whether a daemon runs (exit 0) or not (exit 3), or that it cannot be told (exit 1 or 2)
       --check         validate the configuration and start nothing (exit 0, or 2 with all errors)
       --init-db       create or open the database that the configuration names, and end
       --no-guardian   run without the small parent process that restarts the daemon should it die: for service
@@ -35,8 +42,9 @@ Without a command it runs in the foreground until SIGTERM or Ctrl-C, then stops 
   -V, --version
   -h, --help
 
-Signals: SIGTERM, SIGINT stop everything; SIGHUP reloads the configuration; SIGUSR1 reopens log files; SIGUSR2 replaces
-the daemon by the program that lies in its place now, its services untouched.
+Signals: SIGTERM, SIGINT (Ctrl-C) stop everything, and a second one kills what is left; SIGHUP reloads the
+configuration; SIGUSR1 reopens log files; SIGUSR2 replaces the daemon by the program that lies in its place now, its
+services untouched.
 Exit codes: 0 done, 1 failed, 2 usage or configuration error, 3 not running.
 Services are looked at and controlled with supervisorctl.
 )";
@@ -66,9 +74,12 @@ enum Option : int {
   kHeldReceiveFd,
   kKeeperFd,
   kKeeperPid,
+  kGuardianNote,
+  kTrustFiles,
+  kConfigDirectory,
 };
 
-constexpr std::array<option, 27> kOptions = {{
+constexpr std::array<option, 30> kOptions = {{
     {"config", required_argument, nullptr, 'c'},
     {"daemon", no_argument, nullptr, 'd'},
     {"stop", no_argument, nullptr, kStop},
@@ -76,6 +87,7 @@ constexpr std::array<option, 27> kOptions = {{
     {"check", no_argument, nullptr, kCheck},
     {"init-db", no_argument, nullptr, kInitDb},
     {"no-guardian", no_argument, nullptr, kNoGuardian},
+    {"trust-files", required_argument, nullptr, kTrustFiles},
     {"version", no_argument, nullptr, 'V'},
     {"help", no_argument, nullptr, 'h'},
     // Between our own processes.
@@ -91,9 +103,11 @@ constexpr std::array<option, 27> kOptions = {{
     {"internal-keeper-pid", required_argument, nullptr, kKeeperPid},
     {"internal-started-fd", required_argument, nullptr, kStartedFd},
     {"internal-guardian-pid", required_argument, nullptr, kGuardianPid},
+    {"internal-guardian-note", required_argument, nullptr, kGuardianNote},
     {"internal-socket", required_argument, nullptr, kSocket},
     {"internal-supervisor-started", required_argument, nullptr, kSupervisorStarted},
     {"internal-applied-config", required_argument, nullptr, kAppliedConfig},
+    {"internal-config-directory", required_argument, nullptr, kConfigDirectory},
     {"internal-protocol", required_argument, nullptr, kProtocol},
     {"internal-fail-points", no_argument, nullptr, kFailPoints},
     {nullptr, 0, nullptr, 0},
@@ -115,12 +129,23 @@ absl::Status UnknownOption(const std::string& argument) {
                                 near.empty() ? "" : fmt::format(" (did you mean {}?)", near.front())));
 }
 
-std::string Absolute(const std::string& path) {
-  if (path.starts_with('/')) {
-    return path;
-  }
+// Empty where the working directory is gone.
+std::string WorkingDirectory() {
   const std::unique_ptr<char, decltype(&std::free)> here(getcwd(nullptr, 0), std::free);
-  return here != nullptr ? fmt::format("{}/{}", here.get(), path) : path;
+  return here != nullptr ? here.get() : "";
+}
+
+std::string Absolute(const std::string& path) {
+  const std::string here = path.starts_with('/') ? "" : WorkingDirectory();
+  return here.empty() ? path : fmt::format("{}/{}", here, path);
+}
+
+absl::Status TakeTrust(std::string_view text, DaemonOptions& options) {
+  if (text != "strict" && text != "any") {
+    return UsageError(fmt::format("--trust-files {}: no such rule (expected strict or any)", text));
+  }
+  options.trust_files = text == "any" ? FileTrust::kAny : FileTrust::kStrict;
+  return absl::OkStatus();
 }
 
 int Number(const char* text) { return static_cast<int>(std::strtol(text, nullptr, 10)); }
@@ -158,6 +183,9 @@ bool TakeInternal(int choice, DaemonOptions& options) {
     case kGuardianPid:
       options.guardian_pid = Number(optarg);
       return true;
+    case kGuardianNote:
+      options.guardian_note = optarg;
+      return true;
     case kSocket:
       options.socket = optarg;
       return true;
@@ -169,6 +197,9 @@ bool TakeInternal(int choice, DaemonOptions& options) {
       return true;
     case kProtocol:
       options.protocol = Number(optarg);
+      return true;
+    case kConfigDirectory:
+      options.config_directory = optarg;
       return true;
     default:
       return false;
@@ -230,6 +261,9 @@ absl::StatusOr<DaemonOptions> ParseDaemonOptions(int argc, char** argv) {
       case kNoGuardian:
         options.no_guardian = true;
         break;
+      case kTrustFiles:
+        status = TakeTrust(optarg, options);
+        break;
       case kGuardian:
         options.command = Command::kGuardian;
         break;
@@ -263,7 +297,10 @@ absl::StatusOr<DaemonOptions> ParseDaemonOptions(int argc, char** argv) {
   if (!options.config_given) {
     options.config_file = GetDefaultPaths().config_file;
   }
-  options.config_file = Absolute(options.config_file);
+  options.config_file = options.config_file == "-" ? "/dev/stdin" : Absolute(options.config_file);
+  if (options.config_directory.empty() && InheritedDescriptor(options.config_file)) {
+    options.config_directory = WorkingDirectory();
+  }
   return options;
 }
 

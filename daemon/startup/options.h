@@ -3,11 +3,12 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "common/file_trust.h"
 
 namespace supervisor {
 
 // The version of what guardian and daemon, old and new, say to each other: the options below, the descriptors, records.
-inline constexpr int kInternalProtocol = 2;
+inline constexpr int kInternalProtocol = 3;
 
 // supervisord's command line.
 struct DaemonOptions {
@@ -28,6 +29,9 @@ struct DaemonOptions {
   bool config_given = false;
   bool background = false;
   bool no_guardian = false;
+  FileTrust trust_files = FileTrust::kStrict;
+  // Where supervisord was started, for a configuration from standard input: relative paths in it refer to that.
+  std::string config_directory;
   // Between our own processes: kGuardian and kDaemonProcess.
   int lock_fd = -1;
   int reaped_read_fd = -1;
@@ -43,6 +47,7 @@ struct DaemonOptions {
       applied_config;  // to --check, instead of the file: the configuration in force, see config/applied_config.h
   int protocol = kInternalProtocol;  // of these options; a program to which it is too new must not take over
   int guardian_pid = 0;
+  std::string guardian_note;  // for the daemon's log: how the daemon before it ended, and where its program lay
   long long supervisor_started_unix_ms = 0;  // for programs before this one: their uptime goes by it
 };
 

@@ -27,21 +27,15 @@ sigset_t HandledSignals() {
   return set;
 }
 
-// What we were started with (a blocked mask, an ignored signal, strange descriptors) must not be what we run with.
-void TidyProcess(bool reads_children_ends) {
+void TidyProcess() {
   mallopt(M_ARENA_MAX, 2);  // NOLINT(concurrency-mt-unsafe): there is one thread yet
   // Debian builds Abseil with its search for lock cycles on: a graph under one lock of the process, to which every lock
   // that gRPC takes is added.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   sigset_t handled = HandledSignals();
-  if (reads_children_ends) {
-    sigaddset(&handled, SIGCHLD);
-  }
+  sigaddset(&handled, SIGCHLD);
   pthread_sigmask(SIG_SETMASK, &handled, nullptr);  // read by signalfd(2); every thread inherits this
-  std::signal(SIGPIPE, SIG_IGN);                    // a client that has gone is an error of write(2), no more
-  std::signal(SIGXFSZ, SIG_IGN);
   syscall(SYS_close_range, 3, ~0u, CLOSE_RANGE_CLOEXEC);
-  umask(022);
 }
 
 // What start-up alone needed goes back to the system: the heap's free pages, and the pages of code and constants that

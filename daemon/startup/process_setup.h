@@ -12,9 +12,9 @@ namespace supervisor {
 // Those that the daemon reads with signalfd(2).
 sigset_t HandledSignals();
 
-// What we were started with (a blocked mask, an ignored signal, strange descriptors) must not be what we run with.
-// `reads_children_ends`: SIGCHLD is for a signalfd(2) too.
-void TidyProcess(bool reads_children_ends);
+// What PrepareProcess (common/process_start.h) leaves to a daemon: the signals that it reads, and the descriptors that
+// its children must not inherit. Blocks HandledSignals and SIGCHLD, which signalfd(2) reads, in every thread to come.
+void TidyProcess();
 
 // Returns the limit that was given, which the services get back.
 rlimit RaiseDescriptorLimit();

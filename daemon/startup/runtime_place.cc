@@ -11,24 +11,10 @@
 #include "common/atomic_file.h"
 #include "common/errno_status.h"
 #include "daemon/startup/lock.h"
+#include "daemon/startup/private_place.h"
 
 namespace supervisor {
 namespace {
-
-absl::Status MakePrivateDirectory(const std::string& path, mode_t mode) {
-  if (mkdir(path.c_str(), mode) != 0 && errno != EEXIST) {
-    return ErrnoToStatus(errno, fmt::format("directory {}", path));
-  }
-  struct stat info {};
-  if (lstat(path.c_str(), &info) != 0) {
-    return ErrnoToStatus(errno, fmt::format("directory {}", path));
-  }
-  if (!S_ISDIR(info.st_mode) || info.st_uid != geteuid()) {
-    return absl::FailedPreconditionError(
-        fmt::format("{}: not a directory of ours (uid {}): somebody put it there", path, info.st_uid));
-  }
-  return chmod(path.c_str(), mode) == 0 ? absl::OkStatus() : ErrnoToStatus(errno, fmt::format("directory {}", path));
-}
 
 bool Exists(const std::string& path) {
   struct stat info {};
@@ -39,7 +25,7 @@ bool Exists(const std::string& path) {
 
 absl::Status RuntimePlace::MakeDirectories() const {
   const std::string parent = paths_.socket.substr(0, paths_.socket.rfind('/'));
-  if (absl::Status status = supervisor::MakeDirectories(parent, 0755); !status.ok()) {
+  if (absl::Status status = MakeRuntimeDirectory(parent, trust_); !status.ok()) {
     return status;
   }
   // Services reach their FIFO in there, which is theirs; nobody can list it.
@@ -61,7 +47,7 @@ absl::Status RuntimePlace::RestoreLock(HeldDescriptors& held) const {
   }
   UniqueFd lock = held.TakeFile(paths_.lock_file);  // of the daemon before this one
   if (!lock || !IsNamed(lock.get(), paths_.lock_file)) {
-    absl::StatusOr<UniqueFd> taken = TryLock(paths_);
+    absl::StatusOr<UniqueFd> taken = TryLock(paths_, trust_);
     if (!taken.ok()) {
       return taken.status();
     }

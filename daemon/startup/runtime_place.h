@@ -1,6 +1,7 @@
 #pragma once
 
 #include "absl/status/status.h"
+#include "common/file_trust.h"
 #include "common/paths.h"
 #include "daemon/process/held_descriptors.h"
 
@@ -15,7 +16,8 @@ namespace supervisor {
 class RuntimePlace {
  public:
   // `lock_fd`: the supervisor's lock, ours to keep on the file that has its name; borrowed, -1 where there is none.
-  RuntimePlace(const RuntimePaths& paths, int lock_fd) : paths_(paths), lock_fd_(lock_fd) {}
+  RuntimePlace(const RuntimePaths& paths, int lock_fd, FileTrust trust)
+      : paths_(paths), lock_fd_(lock_fd), trust_(trust) {}
 
   // The directories alone. With those that exist, only what is wrong with their owner or mode is told.
   absl::Status MakeDirectories() const;
@@ -29,6 +31,7 @@ class RuntimePlace {
 
   const RuntimePaths& paths_;
   const int lock_fd_;
+  const FileTrust trust_;  // of the directories above
 };
 
 }  // namespace supervisor

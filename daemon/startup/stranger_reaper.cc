@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <optional>
 
 #include "daemon/process/own_child.h"
 #include "daemon/process/proc_fs.h"
@@ -12,8 +13,14 @@
 namespace supervisor {
 namespace {
 
-// Long enough that of most ends nothing is left to look for, and that an owner has had its say.
-constexpr absl::Duration kLookAfter = absl::Milliseconds(100);
+// Long enough that of most ends nothing is left to look for.
+constexpr absl::Duration kLookAfter = absl::Milliseconds(300);
+// Until then an owner has had its say: on a busy machine a thread that has just cloned may be kept waiting before it
+// claims its child.
+constexpr absl::Duration kClaimedWithin = absl::Milliseconds(1500);
+// Reaping takes the kernel some 50 us each, and a service can leave any number.
+constexpr size_t kMostAtOnce = 100;
+constexpr absl::Duration kGoOnAfter = absl::Milliseconds(20);
 
 // Own children that have ended included: those are looked at closer.
 bool SomeChildHasEnded() {
@@ -41,23 +48,34 @@ StrangerReaper::StrangerReaper(Loop& loop) : loop_(loop), look_timer_(loop.NewTi
 
 void StrangerReaper::Look() {
   look_is_due_ = false;
-  std::set<Process> unknown;
+  std::map<Process, MonoTime> unknown;
+  const MonoTime now = MonotonicNow();
+  size_t reaped = 0;
   if (SomeChildHasEnded()) {
-    for (const ProcStat& stat : ReadAllProcesses()) {
-      if (stat.parent != getpid() || !stat.is_dead() || OwnChild::Is(stat.pid)) {
+    for (const pid_t pid : ChildrenOf(getpid())) {
+      if (OwnChild::Is(pid)) {
         continue;
       }
-      const Process process(stat.pid, stat.start_ticks);
+      const std::optional<ProcStat> stat = ReadProcStat(pid);
+      if (!stat || stat->parent != getpid() || !stat->is_dead()) {
+        continue;
+      }
+      const Process process(pid, stat->start_ticks);
+      const auto seen = seen_.find(process);
+      const MonoTime since = seen != seen_.end() ? seen->second : now;
       siginfo_t info{};
-      if (!seen_.contains(process) || waitid(P_PID, static_cast<id_t>(stat.pid), &info, WEXITED | WNOHANG) != 0) {
-        unknown.insert(process);
+      if (now - since >= kClaimedWithin && reaped < kMostAtOnce &&
+          waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG) == 0) {
+        ++reaped;
+      } else {
+        unknown.emplace(process, since);
       }
     }
   }
   seen_ = std::move(unknown);
   if (!seen_.empty()) {
     look_is_due_ = true;
-    look_timer_->ArmAfter(kLookAfter);
+    look_timer_->ArmAfter(reaped == kMostAtOnce ? kGoOnAfter : kLookAfter);
   }
 }
 

@@ -3,19 +3,23 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <map>
 #include <memory>
-#include <set>
 #include <utility>
 
+#include "common/clock.h"
 #include "common/unique_fd.h"
 #include "daemon/loop/loop.h"
 
 namespace supervisor {
 
-// Without a guardian the daemon is the child subreaper (prctl(2)), in a container PID 1: orphans become its children,
-// and those that have ended stay zombies until it reaps them. Children that somebody here waits for
-// (process/own_child.h) are left alone, and so is, for one look, whoever is not known: its owner may be about to say
-// so. Loop thread.
+// Reaps children of this process that nothing in it waits for; they would stay zombies for its lifetime.
+//
+//   beside a guardian    children that a service has made with CLONE_PARENT (clone(2)), so that they are not its own
+//   without one          orphans too: then the daemon is the child subreaper (prctl(2)), in a container PID 1
+//
+// Children that something here waits for (process/own_child.h) are left alone, and so is, for a moment, a child that is
+// not known: its owner may be about to claim it. Loop thread.
 class StrangerReaper {
  public:
   // REQUIRES: SIGCHLD is blocked in every thread, which is how it is read here.
@@ -30,7 +34,7 @@ class StrangerReaper {
   std::unique_ptr<Loop::Watch> signal_watch_;
   std::unique_ptr<Loop::Timer> look_timer_;
   bool look_is_due_ = true;
-  std::set<Process> seen_;  // at the last look: zombies nobody waits for
+  std::map<Process, MonoTime> seen_;  // at the last look: zombies that nothing waits for, and since when
 };
 
 }  // namespace supervisor

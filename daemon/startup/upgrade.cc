@@ -35,11 +35,18 @@ void UpgradeTrial::Run(std::function<void(absl::Status)> done) {
   }
   SpawnRequest request;
   request.command = program_;
-  request.args = {"--check", "--config", config_file_, fmt::format("--internal-applied-config={}", applied_config_),
+  request.args = {"--check", "--config", options_.config_file,
+                  fmt::format("--internal-applied-config={}", applied_config_),
                   fmt::format("--internal-protocol={}", kInternalProtocol)};
+  if (options_.trust_files == FileTrust::kAny) {
+    request.args.emplace_back("--trust-files=any");
+  }
+  if (!options_.config_directory.empty()) {
+    request.args.push_back(fmt::format("--internal-config-directory={}", options_.config_directory));
+  }
   request.environment = InheritedEnvironment();
   trial_ = std::make_unique<HelperCommand>(
-      loop_, std::move(request), nullptr, "supervisord#upgrade", kTrialPatience,
+      loop_, std::move(request), nullptr, RunMark::Random(), kTrialPatience,
       [this, done = std::move(done)](const HelperCommand::Result& result) {
         loop_.DestroyLater(std::move(trial_));
         done(result.success ? absl::OkStatus()

@@ -18,11 +18,8 @@ namespace supervisor {
 class UpgradeTrial {
  public:
   // `program`: the path. `applied_config`: the file with the configuration in force (config/applied_config.h).
-  UpgradeTrial(Loop& loop, std::string program, std::string config_file, std::string applied_config)
-      : loop_(loop),
-        program_(std::move(program)),
-        config_file_(std::move(config_file)),
-        applied_config_(std::move(applied_config)) {}
+  UpgradeTrial(Loop& loop, std::string program, const DaemonOptions& options, std::string applied_config)
+      : loop_(loop), program_(std::move(program)), options_(options), applied_config_(std::move(applied_config)) {}
 
   // OK: it may take over. Else FailedPrecondition with what it said. Aborted where another trial is under way.
   void Run(std::function<void(absl::Status)> done);
@@ -32,7 +29,7 @@ class UpgradeTrial {
  private:
   Loop& loop_;
   std::string program_;
-  std::string config_file_;
+  const DaemonOptions& options_;
   std::string applied_config_;
   std::unique_ptr<HelperCommand> trial_;
 };

@@ -164,7 +164,7 @@ absl::StatusOr<std::string> ResolveDatabasePath(const std::string& path) {
   return *resolved + "/" + name;
 }
 
-absl::StatusOr<FileIdentity> CreateDatabaseFile(const std::string& path) {
+absl::StatusOr<FileIdentity> CreateDatabaseFile(const std::string& path, const std::optional<DbFileAccess>& access) {
   struct stat info {};
   if (lstat(path.c_str(), &info) == 0) {
     if (!S_ISREG(info.st_mode)) {
@@ -184,10 +184,41 @@ absl::StatusOr<FileIdentity> CreateDatabaseFile(const std::string& path) {
     return ErrnoToStatus(errno, fmt::format("database {}: cannot be made", path));
   }
   // -wal and -shm take their mode from this file. The umask of whoever started us has no say in who may read.
-  if (fchmod(fd.get(), kFileMode) != 0 || fstat(fd.get(), &info) != 0) {
+  if (access.has_value() && fchown(fd.get(), access->owner, access->group) != 0 && errno != EPERM) {
+    return ErrnoToStatus(errno, fmt::format("database {}", path));
+  }
+  if (fchmod(fd.get(), access.has_value() ? access->mode : kFileMode) != 0 || fstat(fd.get(), &info) != 0) {
     return ErrnoToStatus(errno, fmt::format("database {}", path));
   }
   return FileIdentity{info.st_dev, info.st_ino};
+}
+
+std::optional<DbFileAccess> AccessOf(const std::string& path) {
+  struct stat info {};
+  if (lstat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode)) {
+    return std::nullopt;
+  }
+  return DbFileAccess{info.st_uid, info.st_gid, info.st_mode & 0777};
+}
+
+void MatchSideFiles(const std::string& path, const DbFileAccess& access) {
+  for (const std::string_view suffix : {"-wal", "-shm"}) {
+    const std::string name = fmt::format("{}{}", path, suffix);
+    if (const std::optional<DbFileAccess> found = AccessOf(name); !found.has_value() || *found == access) {
+      continue;
+    }
+    // O_PATH: closing any other descriptor of the file would drop SQLite's locks on it.
+    const UniqueFd fd(open(name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+    struct stat info {};
+    if (!fd || fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode) || info.st_nlink != 1) {
+      continue;
+    }
+    const std::string link = fmt::format("/proc/self/fd/{}", fd.get());
+    // An ordinary user's daemon may not give files away; then the mode alone follows.
+    if (chown(link.c_str(), access.owner, access.group) == 0 || errno == EPERM) {
+      chmod(link.c_str(), access.mode);
+    }
+  }
 }
 
 std::optional<FileIdentity> IdentifyFile(const std::string& path) {

@@ -1,5 +1,8 @@
 #include "daemon/store/queries.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <array>
 #include <optional>
@@ -113,6 +116,7 @@ void KeepNewest(std::vector<EventRow>& rows, size_t limit) {
 const std::vector<RowReader::Prepared>& RowReader::Statements() {
   static const auto* const statements = new std::vector<Prepared>{
       {&RowReader::events_, kSelectEvents},
+      {&RowReader::events_in_span_, kSelectEventsInSpan},
       {&RowReader::events_of_service_, kSelectEventsOfService},
       {&RowReader::metrics_, kSelectMetrics},
       {&RowReader::health_, kSelectHealth},
@@ -153,18 +157,29 @@ std::vector<std::string> RowReader::Sql() {
 
 absl::StatusOr<std::vector<EventRow>> RowReader::Events(const Store::EventQuery& query) {
   const size_t limit = std::min(query.limit, kMaxQueryRows);
+  const std::string types = query.types.empty() ? "" : fmt::format(",{},", fmt::join(query.types, ","));
+  const bool has_span = query.since != absl::InfinitePast() || query.until != absl::InfiniteFuture();
   int64_t after = std::max<int64_t>(query.after_id.value_or(0), 0);
   std::vector<EventRow> rows;  // newest first, until the end
+  const auto collect = [&](SqliteStatement& statement, const std::string& service_id) {
+    statement.Bind(1, after).Bind(2, static_cast<int64_t>(limit)).Bind(3, service_id).Bind(6, types);
+    // Without a bound all are meant, also those whose time another program wrote as a number.
+    if (has_span) {
+      statement.Bind(4, TimestampLowerBound(query.since)).Bind(5, TimestampUpperBound(query.until));
+    } else {
+      statement.BindNull(4).BindNull(5);
+    }
+    return Collect(statement, EventOf, rows);
+  };
   if (query.service_ids.empty()) {
-    events_.Bind(1, after).Bind(2, static_cast<int64_t>(limit));
-    if (absl::Status status = Collect(events_, EventOf, rows); !status.ok()) {
+    if (absl::Status status = collect(has_span ? events_in_span_ : events_, ""); !status.ok()) {
       return status;
     }
+    KeepNewest(rows, limit);
   }
   // Service by service, each by the index. Once there are enough, the oldest of them bounds what the others may add.
   for (const std::string& id : std::set<std::string>(query.service_ids.begin(), query.service_ids.end())) {
-    events_of_service_.Bind(1, after).Bind(2, static_cast<int64_t>(limit)).Bind(3, id);
-    if (absl::Status status = Collect(events_of_service_, EventOf, rows); !status.ok()) {
+    if (absl::Status status = collect(events_of_service_, id); !status.ok()) {
       return status;
     }
     KeepNewest(rows, limit);

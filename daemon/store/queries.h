@@ -11,17 +11,27 @@
 
 namespace supervisor {
 
-// Every one of these goes by an index: a test holds EXPLAIN QUERY PLAN against it.
+// Every one of these goes by an index: a test holds EXPLAIN QUERY PLAN against it. Of events, ?3 is the service, ?4 and
+// ?5 bound the time, and ?6 lists the types that are wanted as ",started,exited,"; an empty ?6 means all.
 inline constexpr char kSelectEvents[] =
     "SELECT id, service_id, event_type, timestamp, message, "
     "CASE WHEN json_valid(details) THEN json_remove(details, '$.actor') ELSE details END, "
     "CASE WHEN json_valid(details) THEN json_extract(details, '$.actor') END "
-    "FROM supervisor_events WHERE id > ?1 ORDER BY id DESC LIMIT ?2";
+    "FROM supervisor_events WHERE id > ?1 AND (?6 = '' OR instr(?6, ',' || event_type || ',') > 0) "
+    "ORDER BY id DESC LIMIT ?2";
+inline constexpr char kSelectEventsInSpan[] =
+    "SELECT id, service_id, event_type, timestamp, message, "
+    "CASE WHEN json_valid(details) THEN json_remove(details, '$.actor') ELSE details END, "
+    "CASE WHEN json_valid(details) THEN json_extract(details, '$.actor') END "
+    "FROM supervisor_events WHERE timestamp >= ?4 AND timestamp <= ?5 AND +id > ?1 "
+    "AND (?6 = '' OR instr(?6, ',' || event_type || ',') > 0) ORDER BY timestamp DESC, id DESC LIMIT ?2";
 inline constexpr char kSelectEventsOfService[] =
     "SELECT id, service_id, event_type, timestamp, message, "
     "CASE WHEN json_valid(details) THEN json_remove(details, '$.actor') ELSE details END, "
     "CASE WHEN json_valid(details) THEN json_extract(details, '$.actor') END "
-    "FROM supervisor_events WHERE service_id = ?3 AND id > ?1 ORDER BY id DESC LIMIT ?2";
+    "FROM supervisor_events WHERE service_id = ?3 AND id > ?1 AND (?4 IS NULL OR timestamp >= ?4) "
+    "AND (?5 IS NULL OR timestamp <= ?5) "
+    "AND (?6 = '' OR instr(?6, ',' || event_type || ',') > 0) ORDER BY id DESC LIMIT ?2";
 inline constexpr char kSelectMetrics[] =
     "SELECT service_id, timestamp, cpu_percent, memory_mb, health_status, response_time_ms FROM supervisor_metrics "
     "WHERE service_id = ?1 AND timestamp >= ?2 AND timestamp <= ?3 ORDER BY timestamp DESC LIMIT ?4";
@@ -93,6 +103,7 @@ class RowReader {
   static const std::vector<Prepared>& Statements();
 
   SqliteStatement events_;
+  SqliteStatement events_in_span_;
   SqliteStatement events_of_service_;
   SqliteStatement metrics_;
   SqliteStatement health_;

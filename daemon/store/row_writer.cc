@@ -1,5 +1,7 @@
 #include "daemon/store/row_writer.h"
 
+#include <fmt/format.h>
+
 #include <optional>
 #include <utility>
 #include <vector>
@@ -7,6 +9,7 @@
 #include "common/errno_status.h"
 #include "common/fail_point.h"
 #include "common/time_format.h"
+#include "daemon/store/row_ids.h"
 #include "daemon/store/row_text.h"
 #include "daemon/store/schema.h"
 
@@ -72,6 +75,14 @@ void BindOrNull(SqliteStatement& statement, int index, const std::string& text) 
 
 void BindOwed(SqliteStatement& statement, int index, const AlertRow& row) {
   BindOrNull(statement, index, row.owed.empty() ? "" : JoinList(row.owed));
+}
+
+// Of the row just inserted. Not for alerts, where an upsert may have inserted none: their end tells itself.
+absl::Status CheckId(const SqliteDatabase& db) {
+  if (db.LastInsertId() > kMostPossibleId) {
+    return absl::OutOfRangeError(fmt::format("database {}: the ids have come to {}", db.path(), db.LastInsertId()));
+  }
+  return absl::OkStatus();
 }
 
 bool IsRefusal(const absl::Status& status) { return status.code() == absl::StatusCode::kInvalidArgument; }
@@ -185,7 +196,7 @@ absl::Status RowWriter::WriteRows(SqliteDatabase& db, StoreBatch& batch, BatchOu
     }
   }
   for (const MetricRow& row : batch.metrics) {
-    if (absl::Status status = settle(InsertMetrics(row)); !status.ok()) {
+    if (absl::Status status = settle(InsertMetrics(db, row)); !status.ok()) {
       return status;
     }
   }
@@ -283,10 +294,10 @@ absl::Status RowWriter::InsertEvent(SqliteDatabase& db, EventRow& row) {
     return status;
   }
   row.id = db.LastInsertId();
-  return absl::OkStatus();
+  return CheckId(db);
 }
 
-absl::Status RowWriter::InsertMetrics(const MetricRow& row) {
+absl::Status RowWriter::InsertMetrics(SqliteDatabase& db, const MetricRow& row) {
   if (absl::Status status = EnsureService(row.service_id); !status.ok()) {
     return status;
   }
@@ -296,7 +307,8 @@ absl::Status RowWriter::InsertMetrics(const MetricRow& row) {
       .Bind(4, row.memory_mb)
       .Bind(6, row.response_time_ms);
   BindOrNull(insert_metrics_, 5, row.health_status);
-  return insert_metrics_.Run();
+  absl::Status status = insert_metrics_.Run();
+  return status.ok() ? CheckId(db) : status;
 }
 
 absl::Status RowWriter::AmendEvent(const EventAmendment& amendment) {

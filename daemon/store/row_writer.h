@@ -58,6 +58,7 @@ class RowWriter {
   static std::vector<std::string> Sql();
 
   // All of it in one transaction, or nothing. Gives the events their ids; one that was refused keeps id 0.
+  // kOutOfRange: the ids have come to where none is possible, see row_ids.h.
   absl::StatusOr<BatchOutcome> Write(SqliteDatabase& db, StoreBatch& batch, absl::Time now);
 
   // Deletes at most `most` rows older than `cutoff` and says how many it were.
@@ -72,7 +73,7 @@ class RowWriter {
   absl::Status StopServicesExcept(const std::set<std::string>& keep);
   absl::Status UpsertService(const QueuedService& service);
   absl::Status InsertEvent(SqliteDatabase& db, EventRow& row);
-  absl::Status InsertMetrics(const MetricRow& row);
+  absl::Status InsertMetrics(SqliteDatabase& db, const MetricRow& row);
   absl::Status AmendEvent(const EventAmendment& amendment);
   absl::Status InsertUsage(const UsageRow& row);
   absl::Status WriteAlert(SqliteDatabase& db, const AlertRow& row);

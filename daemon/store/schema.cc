@@ -145,21 +145,9 @@ absl::Status MakeMissing(SqliteDatabase& db, const std::set<std::string>& existi
   return absl::OkStatus();
 }
 
-absl::StatusOr<int64_t> FirstNumber(SqliteDatabase& db, const char* sql) {
-  absl::StatusOr<SqliteStatement> statement = db.Prepare(sql);
-  if (!statement.ok()) {
-    return statement.status();
-  }
-  const absl::StatusOr<bool> row = statement->Step();
-  if (!row.ok()) {
-    return row.status();
-  }
-  return *row ? statement->Int(0) : 0;
-}
-
 // 0: nothing of ours has been here.
 absl::StatusOr<int64_t> VersionOf(SqliteDatabase& db, const std::set<std::string>& existing) {
-  return existing.contains("supervisor_schema") ? FirstNumber(db, "SELECT max(version) FROM supervisor_schema") : 0;
+  return existing.contains("supervisor_schema") ? db.FirstNumber("SELECT max(version) FROM supervisor_schema") : 0;
 }
 
 // ALTER TABLE knows no IF NOT EXISTS.
@@ -196,15 +184,12 @@ absl::Status NoteVersion(SqliteDatabase& db, int64_t version) {
       !status.ok()) {
     return status;
   }
-  const absl::StatusOr<int64_t> strangers =
-      FirstNumber(db,
-                  "SELECT count(*) FROM sqlite_schema WHERE lower(tbl_name) NOT GLOB 'supervisor_*' AND "
-                  "lower(tbl_name) NOT GLOB 'sqlite_*'");
-  const absl::StatusOr<int64_t> noted = FirstNumber(db, "SELECT user_version FROM pragma_user_version");
-  if (!strangers.ok() || !noted.ok()) {
-    return strangers.ok() ? noted.status() : strangers.status();
+  const absl::StatusOr<bool> is_alone = IsOursAlone(db);
+  const absl::StatusOr<int64_t> noted = db.FirstNumber("SELECT user_version FROM pragma_user_version");
+  if (!is_alone.ok() || !noted.ok()) {
+    return is_alone.ok() ? noted.status() : is_alone.status();
   }
-  const bool is_ours = *strangers == 0 && (*noted == 0 || *noted == version);
+  const bool is_ours = *is_alone && (*noted == 0 || *noted == version);
   return is_ours ? db.Exec(fmt::format("PRAGMA user_version = {}", kSchemaVersion)) : absl::OkStatus();
 }
 
@@ -249,6 +234,16 @@ absl::StatusOr<bool> EnsureInTransaction(SqliteDatabase& db, absl::Time now) {
 }
 
 }  // namespace
+
+absl::StatusOr<bool> IsOursAlone(SqliteDatabase& db) {
+  const absl::StatusOr<int64_t> strangers = db.FirstNumber(
+      "SELECT count(*) FROM sqlite_schema WHERE lower(tbl_name) NOT GLOB 'supervisor_*' AND "
+      "lower(tbl_name) NOT GLOB 'sqlite_*'");
+  if (!strangers.ok()) {
+    return strangers.status();
+  }
+  return *strangers == 0;
+}
 
 absl::StatusOr<bool> EnsureSchema(SqliteDatabase& db, absl::Time now) {
   if (absl::Status status = db.Exec("BEGIN IMMEDIATE"); !status.ok()) {

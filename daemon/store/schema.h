@@ -54,4 +54,7 @@ inline constexpr std::string_view kSupervisorServiceId = "supervisor";
 // when a table of ours by name lacks columns, and names them.
 absl::StatusOr<bool> EnsureSchema(SqliteDatabase& db, absl::Time now);
 
+// Returns true iff no other program has tables, views or indexes in the file.
+absl::StatusOr<bool> IsOursAlone(SqliteDatabase& db);
+
 }  // namespace supervisor

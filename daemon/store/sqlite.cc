@@ -4,6 +4,8 @@
 #include <sqlite3.h>
 
 #include <cmath>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "common/errno_status.h"
@@ -248,6 +250,18 @@ absl::StatusOr<SqliteStatement> SqliteDatabase::Prepare(const char* sql) {
   return SqliteStatement(statement, fmt::format("database {}", path_));
 }
 
+absl::StatusOr<int64_t> SqliteDatabase::FirstNumber(const char* sql) {
+  absl::StatusOr<SqliteStatement> statement = Prepare(sql);
+  if (!statement.ok()) {
+    return statement.status();
+  }
+  const absl::StatusOr<bool> row = statement->Step();
+  if (!row.ok()) {
+    return row.status();
+  }
+  return *row ? statement->Int(0) : 0;
+}
+
 bool SqliteDatabase::InTransaction() const { return sqlite3_get_autocommit(db_.get()) == 0; }
 
 bool SqliteDatabase::IsReadOnly() const { return sqlite3_db_readonly(db_.get(), "main") == 1; }
@@ -259,6 +273,27 @@ int64_t SqliteDatabase::Changes() const { return sqlite3_changes64(db_.get()); }
 void SqliteDatabase::EmptyWal() {
   NotOnLoopThread("SQLite");
   sqlite3_wal_checkpoint_v2(db_.get(), nullptr, SQLITE_CHECKPOINT_TRUNCATE, nullptr, nullptr);
+}
+
+// A reader that still needs the file's old pages is no error: the checkpoint stops short of what it holds back
+// (https://www.sqlite.org/c3ref/wal_checkpoint_v2.html).
+bool SqliteDatabase::MoveWalIntoFile() {
+  NotOnLoopThread("SQLite");
+  int frames = 0;
+  int moved = 0;
+  const int code = sqlite3_wal_checkpoint_v2(db_.get(), nullptr, SQLITE_CHECKPOINT_PASSIVE, &frames, &moved);
+  return code == SQLITE_OK && frames == moved;
+}
+
+int64_t SqliteDatabase::FileBytes() const {
+  std::error_code error;
+  const uintmax_t bytes = std::filesystem::file_size(path_, error);
+  return error ? 0 : static_cast<int64_t>(bytes);
+}
+
+void SqliteDatabase::LeaveWal() {
+  sqlite3_busy_timeout(db_.get(), 0);
+  Exec("PRAGMA journal_mode = DELETE").IgnoreError();  // then closing tidies up, as far as it can
 }
 
 void SqliteDatabase::TidyOnClose() { sqlite3_db_config(db_.get(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, nullptr); }

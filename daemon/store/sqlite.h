@@ -92,6 +92,8 @@ class SqliteDatabase {
 
   absl::Status Exec(const std::string& sql);
   absl::StatusOr<SqliteStatement> Prepare(const char* sql);
+  // The first column of the first row; 0 when there is no row.
+  absl::StatusOr<int64_t> FirstNumber(const char* sql);
 
   bool InTransaction() const;
   bool IsReadOnly() const;
@@ -101,6 +103,14 @@ class SqliteDatabase {
   // Moves everything from the write-ahead log into the file and empties the log, so that it says nothing to whoever
   // opens it next. Best effort.
   void EmptyWal();
+  // Moves into the file what no reader still needs of the write-ahead log, and waits for none. Returns true iff that
+  // was the whole log.
+  bool MoveWalIntoFile();
+  // Of the file without its log; 0 where it is gone.
+  int64_t FileBytes() const;
+  // Makes the file one that can be read without a log beside it, so also by programs that may not write to its
+  // directory. Waits for nobody: as long as another program has the file open, all stays as it is.
+  void LeaveWal();
   // Lets the last connection that closes move the log into the file and delete it. Not so by default: SQLite deletes
   // "<path>-wal" by name, which is wrong where the file at our path has been replaced, and loses what may be saved
   // where the database is malformed.

@@ -168,7 +168,10 @@ class Store {
   // (or, while the database can't be written, without waiting for it).
   struct EventQuery {
     std::vector<std::string> service_ids = {};  // empty: all
+    std::vector<std::string> types = {};        // empty: all
     std::optional<int64_t> after_id = std::nullopt;
+    absl::Time since = absl::InfinitePast();
+    absl::Time until = absl::InfiniteFuture();
     size_t limit = 50;  // the newest so many
   };
   virtual void QueryEvents(EventQuery query,

@@ -16,6 +16,7 @@
 #include "common/call_gate.h"
 #include "common/clock.h"
 #include "daemon/store/queries.h"
+#include "daemon/store/space.h"
 #include "daemon/store/store_queue.h"
 
 namespace supervisor {
@@ -36,7 +37,9 @@ struct StoreTuning {
   absl::Duration retention_first = absl::Minutes(1);
   absl::Duration retention_interval = absl::Hours(1);
   absl::Duration retention_pause = absl::Milliseconds(10);  // between two steps: others want the lock too
+  absl::Duration retention_held_back = absl::Seconds(2);    // until a reader is asked again whether it has ended
   int64_t retention_step = 500;
+  SpaceLimits space;
   absl::Duration query_patience = absl::Seconds(2);  // for rows queued before it
   // Nobody waits that long for an answer: such a query would only hold up the next.
   absl::Duration query_too_late = absl::Seconds(10);

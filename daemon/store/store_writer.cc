@@ -8,7 +8,9 @@
 #include <string>
 #include <utility>
 
+#include "daemon/store/row_ids.h"
 #include "daemon/store/schema.h"
+#include "daemon/store/space.h"
 
 namespace supervisor {
 namespace {
@@ -154,7 +156,17 @@ absl::Status StoreWriter::Open() {
       return status;
     }
   }
+  FollowAccess();
   return restore_ ? Restore() : absl::OkStatus();
+}
+
+// Somebody has given another user or group the right to read, or taken it away.
+void StoreWriter::FollowAccess() {
+  const std::optional<DbFileAccess> access = AccessOf(connection_->path);
+  if (access.has_value() && access != access_) {
+    MatchSideFiles(connection_->path, *access);
+    access_ = access;
+  }
 }
 
 bool StoreWriter::IsReplaced() const {
@@ -166,7 +178,7 @@ absl::Status StoreWriter::Connect() {
   if (!path.ok()) {
     return path.status();
   }
-  absl::StatusOr<FileIdentity> identity = CreateDatabaseFile(*path);
+  absl::StatusOr<FileIdentity> identity = CreateDatabaseFile(*path, access_);
   if (!identity.ok()) {
     return identity.status();
   }
@@ -182,6 +194,9 @@ absl::Status StoreWriter::Connect() {
         fmt::format("database {}: the file or its file system is read-only (SQLITE_READONLY)", *path));
   }
   db->SetPatience([this](int count) { return WaitMore(count); }, [this] { return state_->StopTimeIsUp(); });
+  if (absl::Status status = PrepareForReturningSpace(*db); !status.ok()) {
+    return status;
+  }
   if (absl::Status status = db->Exec(kConnectionSettings); !status.ok()) {
     return status;
   }
@@ -190,11 +205,21 @@ absl::Status StoreWriter::Connect() {
     return fresh.status();
   }
   restore_ = restore_ || *fresh;
+  const absl::StatusOr<std::string> repaired = RepairRowIds(*db);
+  if (!repaired.ok()) {
+    return repaired.status();
+  }
   absl::StatusOr<RowWriter> rows = RowWriter::Prepare(*db);
   if (!rows.ok()) {
     return rows.status();
   }
   connection_.emplace(Connection{*std::move(db), *std::move(rows), *std::move(path), *identity});
+  if (const std::optional<DbFileAccess> access = AccessOf(connection_->path)) {
+    MatchSideFiles(connection_->path, *access);  // a killed daemon may have left them
+  }
+  if (!repaired->empty()) {
+    ReportRepair(*repaired);
+  }
   return absl::OkStatus();
 }
 
@@ -304,6 +329,10 @@ void StoreWriter::Fail(const absl::Status& status) {
     SetAside(status);
     return;
   }
+  // SQLite has one code for a full disk and for ids that have come to their end.
+  if ((absl::IsOutOfRange(status) || absl::IsResourceExhausted(status)) && RepairIds()) {
+    return;
+  }
   if (absl::IsPermissionDenied(status)) {
     // All connections of a process share one mapping of the -shm file: as long as a reader holds one that was made
     // while nothing could be written, no writer gets a better one.
@@ -316,6 +345,35 @@ void StoreWriter::Fail(const absl::Status& status) {
   Report(fmt::format("{}; rows wait in memory", Words(status)), /*stuck=*/true);
   PublishUnwritten();
   RetryLater();
+}
+
+// Returns true iff ids were repaired: then the batch, which is still in flight, is written at once.
+bool StoreWriter::RepairIds() {
+  if (!connection_.has_value()) {
+    return false;
+  }
+  const absl::StatusOr<std::string> repaired = RepairRowIds(connection_->db);
+  if (!repaired.ok() || repaired->empty()) {
+    return false;  // the failure that led here is reported, and the next try comes here again
+  }
+  ReportRepair(*repaired);
+  return true;
+}
+
+void StoreWriter::ReportRepair(const std::string& repaired) {
+  attempt_at_ = MonotonicNow();  // the next commit, if only of nothing, ends the report
+  EventRow event;
+  event.service_id = kSupervisorServiceId;
+  event.event_type = "note";
+  event.timestamp = WallNow();
+  event.message = repaired;
+  event.details = "{}";
+  {
+    const std::lock_guard lock(state_->mutex);
+    state_->queue.AddEvent(std::move(event));
+    state_->write_at = std::min(state_->write_at, attempt_at_);
+  }
+  Report(repaired, /*stuck=*/true);
 }
 
 void StoreWriter::RetryLater() {
@@ -435,6 +493,25 @@ absl::Status StoreWriter::TryRetain() {
   if (absl::Status status = Open(); !status.ok()) {
     return status;
   }
+  const StoreTuning& tuning = state_->tuning;
+  const absl::StatusOr<bool> more = DeleteSteps();
+  if (!more.ok()) {
+    return more.status();
+  }
+  const absl::StatusOr<SpaceLeft> space = *more ? SpaceLeft::kMore : ReturnSpace(connection_->db, tuning.space);
+  if (!space.ok()) {
+    return space.status();
+  }
+  absl::Duration pause = tuning.retention_interval;
+  if (*space != SpaceLeft::kNone) {
+    pause = *space == SpaceLeft::kMore ? tuning.retention_pause : tuning.retention_held_back;
+  }
+  retain_at_ = MonotonicNow() + pause;
+  return absl::OkStatus();
+}
+
+// One step of the first table that has rows too old: the lock is given back after it. Returns true iff there is more.
+absl::StatusOr<bool> StoreWriter::DeleteSteps() {
   absl::Duration metrics;
   absl::Duration events;
   {
@@ -442,20 +519,15 @@ absl::Status StoreWriter::TryRetain() {
     metrics = state_->metrics_retention;
     events = state_->events_retention;
   }
-  absl::StatusOr<bool> more = false;
   for (const auto& [table, retention] :
        {std::pair(RowWriter::Table::kMetrics, metrics), std::pair(RowWriter::Table::kUsage, metrics),
         std::pair(RowWriter::Table::kEvents, events), std::pair(RowWriter::Table::kAlerts, events)}) {
-    more = DeleteStep(table, retention);
-    if (!more.ok()) {
-      return more.status();
-    }
-    if (*more) {
-      break;  // the lock is given back after each step
+    absl::StatusOr<bool> more = DeleteStep(table, retention);
+    if (!more.ok() || *more) {
+      return more;
     }
   }
-  retain_at_ = MonotonicNow() + (*more ? state_->tuning.retention_pause : state_->tuning.retention_interval);
-  return absl::OkStatus();
+  return false;
 }
 
 absl::StatusOr<bool> StoreWriter::DeleteStep(RowWriter::Table table, absl::Duration retention) {
@@ -490,6 +562,7 @@ void StoreWriter::Finish() {
   }
   const std::unique_lock no_queries = reader_->Disconnect();
   if (connection_.has_value() && !IsReplaced() && !state_->StopTimeIsUp()) {
+    connection_->db.LeaveWal();
     connection_->db.TidyOnClose();  // otherwise the next to open the database reads the log
   }
   connection_.reset();

@@ -28,6 +28,7 @@ namespace supervisor {
 //   malformed             the file is set aside, a new one begun, the batch written to that
 //   everything else       as locked, with a new connection each time
 //   file gone, replaced   noticed before a batch: reopened, or made again with the services' last known rows
+//   ids at their end      (another program's row has SQLite's greatest) the rows get new ids, see row_ids.h
 //   one row refused       (a constraint that somebody added) dropped and counted, the others are written
 class StoreWriter {
  public:
@@ -56,11 +57,14 @@ class StoreWriter {
   bool IsReplaced() const;
   absl::Status Connect();
   absl::Status Restore();
+  void FollowAccess();
   absl::Status TakeAndWrite();
   void Committed(const BatchOutcome& outcome);
   void Remember();
 
   void Fail(const absl::Status& status);
+  bool RepairIds();
+  void ReportRepair(const std::string& repaired);
   void SetAside(const absl::Status& why);
   void LeaveReplacedFile();
   void RetryLater();
@@ -71,6 +75,7 @@ class StoreWriter {
 
   void Retain();
   absl::Status TryRetain();
+  absl::StatusOr<bool> DeleteSteps();
   absl::StatusOr<bool> DeleteStep(RowWriter::Table table, absl::Duration retention);
 
   void Finish();
@@ -88,6 +93,8 @@ class StoreWriter {
   std::map<std::string, QueuedService> last_known_;
   std::map<std::pair<std::string, std::string>, AlertRow> open_alerts_;  // by service and rule
   bool restore_ = false;
+  // As last seen: a file that takes this one's place gets it too.
+  std::optional<DbFileAccess> access_;
   MonoTime attempt_at_;  // when to try to open and write even with an empty queue: at the start, after a failure
   absl::Duration backoff_;
   MonoTime lock_wait_began_;

@@ -12,6 +12,7 @@
 #include <system_error>
 
 #include "common/clock.h"
+#include "common/standard_stream.h"
 #include "common/unique_fd.h"
 
 namespace supervisor {
@@ -54,6 +55,25 @@ class DiagLogTest : public ::testing::Test {
   const uint64_t dropped_before_ = DiagLogDropped();
 };
 
+TEST(StandardStream, IsKnownByTheNamesThatContainersUse) {
+  for (const char* name :
+       {"/dev/stdout", "/dev/stderr", "/dev/fd/1", "/dev/fd/2", "/proc/self/fd/1", "/proc/self/fd/2"}) {
+    EXPECT_TRUE(StandardStream(name).has_value()) << name;
+  }
+  for (const char* name : {"", "/dev/null", "/dev/stdin", "/dev/fd/0", "/dev/fd/3", "/proc/self/fd/12", "/dev/stdout.1",
+                           "dev/stdout", "/dev/pts/1"}) {
+    EXPECT_FALSE(StandardStream(name).has_value()) << name;
+  }
+}
+
+TEST_F(DiagLogTest, ALinkToAStandardStreamIsThatAndAnyOtherIsRefused) {
+  std::filesystem::create_symlink("/dev/stdout", dir_ + "/to_stdout");
+  std::filesystem::create_symlink(dir_ + "/to_stdout", dir_ + "/to_link");
+  EXPECT_EQ(StandardStream(dir_ + "/to_stdout"), STDOUT_FILENO);
+  EXPECT_EQ(StandardStream(dir_ + "/to_link"), std::nullopt);
+  EXPECT_FALSE(ConfigureDiagLog(dir_ + "/to_link", LogLevel::kInfo, false).ok());
+}
+
 TEST_F(DiagLogTest, LinesAreKeysAndValuesAndControlCharactersCannotForgeOne) {
   ASSERT_TRUE(ConfigureDiagLog(file_, LogLevel::kInfo, false).ok());
   LogDebug("below the level");
@@ -61,6 +81,20 @@ TEST_F(DiagLogTest, LinesAreKeysAndValuesAndControlCharactersCannotForgeOne) {
   ShutdownDiagLog();
   EXPECT_THAT(Read(file_), MatchesRegex("[0-9-]+ [0-9:.]+ level=warning msg=\"a thing\" service=web "
                                         "error=\"x\\\\x0alevel=error msg=\\\\\"forged\\\\\"\" none=\"\"\n"));
+}
+
+// Standard error may be a terminal, and a value what a service said.
+TEST_F(DiagLogTest, NothingThatATerminalObeysIsWrittenAsItIs) {
+  ASSERT_TRUE(ConfigureDiagLog(file_, LogLevel::kInfo, false).ok());
+  LogInfo("said", {{"esc", "\x1b[2J"},
+                   {"del", "a\x7f"},
+                   {"csi",
+                    "\xC2\x9B"
+                    "2J"},
+                   {"kept", "K\xC3\xA4se"}});
+  ShutdownDiagLog();
+  EXPECT_THAT(Read(file_), HasSubstr(R"(esc="\x1b[2J" del="a\x7f" csi="\x9b2J" kept=)"
+                                     "K\xC3\xA4se\n"));
 }
 
 TEST_F(DiagLogTest, AFullFileIsRotatedAndAsManyKeptAsAsked) {

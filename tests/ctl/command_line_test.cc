@@ -80,6 +80,8 @@ TEST(CommandLineTest, TakesLogsOptions) {
   invocation = Good({"logs", "-n", "0", "web", "--until", "2026-11-23 00:00:00"});
   EXPECT_EQ(invocation.count, 0U);
   EXPECT_EQ(invocation.until_unix_ms, 1795392000000);
+  EXPECT_FALSE(invocation.raw);
+  EXPECT_TRUE(Good({"logs", "web", "--raw"}).raw);
   EXPECT_EQ(Good({"logs", "web", "-n", "all"}).count, static_cast<uint64_t>(std::numeric_limits<int64_t>::max()));
 }
 
@@ -93,6 +95,58 @@ TEST(CommandLineTest, TakesASignalFirst) {
   const Invocation invocation = Good({"signal", "HUP", "web", "db"});
   EXPECT_EQ(invocation.signal, "HUP");
   EXPECT_THAT(invocation.targets, ElementsAre("web", "db"));
+}
+
+TEST(CommandLineTest, TakesASignalAsKillDoes) {
+  for (const std::vector<std::string>& arguments : {std::vector<std::string>{"signal", "-9", "web"},
+                                                    {"signal", "-KILL", "web"},
+                                                    {"signal", "-SIGKILL", "web"},
+                                                    {"signal", "-s", "KILL", "web"},
+                                                    {"signal", "--signal", "9", "web"},
+                                                    {"signal", "--reason", "-9", "-9", "web"}}) {
+    const Invocation invocation = Good(arguments);
+    EXPECT_THAT(invocation.signal, testing::AnyOf("9", "KILL", "SIGKILL"));
+    EXPECT_THAT(invocation.targets, ElementsAre("web"));
+  }
+  EXPECT_THAT(UsageErrorOf({"signal", "-x", "web"}), HasSubstr("unknown option \"-x\""));
+  EXPECT_THAT(UsageErrorOf({"signal", "-9"}), HasSubstr("TARGET is missing"));
+}
+
+TEST(CommandLineTest, TakesANumberOfLinesAsTailDoes) {
+  EXPECT_EQ(Good({"logs", "web", "-5"}).count, 5U);
+  EXPECT_EQ(Good({"logs", "-20", "web", "-f"}).count, 20U);
+  EXPECT_EQ(Good({"events", "-3"}).count, 3U);
+  EXPECT_EQ(Good({"logs", "web", "-n5"}).count, 5U);
+  // The value of an option, whatever it looks like.
+  EXPECT_EQ(Good({"logs", "web", "--grep", "-5"}).grep, "-5");
+  EXPECT_EQ(Good({"logs", "web", "--since", "-1h"}).since_unix_ms, kNowMs - 3600000);
+  EXPECT_THAT(UsageErrorOf({"logs", "web", "-5x"}), HasSubstr("\"-5x\""));
+  EXPECT_THAT(UsageErrorOf({"status", "-5"}), HasSubstr("unknown option \"-5\""));
+}
+
+TEST(CommandLineTest, SaysWhatToTypeInsteadOfOtherProgramsOptions) {
+  EXPECT_THAT(UsageErrorOf({"-c", "/etc/s.json", "status"}), HasSubstr("--socket PATH"));
+  EXPECT_THAT(UsageErrorOf({"--configuration=/etc/s.conf", "status"}), HasSubstr("--socket PATH"));
+  EXPECT_THAT(UsageErrorOf({"-s", "unix:///run/s.sock", "status"}), HasSubstr("--socket PATH"));
+  EXPECT_THAT(UsageErrorOf({"-u", "admin", "-p", "x", "status"}), HasSubstr("no password is needed"));
+  EXPECT_THAT(UsageErrorOf({"-i"}), HasSubstr("supervisorctl top"));
+  EXPECT_THAT(UsageErrorOf({"restart", "web,db"}), HasSubstr("separate targets by blanks: web db"));
+}
+
+TEST(CommandLineTest, TakesTypesOfEvents) {
+  EXPECT_THAT(Good({"events", "--type", "started", "--type=failed", "web"}).types, ElementsAre("started", "failed"));
+  EXPECT_THAT(Good({"events", "--type", "started,oom_killed"}).types, ElementsAre("started", "oom_killed"));
+  EXPECT_THAT(Good({"events", "--type", "note", "web"}).targets, ElementsAre("web"));
+  EXPECT_THAT(UsageErrorOf({"events", "--type", "strated"}), HasSubstr("did you mean \"started\""));
+  EXPECT_THAT(UsageErrorOf({"events", "--type", "a,"}), HasSubstr("--type \"a\""));
+  EXPECT_THAT(UsageErrorOf({"events", "--type="}), HasSubstr("--type"));
+  EXPECT_THAT(UsageErrorOf({"logs", "web", "--type", "started"}), HasSubstr("unknown option \"--type\""));
+}
+
+TEST(CommandLineTest, WhatIsWrongIsSaidInJsonWhereThatWasAskedFor) {
+  EXPECT_TRUE(Early({"--json", "bogus"}).json);
+  EXPECT_TRUE(Early({"stop", "--json"}).json);
+  EXPECT_FALSE(Early({"bogus"}).json);
 }
 
 TEST(CommandLineTest, TheLastOfRepeatedOptionsCounts) {

@@ -30,6 +30,9 @@ TEST(JsonWriterTest, WritesStringsThatAreAlwaysValid) {
   json.String(std::string("q\" b\\ n\n t\t nul\0 esc\x1b bad\xFF e\xC3\xA9", 30));
   EXPECT_EQ(json.text(), "\"q\\\" b\\\\ n\\n t\\t nul\\u0000 esc\\u001b bad\xEF\xBF\xBD e\xC3\xA9\"");
   EXPECT_TRUE(Json::accept(json.text()));
+  JsonWriter c1;
+  c1.String("csi\xC2\x9B nbsp\xC2\xA0");
+  EXPECT_EQ(c1.text(), "\"csi\\u009b nbsp\xC2\xA0\"");
 }
 
 TEST(JsonWriterTest, WritesNumbers) {
@@ -192,6 +195,15 @@ TEST(JsonTest, TheOthersAreValid) {
   const Json point = Json::parse(MetricsJson(metrics))["points"][0];
   EXPECT_EQ(point["cpu_percent"], 1);
   EXPECT_TRUE(point["memory_mb"].is_null());
+  v1::TestNotificationsResponse tests;
+  EXPECT_EQ(ChannelTestsJson(tests), R"({"results":[]})");
+  v1::ChannelTest* test = tests.add_channels();
+  test->set_channel("slack hooks.example");
+  test->set_type("slack");
+  test->set_delivered(true);
+  EXPECT_EQ(Json::parse(ChannelTestsJson(tests))["results"][0],
+            Json::parse(R"({"channel": "slack hooks.example", "type": "slack", "outcome": "delivered", "message": "",
+                            "response_time_ms": 0})"));
   v1::AlertsResponse alerts;
   alerts.add_alerts()->set_raised_unix_ms(1);
   EXPECT_TRUE(Json::parse(AlertsJson(alerts))["alerts"][0]["resolved_at"].is_null());

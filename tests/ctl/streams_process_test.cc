@@ -240,6 +240,10 @@ TEST_F(StreamsTest, AnUnknownServiceHasNoLog) {
   answers_.status = [](const v1::StatusRequest&, v1::StatusResponse*) {
     return grpc::Status(grpc::StatusCode::NOT_FOUND, "no such service: wbe");
   };
+  // A removed service may have left a log, so the call itself decides.
+  answers_.logs = [](const v1::LogsRequest&, grpc::ServerContext*, grpc::ServerWriter<v1::LogChunk>*) {
+    return grpc::Status(grpc::StatusCode::NOT_FOUND, "no such service: wbe");
+  };
   EXPECT_EQ(Run({"logs", "wbe", "-f"}).exit_code, 4);
 }
 

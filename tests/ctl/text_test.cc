@@ -3,6 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <string>
+
+#include "ctl/render/utf8.h"
+
 namespace supervisor {
 namespace {
 
@@ -49,6 +54,48 @@ TEST(StatusTextTest, ShowsReasonsWhereThereIsOne) {
   EXPECT_THAT(text, HasSubstr("PORT  REASON\n"));
   EXPECT_THAT(text, HasSubstr("8080\n"));  // no blanks at the end
   EXPECT_THAT(text, HasSubstr("stopped by\\nuid 0\n"));
+}
+
+TEST(StatusTextTest, LeavesOutWhatDoesNotFitAndSaysSo) {
+  v1::StatusResponse response = TwoServices();
+  response.mutable_services(1)->set_reason("stopped by uid 0 (root) pid 4712 (supervisorctl): a long reason");
+  const auto longest_line = [](const std::string& text) {
+    size_t longest = 0;
+    for (size_t begin = 0; begin < text.size();) {
+      const size_t end = text.find('\n', begin);
+      longest = std::max(longest, DisplayWidth(text.substr(begin, end - begin)));
+      begin = end + 1;
+    }
+    return longest;
+  };
+  const std::string whole = StatusText(response.services(), false);
+  EXPECT_EQ(StatusText(response.services(), false, "", 500), whole);
+  for (size_t width = longest_line(whole) - 1; width >= 52; --width) {
+    const std::string text = StatusText(response.services(), false, "", width);
+    EXPECT_LE(longest_line(text), width) << text;
+    EXPECT_THAT(text, HasSubstr("SERVICE     STATE"));
+    EXPECT_THAT(text, HasSubstr("stopped by uid "));
+    EXPECT_THAT(text, HasSubstr("…\n"));
+  }
+  EXPECT_EQ(StatusText(response.services(), false, "", 80),
+            "SERVICE     STATE     PID  UPTIME  RESTARTS  HEALTH    CPU  REASON\n"
+            "web         running  4711  3m 20s         0  healthy  1.2%\n"
+            "arbeiter-ä  stopped     -       -         0  unknown     -  stopped by uid 0 (r…\n"
+            "(too narrow for: MEMORY, PORT)\n");
+}
+
+TEST(TopTextTest, EachLineIsCutToTheScreen) {
+  v1::SummaryResponse response;
+  *response.mutable_services() = TwoServices().services();
+  v1::Event& event = *response.add_recent_events();
+  event.set_service_id("web");
+  event.set_event_type("failed");
+  event.set_message(std::string(200, 'x'));
+  for (const bool color : {false, true}) {
+    const std::string text = TopText(response, TopOrder::kCpu, 0, color, 70);
+    EXPECT_THAT(text, HasSubstr("xx…"));
+    EXPECT_THAT(text, HasSubstr("(too narrow for: PORT"));
+  }
 }
 
 TEST(StatusTextTest, ShowsLimitsWhereThereAreSome) {
@@ -122,6 +169,21 @@ TEST(ActionLineTest, SaysWhyAnUnnamedOneWasTouched) {
   result.set_implied(true);
   EXPECT_EQ(ActionLine(Action::kStop, result), "web: stopped (depends on what was stopped)");
   EXPECT_EQ(ActionLine(Action::kStart, result), "web: started (a dependency)");
+  EXPECT_EQ(ActionLine(Action::kRestart, result), "web: started (a dependency)");
+  result.set_is_dependent(true);
+  EXPECT_EQ(ActionLine(Action::kRestart, result), "web: restarted (depends on what was restarted)");
+}
+
+TEST(ActionLineTest, SaysHowAStopCameAbout) {
+  const v1::ActionResult result = Result(v1::ActionResult::OUTCOME_DONE, v1::SERVICE_STATE_STOPPED, 0,
+                                         "it did not stop within 10 s: SIGKILL was sent");
+  EXPECT_EQ(ActionLine(Action::kStop, result), "web: stopped (it did not stop within 10 s: SIGKILL was sent)");
+}
+
+TEST(ActionLineTest, SaysWhatWentOn) {
+  v1::ActionResult result = Result(v1::ActionResult::OUTCOME_DONE, v1::SERVICE_STATE_RUNNING, 7);
+  result.set_left_running("left running: 4711 (s\x1bh)");
+  EXPECT_EQ(ActionLine(Action::kRestart, result), "web: restarted, pid 7; left running: 4711 (s\\x1bh)");
 }
 
 TEST(ActionLineTest, EscapesTheDaemonsMessage) {
@@ -173,6 +235,14 @@ TEST(ExplainTextTest, TellsTheWholeStory) {
 
 TEST(OtherTextsTest, CopeWithNothing) {
   EXPECT_EQ(AlertsText({}, false), "No alerts.\n");
+  v1::TestNotificationsResponse tests;
+  EXPECT_EQ(ChannelTestsText(tests, false), "");
+  v1::ChannelTest* test = tests.add_channels();
+  test->set_channel("webhook a.example\x1b[31m");
+  test->set_message("HTTP 404");
+  const std::string text = ChannelTestsText(tests, false);
+  EXPECT_NE(text.find("failed"), std::string::npos);
+  EXPECT_EQ(text.find('\x1b'), std::string::npos);
   EXPECT_THAT(MetricsText({}, false), HasSubstr("No metrics"));
   EXPECT_EQ(HealthText({}, true, false), "No services are configured.\n");
   EXPECT_THAT(SummaryText({}, false), HasSubstr("0 in all"));

@@ -38,6 +38,31 @@ TEST(TimeSpecTest, TakesSpansAgo) {
   EXPECT_EQ(Parse("100000d"), 1);  // before the epoch: everything
 }
 
+TEST(TimeSpecTest, TakesSpansAsPeopleWriteThem) {
+  constexpr int64_t kHourMs = 3600000;
+  for (const std::string_view text :
+       {"-2h", "2 hours", "2 hours ago", "2hours ago", "2 hr", "120 min", "120 minutes ago", "7200 seconds",
+        "1 hour 60 min", "-1h 60m", "1h 60m ago", "7200sec"}) {
+    EXPECT_EQ(Parse(text), kNowMs - 2 * kHourMs) << text;
+  }
+  for (const std::string_view text : {"2 days", "2 days ago", "48h", "-2d", "1 day 24 hours"}) {
+    EXPECT_EQ(Parse(text), kNowMs - 48 * kHourMs) << text;
+  }
+  EXPECT_EQ(Parse("2 weeks"), kNowMs - 14 * 24 * kHourMs);
+}
+
+TEST(TimeSpecTest, TakesTimesOfANamedDay) {
+  const int64_t midnight = *Parse("2026-11-23");
+  EXPECT_EQ(Parse("today"), midnight);
+  EXPECT_EQ(Parse("yesterday"), midnight - 86400000);
+  EXPECT_EQ(Parse("tomorrow"), midnight + 86400000);
+  EXPECT_EQ(Parse("14:00"), *Parse("2026-11-23 14:00"));
+  EXPECT_EQ(Parse("07:28:15.042"), kNowMs);
+  EXPECT_EQ(Parse("14:00+02:00"), *Parse("2026-11-23 12:00"));
+  EXPECT_EQ(Parse("today 06:30"), *Parse("2026-11-23 06:30"));
+  EXPECT_EQ(Parse("yesterday 14:00:01"), *Parse("2026-11-22 14:00:01"));
+}
+
 TEST(TimeSpecTest, TheEpochIsATimeThoughZeroIsNoBound) {
   EXPECT_EQ(Parse("@0"), 1);
   EXPECT_EQ(Parse("1970-01-01"), 1);
@@ -52,7 +77,21 @@ TEST(TimeSpecTest, RefusesWhatIsNoTime) {
                                       "10",
                                       "m",
                                       "10x",
-                                      "-5m",
+                                      "--5m",
+                                      "-5m ago",
+                                      "-",
+                                      "-1h x",
+                                      "5 fortnights",
+                                      "m5",
+                                      "yesterday ",
+                                      "yesterday14:00",
+                                      "yesterday 25:00",
+                                      "14",
+                                      "14:",
+                                      "14:0",
+                                      "24:00",
+                                      "14:00 CET",
+                                      "today 14:00 14:00",
                                       "10m 3",
                                       "2026",
                                       "2026-13-01",

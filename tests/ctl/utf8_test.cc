@@ -55,6 +55,33 @@ TEST(EscapeForTerminalTest, WritesOutWhatATerminalWouldObey) {
   EXPECT_EQ(EscapeForTerminal("Käse 日本"), "Käse 日本");
 }
 
+TEST(TerminalTextTest, KeepsLinesTabsAndCharactersAndWritesOutTheRest) {
+  TerminalText text;
+  EXPECT_EQ(text.Feed("Käse\t日本\n\x1b[2J\r\x07\xFF"), "Käse\t日本\n\\x1b[2J\\r\\x07\\xff");
+  EXPECT_EQ(text.End(), "");
+}
+
+TEST(TerminalTextTest, ItDoesNotMatterWhereThePiecesEnd) {
+  const std::string bytes =
+      "Käse 日本 \xF0\x9F\x98\x80 \xC2\x9B"
+      "31m \x1b]0;title\x07 \xE2\x80\xAE \xE6\x97 \xED\xA0\x80 \xC2\n\xE6\x97";
+  TerminalText whole;
+  const std::string first = whole.Feed(bytes);
+  const std::string expected = first + whole.End();
+  EXPECT_EQ(
+      expected,
+      "Käse 日本 \xF0\x9F\x98\x80 \\x9b31m \\x1b]0;title\\x07 \\u202e \\xe6\\x97 \\xed\\xa0\\x80 \\xc2\n\\xe6\\x97");
+  for (size_t size = 1; size < bytes.size(); ++size) {
+    TerminalText pieces;
+    std::string out;
+    for (size_t at = 0; at < bytes.size(); at += size) {
+      out += pieces.Feed(std::string_view(bytes).substr(at, size));
+    }
+    out += pieces.End();
+    EXPECT_EQ(out, expected) << "in pieces of " << size;
+  }
+}
+
 TEST(DisplayWidthTest, CountsColumns) {
   EXPECT_EQ(DisplayWidth(""), 0U);
   EXPECT_EQ(DisplayWidth("plain"), 5U);
@@ -62,6 +89,25 @@ TEST(DisplayWidthTest, CountsColumns) {
   EXPECT_EQ(DisplayWidth("Ka\xCC\x88se"), 4U);  // combining diaeresis
   EXPECT_EQ(DisplayWidth("日本"), 4U);
   EXPECT_EQ(DisplayWidth("\xF0\x9F\x98\x80"), 2U);
+}
+
+TEST(CutToWidthTest, CutsByWhatIsSeen) {
+  EXPECT_EQ(CutToWidth("abc", 0), "abc");
+  EXPECT_EQ(CutToWidth("abc", 3), "abc");
+  EXPECT_EQ(CutToWidth("abcd", 3), "ab…");
+  EXPECT_EQ(CutToWidth("äöüß", 3), "äö…");
+  EXPECT_EQ(CutToWidth("日本語", 6), "日本語");
+  EXPECT_EQ(CutToWidth("日本語", 5), "日本…");
+  EXPECT_EQ(CutToWidth("日本語", 4), "日…");
+  EXPECT_EQ(CutToWidth("e\u0301e\u0301e\u0301", 2), "e\u0301…");
+  EXPECT_EQ(CutToWidth("", 3), "");
+  EXPECT_EQ(CutToWidth("abc", 1), "…");
+}
+
+TEST(CutToWidthTest, ColoursTakeNoColumnAndAreClosed) {
+  EXPECT_EQ(CutToWidth("\x1b[31mabc\x1b[0m", 3), "\x1b[31mabc\x1b[0m");
+  EXPECT_EQ(CutToWidth("\x1b[31mabcd\x1b[0m", 3), "\x1b[31mab…\x1b[0m");
+  EXPECT_EQ(CutToWidth("\x1b[31ma\x1b[0mbcd", 3), "\x1b[31ma\x1b[0mb…");
 }
 
 }  // namespace

@@ -69,6 +69,15 @@ TEST(ReloadVerdictTest, ErrorsAreConfigurationErrors) {
   EXPECT_EQ(ReloadVerdict(response), ExitCode::kUsage);
 }
 
+TEST(VerdictTest, ATestOfChannelsIsGoodWhenAllAreTold) {
+  v1::TestNotificationsResponse response;
+  EXPECT_EQ(ChannelTestsVerdict(response), ExitCode::kFailed);  // nobody would be told of anything
+  response.add_channels()->set_delivered(true);
+  EXPECT_EQ(ChannelTestsVerdict(response), ExitCode::kDone);
+  response.add_channels()->set_delivered(false);
+  EXPECT_EQ(ChannelTestsVerdict(response), ExitCode::kFailed);
+}
+
 TEST(ToFailureTest, EveryStatusHasItsExitCode) {
   const auto code_of = [](grpc::StatusCode code) { return ToFailure(grpc::Status(code, "text"), "start").exit_code; };
   EXPECT_EQ(code_of(grpc::StatusCode::INVALID_ARGUMENT), ExitCode::kUsage);

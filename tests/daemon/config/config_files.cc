@@ -77,30 +77,33 @@ std::string FullConfig() {
       "groups": ["backend", "x.y"], "command": "./bin/web", "args": ["--n", "${INSTANCE}", "$${X}", "${HOME}"],
       "working_directory": "web", "environment": {"KEY": "value", "E": ""}, "environment_file": "web.env",
       "user": "www", "group": "wwwgrp", "umask": "077", "no_new_privileges": true, "instances": 3,
-      "depends_on": ["db"], "readiness": {"type": "health_check", "uptime": 2, "timeout": 30},
+      "depends_on": [{"service": "db", "condition": "completed"}],
+      "readiness": {"type": "health_check", "uptime": 2, "timeout": 30, "max_extension": 7},
       "health_check": {
         "type": "http", "url": "https://127.0.0.1:8080/health", "method": "POST", "headers": {"X-A": "b"},
         "unix_socket": "web.sock", "verify_tls": false, "ca_file": "ca.pem", "follow_redirects": false,
-        "expected_status": [200, 204], "expected_content": "ok", "expected_regex": "^o\\w$", "host": "localhost",
+        "tls_server_name": "web.example", "expected_status": [204, "2xx", "401-403"], "expected_content": "ok", "expected_regex": "^o\\w$", "host": "localhost",
         "port": 81, "service": "svc", "max_cpu_percent": 50, "max_memory_mb": 0.5, "command": "bin/check",
-        "args": ["a"], "interval": 1.5, "timeout": 2, "retries": 4, "start_period": 9, "success_threshold": 2,
+        "args": ["a"], "environment": "service", "interval": 1.5, "timeout": 2, "retries": 4, "start_period": 9, "success_threshold": 2,
         "on_failure": "alert"
       },
       "restart_policy": {"mode": "on-failure", "delay": 1, "backoff_multiplier": 1.5, "max_delay": 60, "jitter": 0,
                          "max_attempts": 0, "reset_after": 10, "success_exit_codes": [0, 3]},
       "resource_limits": {"max_memory_mb": 100, "max_cpu_percent": 90, "max_processes": 9, "max_open_files": 1024,
                           "nice": -5, "oom_score_adj": 500, "on_exceed": "alert"},
-      "graceful_shutdown": {"signal": "SIGINT", "timeout": 0.5, "command": "/bin/stop", "args": ["now"],
-                            "kill_mode": "process"},
+      "graceful_shutdown": {"signal": "SIGINT", "signal_to": "tree", "timeout": 0.5, "command": "/bin/stop", "args": ["now"],
+                            "kill_mode": "process", "max_extension": 8},
       "hooks": {"pre_start": {"command": "./pre", "args": ["1"], "timeout": 3}, "post_start": {"command": "b"},
                 "pre_stop": {"command": "c"}, "post_stop": {"command": "d"}},
-      "logs": {"max_size_mb": 1, "max_files": 2, "compress": true, "timestamps": true, "stderr": "separate"}
+      "logs": {"max_size_mb": 1, "max_files": 2, "compress": true, "timestamps": true, "stderr": "separate",
+               "owner": "shipper", "group": "adm", "mode": "0640", "forward": "syslog"}
     }
   },
   "notifications": {
-    "enabled": false, "min_severity": "warning", "min_interval": 5,
+    "enabled": false, "min_severity": "warning", "min_interval": 5, "repeat_interval": 600,
     "channels": [{"type": "webhook", "url": "http://h/x", "headers": {"A": "b"}}, {"type": "slack", "url": "https://s/"},
-                 {"type": "email", "smtp_url": "smtp://mail:25", "from": "a@b", "to": ["c@d"]},
+                 {"type": "email", "smtp_url": "smtp://mail:25", "from": "A <a@b>", "to": ["c@d"], "username": "u@d",
+                  "password": "p;#${HOME}", "helo": "me.example", "verify_tls": false, "ca_file": "mail.pem"},
                  {"type": "command", "command": "./notify", "args": ["x"]}]
   },
   "monitoring": {

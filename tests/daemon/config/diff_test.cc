@@ -76,6 +76,85 @@ void ExpectServiceEdit(const ServiceEdit& edit, bool restarts) {
   EXPECT_TRUE((restarts ? plan.updated : plan.restarted).empty()) << edit.first;
 }
 
+ServiceConfig WithInstances(int instances) {
+  ServiceConfig service = Service("w");
+  service.instances = instances;
+  return service;
+}
+
+ReloadPlan Scale(const ServiceConfig& before, const ServiceConfig& after, const std::set<std::string>& stale = {}) {
+  return PlanReload(WithServices({before}), WithServices({after}), stale);
+}
+
+TEST(PlanScaling, MoreInstancesAreAddedAndTheOthersStay) {
+  const ReloadPlan plan = Scale(WithInstances(2), WithInstances(4));
+  EXPECT_EQ(Ids(plan.added), (Strings{"w:2", "w:3"}));
+  EXPECT_EQ(plan.unchanged, (Strings{"w:0", "w:1"}));
+  EXPECT_TRUE(plan.removed.empty() && plan.restarted.empty() && plan.updated.empty());
+}
+
+TEST(PlanScaling, FewerInstancesRemoveTheHighest) {
+  const ReloadPlan plan = Scale(WithInstances(4), WithInstances(2));
+  EXPECT_EQ(Ids(plan.removed), (Strings{"w:2", "w:3"}));
+  EXPECT_EQ(plan.unchanged, (Strings{"w:0", "w:1"}));
+  EXPECT_TRUE(plan.added.empty() && plan.restarted.empty() && plan.updated.empty());
+}
+
+TEST(PlanScaling, OneBecomesTheFirstOfSeveralAndBack) {
+  const ReloadPlan up = Scale(WithInstances(1), WithInstances(3));
+  EXPECT_EQ(Ids(up.added), (Strings{"w:1", "w:2"}));
+  ASSERT_EQ(Ids(up.updated), Strings{"w:0"});
+  EXPECT_EQ(up.updated[0].was, "w");
+  EXPECT_EQ(up.updated[0].keys, Strings{"instances"});
+  EXPECT_TRUE(up.removed.empty() && up.restarted.empty() && up.unchanged.empty());
+  const ReloadPlan down = Scale(WithInstances(3), WithInstances(1));
+  EXPECT_EQ(Ids(down.removed), (Strings{"w:1", "w:2"}));
+  ASSERT_EQ(Ids(down.updated), Strings{"w"});
+  EXPECT_EQ(down.updated[0].was, "w:0");
+}
+
+TEST(PlanScaling, OtherKeysHoldForThoseThatStay) {
+  ServiceConfig after = WithInstances(3);
+  after.run.args = {"x"};
+  after.priority = 7;
+  const ReloadPlan restarted = Scale(WithInstances(2), after);
+  EXPECT_EQ(Ids(restarted.restarted), (Strings{"w:0", "w:1"}));
+  EXPECT_EQ(restarted.restarted[0].keys, (Strings{"priority", "args"}));
+  EXPECT_EQ(Ids(restarted.added), Strings{"w:2"});
+  ServiceConfig live = WithInstances(1);
+  live.priority = 7;
+  const ReloadPlan updated = Scale(WithInstances(2), live);
+  ASSERT_EQ(Ids(updated.updated), Strings{"w"});
+  EXPECT_EQ(updated.updated[0].keys, (Strings{"instances", "priority"}));
+  EXPECT_EQ(Ids(updated.removed), Strings{"w:1"});
+}
+
+TEST(PlanEnvironmentFiles, ChangedContentsRestartWhatWasStartedWithOthers) {
+  ServiceConfig service = Service("a");
+  service.environment_file = "/a.env";
+  const ReloadPlan plan = Scale(service, service, {"a"});
+  ASSERT_EQ(Ids(plan.restarted), Strings{"a"});
+  EXPECT_EQ(plan.restarted[0].keys, Strings{"environment_file"});
+  ServiceConfig live = service;
+  live.priority = 7;
+  EXPECT_EQ(Scale(service, live, {"a"}).restarted[0].keys, (Strings{"priority", "environment_file"}));
+  ServiceConfig other = service;
+  other.environment_file = "/b.env";
+  EXPECT_EQ(Scale(service, other, {"a"}).restarted[0].keys, Strings{"environment_file"}) << "said once";
+  EXPECT_EQ(Scale(service, service, {"b"}).unchanged, Strings{"a"});
+}
+
+TEST(PlanEnvironmentFiles, OfSeveralInstancesThoseThatAreConcerned) {
+  const ReloadPlan some = Scale(WithInstances(3), WithInstances(3), {"w:1"});
+  EXPECT_EQ(Ids(some.restarted), Strings{"w:1"});
+  EXPECT_EQ(some.unchanged, (Strings{"w:0", "w:2"}));
+  const ReloadPlan all = Scale(WithInstances(2), WithInstances(2), {"w:0", "w:1"});
+  EXPECT_EQ(Ids(all.restarted), Strings{"w"});
+  const ReloadPlan renamed = Scale(WithInstances(1), WithInstances(2), {"w:0"});
+  ASSERT_EQ(Ids(renamed.restarted), Strings{"w:0"});
+  EXPECT_EQ(renamed.restarted[0].was, "w");
+}
+
 TEST(PlanReload, KeysOfTheProcessRestartIt) {
   for (const ServiceEdit& edit : std::vector<ServiceEdit>{
            {"command", [](auto& s) { s.run.command = "x"; }},
@@ -87,7 +166,6 @@ TEST(PlanReload, KeysOfTheProcessRestartIt) {
            {"group", [](auto& s) { s.group = "x"; }},
            {"umask", [](auto& s) { s.umask = 077; }},
            {"no_new_privileges", [](auto& s) { s.no_new_privileges = true; }},
-           {"instances", [](auto& s) { s.instances = 2; }},
            {"resource_limits.max_open_files", [](auto& s) { s.resource_limits.max_open_files = 9; }},
            {"resource_limits.nice", [](auto& s) { s.resource_limits.nice = 9; }},
            {"resource_limits.oom_score_adj", [](auto& s) { s.resource_limits.oom_score_adj = 9; }},
@@ -106,6 +184,7 @@ TEST(PlanReload, AllOtherKeysLeaveItRunning) {
            {"port", [](auto& s) { s.port = 1; }},
            {"groups", [](auto& s) { s.groups = {"x"}; }},
            {"depends_on", [](auto& s) { s.depends_on = {"x"}; }},
+           {"depends_on", [](auto& s) { s.depends_on_completed = {"x"}; }},
            {"readiness.type", [](auto& s) { s.readiness.type = ReadinessType::kNotify; }},
            {"readiness.uptime", [](auto& s) { s.readiness.uptime = absl::Seconds(9); }},
            {"readiness.timeout", [](auto& s) { s.readiness.timeout = absl::Seconds(9); }},
@@ -117,7 +196,13 @@ TEST(PlanReload, AllOtherKeysLeaveItRunning) {
            {"health_check.verify_tls", [](auto& s) { s.health_check.verify_tls = false; }},
            {"health_check.ca_file", [](auto& s) { s.health_check.ca_file = "x"; }},
            {"health_check.follow_redirects", [](auto& s) { s.health_check.follow_redirects = false; }},
-           {"health_check.expected_status", [](auto& s) { s.health_check.expected_status = {1}; }},
+           {"health_check.expected_status",
+            [](auto& s) {
+              s.health_check.expected_status = {{1, 1}};
+            }},
+           {"health_check.tls_server_name", [](auto& s) { s.health_check.tls_server_name = "x"; }},
+           {"health_check.environment",
+            [](auto& s) { s.health_check.script_environment = ScriptEnvironment::kService; }},
            {"health_check.expected_content", [](auto& s) { s.health_check.expected_content = "x"; }},
            {"health_check.expected_regex", [](auto& s) { s.health_check.expected_regex = "x"; }},
            {"health_check.host", [](auto& s) { s.health_check.host = "x"; }},
@@ -145,10 +230,13 @@ TEST(PlanReload, AllOtherKeysLeaveItRunning) {
            {"resource_limits.max_cpu_percent", [](auto& s) { s.resource_limits.max_cpu_percent = 9; }},
            {"resource_limits.max_processes", [](auto& s) { s.resource_limits.max_processes = 9; }},
            {"resource_limits.on_exceed", [](auto& s) { s.resource_limits.on_exceed = OnFailure::kAlert; }},
+           {"readiness.max_extension", [](auto& s) { s.readiness.max_extension = absl::Seconds(9); }},
+           {"graceful_shutdown.max_extension", [](auto& s) { s.graceful_shutdown.max_extension = absl::Seconds(9); }},
            {"graceful_shutdown.signal", [](auto& s) { s.graceful_shutdown.signal = 2; }},
            {"graceful_shutdown.timeout", [](auto& s) { s.graceful_shutdown.timeout = absl::Seconds(9); }},
            {"graceful_shutdown.command", [](auto& s) { s.graceful_shutdown.run.command = "x"; }},
            {"graceful_shutdown.args", [](auto& s) { s.graceful_shutdown.run.args = {"x"}; }},
+           {"graceful_shutdown.signal_to", [](auto& s) { s.graceful_shutdown.signal_to = SignalTo::kTree; }},
            {"graceful_shutdown.kill_mode", [](auto& s) { s.graceful_shutdown.kill_mode = KillMode::kProcess; }},
            {"hooks.pre_start.command", [](auto& s) { s.hooks.pre_start.run.command = "x"; }},
            {"hooks.post_start.args", [](auto& s) { s.hooks.post_start.run.args = {"x"}; }},
@@ -157,7 +245,11 @@ TEST(PlanReload, AllOtherKeysLeaveItRunning) {
            {"logs.max_size_mb", [](auto& s) { s.logs.max_size_mb = 9; }},
            {"logs.max_files", [](auto& s) { s.logs.max_files = 9; }},
            {"logs.compress", [](auto& s) { s.logs.compress = true; }},
-           {"logs.timestamps", [](auto& s) { s.logs.timestamps = true; }}}) {
+           {"logs.timestamps", [](auto& s) { s.logs.timestamps = true; }},
+           {"logs.owner", [](auto& s) { s.logs.owner = "shipper"; }},
+           {"logs.group", [](auto& s) { s.logs.group = "adm"; }},
+           {"logs.mode", [](auto& s) { s.logs.mode = 0644; }},
+           {"logs.forward", [](auto& s) { s.logs.forward = LogForward::kStdout; }}}) {
     ExpectServiceEdit(edit, false);
   }
 }
@@ -200,6 +292,7 @@ TEST(PlanReload, OtherGlobalKeysApplyAtOnce) {
            {"notifications.enabled", [](auto& c) { c.notifications.enabled = false; }},
            {"notifications.min_severity", [](auto& c) { c.notifications.min_severity = Severity::kCritical; }},
            {"notifications.min_interval", [](auto& c) { c.notifications.min_interval = absl::Seconds(9); }},
+           {"notifications.repeat_interval", [](auto& c) { c.notifications.repeat_interval = absl::Seconds(9); }},
            {"notifications.channels", [](auto& c) { c.notifications.channels.emplace_back(); }},
            {"monitoring.metrics_interval", [](auto& c) { c.monitoring.metrics_interval = absl::Seconds(9); }},
            {"monitoring.metrics_retention_days", [](auto& c) { c.monitoring.metrics_retention = absl::Seconds(9); }},

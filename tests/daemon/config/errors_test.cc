@@ -1,3 +1,4 @@
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <map>
@@ -153,7 +154,28 @@ TEST(ConfigErrors, ChoicesWithNearMisses) {
   EXPECT_EQ(
       ServiceErrors(R"("restart_policy": {"mode": "Always"})"),
       "restart_policy.mode: is \"Always\" (did you mean \"always\"? expected \"always\", \"on-failure\" or \"never\")");
+  EXPECT_EQ(ServiceErrors(R"("logs": {"forward": "journal"})"),
+            "logs.forward: is \"journal\" (expected \"none\", \"stdout\" or \"syslog\")");
+  EXPECT_EQ(ServiceErrors(R"("logs": {"mode": 640})"),
+            "logs.mode: is a number (expected a string: put it into quotes)");
+  EXPECT_EQ(ServiceErrors(R"("logs": {"mode": "0888"})"),
+            "logs.mode: is \"0888\" (expected a string of octal digits, such as \"0640\", at most \"0777\")");
+  EXPECT_NE(ServiceErrors(R"("logs": {"mode": "01777"})"), "");
+  EXPECT_EQ(ServiceErrors(R"("logs": {"mode": "0440"})"),
+            "logs.mode: is \"0440\", with which the file's owner could not read and write it (expected \"0600\" or "
+            "more)");
+  EXPECT_EQ(ServiceErrors(R"("logs": {"mode": "", "owner": "", "group": "4711"})"), "");
+  EXPECT_EQ(ServiceErrors(R"("logs": {"owner": "root:adm"})"),
+            "logs.owner: is \"root:adm\", which names no account (expected a name or a number, without spaces, \":\" "
+            "or \"/\")");
+  EXPECT_NE(ServiceErrors(R"("logs": {"group": "a b"})"), "");
+  EXPECT_NE(ServiceErrors(R"("logs": {"owner": "-1"})"), "");
+  EXPECT_NE(ServiceErrors(R"("logs": {"owner": 0})"), "");
   EXPECT_EQ(ServiceErrors(R"("logs": {"stderr": "x"})"), "logs.stderr: is \"x\" (expected \"merge\" or \"separate\")");
+  EXPECT_EQ(ServiceErrors(R"("graceful_shutdown": {"max_extension": -1})"),
+            "graceful_shutdown.max_extension: is -1 (expected seconds from 0 to 315360000)");
+  EXPECT_EQ(ServiceErrors(R"("readiness": {"max_extention": 1})"),
+            "readiness.max_extention: unknown key (did you mean \"max_extension\"?)");
   EXPECT_EQ(ServiceErrors(R"("graceful_shutdown": {"signal": "SIGTREM"})"),
             "graceful_shutdown.signal: is \"SIGTREM\" (did you mean \"SIGTERM\" or \"SIGTRAP\"? expected a signal such "
             "as \"SIGTERM\")");
@@ -219,6 +241,23 @@ TEST(ConfigErrors, GroupsAndDependencies) {
             "depends_on[2]: is \"nothing-like-it\", but there is no such service (expected the id of a service)");
 }
 
+TEST(ConfigErrors, DependenciesWithAConditionAreChecked) {
+  EXPECT_EQ(ServiceErrors(R"("depends_on": [{"service": "nope", "condition": "completed"}, {"condition": "ready"},
+      {"service": "web", "condition": "finished"}, 5, {"service": 7}, {"service": "nope", "if": 1}])"),
+            "depends_on[0].service: is \"nope\", but there is no such service (expected the id of a service)\n"
+            "depends_on[1].service: is missing (expected the id of a service)\n"
+            "depends_on[2].service: the service depends on itself (expected another service)\n"
+            "depends_on[2].condition: is \"finished\" (expected \"ready\" or \"completed\")\n"
+            "depends_on[3]: is a number (expected one of service ids and {\"service\": \"ID\", \"condition\": "
+            "\"completed\"})\n"
+            "depends_on[4].service: is a number (expected a string: put it into quotes)\n"
+            "depends_on[5].service: \"nope\" is listed twice\n"
+            "depends_on[5].if: unknown key (expected \"service\" or \"condition\")");
+  EXPECT_EQ(ServiceErrors(R"("depends_on": "db")"),
+            "depends_on: is a string (expected a list of service ids and {\"service\": \"ID\", \"condition\": "
+            "\"completed\"}: put it into brackets, [...])");
+}
+
 TEST(ConfigErrors, CircularDependencies) {
   EXPECT_EQ(
       Errors(R"({"services": {
@@ -270,14 +309,31 @@ TEST(ConfigErrors, HealthChecks) {
   EXPECT_EQ(
       ServiceErrors(
           R"("health_check": {"type": "process", "expected_status": [200, 99, 600, 200], "expected_regex": "a("})"),
-      "health_check.expected_status[1]: is 99 (expected a whole number from 100 to 599)\n"
-      "health_check.expected_status[2]: is 600 (expected a whole number from 100 to 599)\n"
+      "health_check.expected_status[1]: is 99 (expected a whole number from 100 to 599, or a range such as \"2xx\")\n"
+      "health_check.expected_status[2]: is 600 (expected a whole number from 100 to 599, or a range such as \"2xx\")\n"
       "health_check.expected_status[3]: 200 is listed twice\n"
       "health_check.expected_regex: is no valid regular expression: missing ): a( (expected RE2 syntax; a backslash is "
       "written \\\\ in JSON)");
   EXPECT_EQ(ServiceErrors(R"("health_check": {"url": "http://h/", "expected_status": []})"),
             "health_check.expected_status: is empty, so no answer could be right (expected at least one status, such "
             "as [200])");
+  constexpr const char* kStatus = " (expected a whole number from 100 to 599, or a range such as \"2xx\")\n";
+  EXPECT_EQ(ServiceErrors(R"("health_check": {"url": "http://h/", "expected_status":
+      ["6xx", "2x", "200", "299-200", "2xx", "2XX", true, "${NOT_SET:-3xx}", 200.5]})") +
+                "\n",
+            std::string("health_check.expected_status[0]: is the string \"6xx\"") + kStatus +
+                "health_check.expected_status[1]: is the string \"2x\"" + kStatus +
+                "health_check.expected_status[2]: is the string \"200\"" + kStatus +
+                "health_check.expected_status[3]: is the string \"299-200\"" + kStatus +
+                "health_check.expected_status[5]: 2xx is listed twice\n" + "health_check.expected_status[6]: is true" +
+                kStatus + "health_check.expected_status[8]: is 200.5" + kStatus);
+  EXPECT_EQ(ServiceErrors(R"("health_check": {"url": "http://h/", "expected_status": "2xx"})"),
+            "health_check.expected_status: is the string \"2xx\" (expected a list, such as [200] or [\"2xx\", 401])");
+  EXPECT_EQ(ServiceErrors(R"("health_check": {"url": "https://h/", "tls_server_name": "https://a:1"})"),
+            "health_check.tls_server_name: is no host (expected a bare host name or address, such as \"127.0.0.1\" or "
+            "\"::1\")");
+  EXPECT_EQ(ServiceErrors(R"("health_check": {"type": "script", "command": "x", "environment": "servcie"})"),
+            "health_check.environment: is \"servcie\" (did you mean \"service\"? expected \"minimal\" or \"service\")");
   EXPECT_EQ(ServiceErrors(R"("health_check": {"url": "http://h/", "method": "HEAD", "expected_content": "x"})"),
             "health_check.method: is \"HEAD\", whose answers have no content to compare (expected \"GET\")");
   EXPECT_EQ(ServiceErrors(R"("health_check": {"type": "tcp", "port": 1, "host": "localhost:80"})"),
@@ -314,7 +370,7 @@ TEST(ConfigErrors, Urls) {
 TEST(ConfigErrors, Notifications) {
   EXPECT_EQ(
       Errors(R"({"notifications": {"channels": [{}, {"type": "slack", "url": ""}, {"type": "email", "to": []},
- {"type": "command", "command": ""}, {"type": "webhok"}, 3, {"type": "email", "smtp_url": "mail:25", "from": "A <a@b>", "to": ["a@b", "a@b"]}]}})"),
+ {"type": "command", "command": ""}, {"type": "webhok"}, 3, {"type": "email", "smtp_url": "mail:25", "from": "A a@b", "to": ["a@b", "a@b"]}]}})"),
       "1:33: notifications.channels[0].type: is missing (expected \"webhook\", \"slack\", \"email\" or \"command\")\n"
       "1:62: notifications.channels[1].url: is empty (expected https://... or http://...)\n"
       "1:67: notifications.channels[2].smtp_url: is missing (expected smtp://... or smtps://...)\n"
@@ -325,9 +381,29 @@ TEST(ConfigErrors, Notifications) {
       "\"email\" or \"command\")\n"
       "2:58: notifications.channels[5]: is a number (expected an object: {...})\n"
       "2:91: notifications.channels[6].smtp_url: is no URL (expected smtp://... or smtps://...)\n"
-      "2:110: notifications.channels[6].from: is no mail address (expected the bare address, such as "
-      "\"ops@example.com\")\n"
-      "2:135: notifications.channels[6].to[1]: \"a@b\" is listed twice\n");
+      "2:110: notifications.channels[6].from: is no mail address (expected one such as \"ops@example.com\" or "
+      "\"Operations <ops@example.com>\")\n"
+      "2:133: notifications.channels[6].to[1]: \"a@b\" is listed twice\n");
+}
+
+TEST(ConfigErrors, MailChannels) {
+  const std::string told = Errors(R"({"notifications": {"repeat_interval": -1, "channels": [{"type": "email",
+    "smtp_url": "smtp://user:canary-1@mail", "from": "a@b", "to": ["A <c@d>", "x@y, z@w", "Name <x@y", "a\nBcc: q@r"],
+    "password": "canary-2", "helo": "two words", "user": "canary-3", "verify_tls": "canary-4"}]}})");
+  for (const char* part :
+       {"repeat_interval: is -1", "channels[0].to[1]: is no mail address", "channels[0].to[2]: is no mail address",
+        "channels[0].to[3]: holds a control character", "channels[0].password: stands alone (expected \"username\"",
+        "channels[0].helo: is no host name", "channels[0].user: unknown key (did you mean \"username\"?)",
+        "channels[0].verify_tls: is"}) {
+    EXPECT_THAT(told, ::testing::HasSubstr(part));
+  }
+  EXPECT_THAT(told, ::testing::Not(::testing::HasSubstr("to[0]")));
+  EXPECT_EQ(Errors(R"({"notifications": {"repeat_interval": 0.05}})"),
+            "1:39: notifications.repeat_interval: is too short (expected 0 for never, or at least 0.1 seconds)\n");
+  EXPECT_EQ(Errors(R"({"notifications": {"repeat_interval": 0.1}})"), "");
+  for (const char* secret : {"canary-1", "canary-2", "canary-3"}) {
+    EXPECT_THAT(told, ::testing::Not(::testing::HasSubstr(secret)));
+  }
 }
 
 TEST(ConfigErrors, Global) {

@@ -66,34 +66,6 @@ TEST(ConfigFile, SizeIsBounded) {
   EXPECT_EQ(FirstError(path), "");
 }
 
-struct stat FileStat(uid_t uid, gid_t gid, mode_t mode) {
-  struct stat file = {};
-  file.st_uid = uid;
-  file.st_gid = gid;
-  file.st_mode = S_IFREG | mode;
-  return file;
-}
-
-TEST(FileTrust, RootObeysOnlyWhatRootAloneCanWrite) {
-  EXPECT_EQ(FileDistrust("/c", FileStat(0, 0, 0644)), std::nullopt);
-  EXPECT_EQ(FileDistrust("/c", FileStat(0, 0, 0664)), std::nullopt);
-  EXPECT_EQ(FileDistrust("/c", FileStat(0, 50, 0644)), std::nullopt);
-  EXPECT_EQ(FileDistrust("/c d", FileStat(0, 0, 0666)),
-            "is writable by everyone (mode 0666), who could so run anything as root (run: chmod go-w '/c d')");
-  EXPECT_EQ(FileDistrust("/c", FileStat(0, 50, 0664)),
-            "is writable by the group 50 (mode 0664), which could so run anything as root (run: chmod go-w /c)");
-  EXPECT_EQ(FileDistrust("/c", FileStat(1000, 0, 0600)),
-            "belongs to uid 1000, who could so run anything as root (run: chown root:root /c && chmod go-w /c)");
-}
-
-TEST(FileTrust, ADirectoryInWhichEveryoneRenamesNeedsTheStickyBit) {
-  EXPECT_EQ(DirectoryDistrust("/d", FileStat(0, 0, 0755)), std::nullopt);
-  EXPECT_EQ(DirectoryDistrust("/d", FileStat(0, 0, 01777)), std::nullopt);
-  EXPECT_EQ(
-      DirectoryDistrust("/d", FileStat(0, 0, 0777)),
-      "lies below /d, where everyone can exchange it (mode 0777) and so run anything as root (run: chmod o-w /d)");
-}
-
 class AsRoot : public testing::Test {
  protected:
   void SetUp() override {
@@ -107,9 +79,9 @@ class AsRoot : public testing::Test {
 TEST_F(AsRoot, RefusesFilesThatOthersCanWrite) {
   const std::string path = files_.Write("x.json", "{}");
   chmod(path.c_str(), 0666);
-  EXPECT_EQ(
-      FirstError(path),
-      path + ": is writable by everyone (mode 0666), who could so run anything as root (run: chmod go-w " + path + ")");
+  EXPECT_EQ(FirstError(path),
+            path + ": is writable by everyone (mode 0666), who could so run anything as root (run: chmod go-w " + path +
+                "; or start supervisord with --trust-files any)");
   chmod(path.c_str(), 0644);
   EXPECT_EQ(FirstError(path), "");
   ASSERT_EQ(chown(path.c_str(), kNobody, kNobody), 0);
@@ -119,7 +91,7 @@ TEST_F(AsRoot, RefusesFilesThatOthersCanWrite) {
 TEST_F(AsRoot, RefusesFilesThatOthersCanExchange) {
   const std::string path = files_.Write("open/below/x.json", "{}");
   chmod(files_.PathOf("open").c_str(), 0777);
-  const std::string expected = ": lies below " + files_.PathOf("open") + ", where everyone can exchange it (mode 0777)";
+  const std::string expected = ": lies below " + files_.PathOf("open") + ", which is writable by everyone (mode 0777)";
   EXPECT_THAT(FirstError(path), testing::HasSubstr(expected));
   // Also where a symbolic link hides the way.
   std::filesystem::create_symlink(path, files_.PathOf("link.json"));
@@ -138,13 +110,79 @@ TEST_F(AsRoot, RefusesIncludedFilesThatOthersCanWrite) {
       Joined(files_.Errors(
           R"({"global": {"include": ["conf.d/*.json"]}, "services": {"b": {"command": "x", "depends_on": ["a"]}}})")),
       path + ": is writable by everyone (mode 0662), who could so run anything as root (run: chmod go-w " + path +
-          ") (included by " + files_.main_file() + ":1:25)\n");
+          "; or start supervisord with --trust-files any) (included by " + files_.main_file() + ":1:25)\n");
+}
+
+TEST_F(AsRoot, TheWayOutTakesThemFromEverybody) {
+  const std::string path = files_.Write("open/x.json", "{}");
+  chmod(files_.PathOf("open").c_str(), 0777);
+  ASSERT_EQ(chown(path.c_str(), kNobody, kNobody), 0);
+  EXPECT_FALSE(LoadConfig(path).errors.empty());
+  const LoadedConfig loaded = LoadConfig(path, LoadOptions{.trust = FileTrust::kAny});
+  EXPECT_TRUE(loaded.errors.empty());
 }
 
 TEST_F(AsRoot, TheSocketOfASpoiltFileIsStillFound) {
   const std::string path = files_.Write("x.json", R"({"global": {"socket": "/s"}})");
   chmod(path.c_str(), 0666);
-  EXPECT_EQ(LoadSocketPath(path), "/s");
+  EXPECT_EQ(LoadSocketPath(path, {.trust = FileTrust::kAny}), "/s");
+  EXPECT_EQ(LoadSocketPath(path, {}), std::nullopt);
+}
+
+TEST(InheritedDescriptor, IsKnownByItsName) {
+  EXPECT_EQ(InheritedDescriptor("/dev/stdin"), 0);
+  EXPECT_EQ(InheritedDescriptor("/dev/fd/63"), 63);
+  EXPECT_EQ(InheritedDescriptor("/proc/self/fd/3"), 3);
+  for (const char* path :
+       {"/dev/stdout", "/dev/fd/", "/dev/fd/x", "/dev/fd/3x", "/dev/fd/-1", "/dev/fd/3/x", "/etc/x", ""}) {
+    EXPECT_EQ(InheritedDescriptor(path), std::nullopt) << path;
+  }
+}
+
+TEST(InheritedDescriptor, IsReadOnceAndRemembered) {
+  int ends[2];
+  ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
+  const std::string text = R"({"global": {"socket": "s.sock"}, "services": {"a": {"command": "./x"}}})";
+  ASSERT_EQ(write(ends[1], text.data(), text.size()), static_cast<ssize_t>(text.size()));
+  close(ends[1]);
+  const std::string path = "/dev/fd/" + std::to_string(ends[0]);
+  const LoadOptions options{.directory = "/srv/app"};
+  for (int round = 0; round < 2; ++round) {
+    const LoadedConfig loaded = LoadConfig(path, options);
+    ASSERT_TRUE(loaded.config) << loaded.errors[0].ToString();
+    EXPECT_EQ(loaded.config->services.at("a").working_directory, "/srv/app");
+    EXPECT_EQ(loaded.config->services.at("a").run.command, "/srv/app/x");
+    EXPECT_EQ(loaded.config->global.socket, "/srv/app/s.sock");
+    // What the next daemon reads: the text, and where it refers to.
+    const LoadedConfig again = LoadConfig(loaded.texts, options);
+    ASSERT_TRUE(again.config);
+    EXPECT_EQ(again.config->services.at("a").run.command, "/srv/app/x");
+  }
+  EXPECT_EQ(LoadSocketPath(path, options), "/srv/app/s.sock");
+  close(ends[0]);
+}
+
+TEST(LoadConfig, TheMainTextMayBeGiven) {
+  const ConfigFiles files;
+  files.Write("a.json", R"({"services": {"a": {"command": "x"}}})");
+  const LoadOptions options{.main_text = R"({"global": {"include": ["*.json"]}})"};
+  const LoadedConfig loaded = LoadConfig(files.PathOf("none"), options);
+  ASSERT_TRUE(loaded.config) << loaded.errors[0].ToString();
+  EXPECT_EQ(loaded.config->services.size(), 1U);
+}
+
+TEST(LoadConfig, ALogIsNoConfiguration) {
+  const ConfigFiles files;
+  const std::string included = R"({"services": {"a": {"command": "x"}}})";
+  const std::string main = R"({"global": {"log_directory": "log", "include": [")";
+  for (const char* name : {"log/web.log", "log/web.log.1", "log/web.err.log", "./log/../log/web.log"}) {
+    files.Write(name, included);
+    EXPECT_THAT(Joined(files.Errors(main + name + "\"]}}")), testing::HasSubstr("has a log's name")) << name;
+  }
+  for (const char* name : {"log/web.json", "other/web.log"}) {
+    files.Write(name, included);
+    EXPECT_EQ(Joined(files.Errors(main + name + "\"]}}")), "") << name;
+  }
 }
 
 TEST(AbsolutePath, JoinsWithoutResolving) {

@@ -164,7 +164,6 @@ TEST(MessageText, QuotesWhatATerminalWouldObey) {
   EXPECT_EQ(KeyPath("services", "my app"), "services[\"my app\"]");
   EXPECT_EQ(KeyPath("", "a"), "a");
   EXPECT_EQ(KeyPath("", ""), "[\"\"]");
-  EXPECT_EQ(ShellWord("/a b/it's"), "'/a b/it'\\''s'");
 }
 
 TEST(MessageText, ValidUtf8IsWhatUnicodeSays) {

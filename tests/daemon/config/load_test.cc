@@ -91,7 +91,8 @@ TEST(LoadConfig, ReadsEveryKeyOfAService) {
   web.no_new_privileges = true;
   web.instances = 3;
   web.depends_on = {"db"};
-  web.readiness = {ReadinessType::kHealthCheck, absl::Seconds(2), absl::Seconds(30)};
+  web.depends_on_completed = {"db"};
+  web.readiness = {ReadinessType::kHealthCheck, absl::Seconds(2), absl::Seconds(30), absl::Seconds(7)};
   HealthCheckConfig& check = web.health_check;
   check.type = HealthCheckType::kHttp;
   check.url = "https://127.0.0.1:8080/health";
@@ -101,7 +102,8 @@ TEST(LoadConfig, ReadsEveryKeyOfAService) {
   check.verify_tls = false;
   check.ca_file = in_directory("ca.pem");
   check.follow_redirects = false;
-  check.expected_status = {200, 204};
+  check.tls_server_name = "web.example";
+  check.expected_status = {{204, 204}, {200, 299}, {401, 403}};
   check.expected_content = "ok";
   check.expected_regex = "^o\\w$";
   check.host = "localhost";
@@ -110,6 +112,7 @@ TEST(LoadConfig, ReadsEveryKeyOfAService) {
   check.max_cpu_percent = 50;
   check.max_memory_mb = 0.5;
   check.run = {in_directory("bin/check"), {"a"}};
+  check.script_environment = ScriptEnvironment::kService;
   check.interval = absl::Milliseconds(1500);
   check.timeout = absl::Seconds(2);
   check.retries = 4;
@@ -119,12 +122,13 @@ TEST(LoadConfig, ReadsEveryKeyOfAService) {
   web.restart_policy = {
       RestartMode::kOnFailure, absl::Seconds(1), 1.5, absl::Seconds(60), 0, 0, absl::Seconds(10), {0, 3}};
   web.resource_limits = {100, 90, 9, 1024, -5, 500, OnFailure::kAlert};
-  web.graceful_shutdown = {2, absl::Milliseconds(500), {"/bin/stop", {"now"}}, KillMode::kProcess};
+  web.graceful_shutdown = {
+      2, SignalTo::kTree, absl::Milliseconds(500), {"/bin/stop", {"now"}}, KillMode::kProcess, absl::Seconds(8)};
   web.hooks.pre_start = {{in_directory("pre"), {"1"}}, absl::Seconds(3)};
   web.hooks.post_start.run.command = "b";
   web.hooks.pre_stop.run.command = "c";
   web.hooks.post_stop.run.command = "d";
-  web.logs = {1, 2, true, true, StderrMode::kSeparate};
+  web.logs = {1, 2, true, true, StderrMode::kSeparate, "shipper", "adm", mode_t{0640}, LogForward::kSyslog};
   EXPECT_EQ(config.services.at("web"), web);
   EXPECT_EQ(ForInstance(config.services.at("web"), 2).run.args, (Strings{"--n", "2", "${X}", "/root"}));
 }
@@ -151,10 +155,24 @@ TEST(LoadConfig, ReadsEveryOtherKey) {
   notifications.enabled = false;
   notifications.min_severity = Severity::kWarning;
   notifications.min_interval = absl::Seconds(5);
-  notifications.channels = {{ChannelType::kWebhook, "http://h/x", {{"A", "b"}}, "", "", {}, {}},
-                            {ChannelType::kSlack, "https://s/", {}, "", "", {}, {}},
-                            {ChannelType::kEmail, "", {}, "smtp://mail:25", "a@b", {"c@d"}, {}},
-                            {ChannelType::kCommand, "", {}, "", "", {}, {files.PathOf("notify"), {"x"}}}};
+  notifications.repeat_interval = absl::Minutes(10);
+  std::vector<ChannelConfig>& channels = notifications.channels;
+  channels.resize(4);
+  channels[0].url = "http://h/x";
+  channels[0].headers = {{"A", "b"}};
+  channels[1].type = ChannelType::kSlack;
+  channels[1].url = "https://s/";
+  channels[2].type = ChannelType::kEmail;
+  channels[2].smtp_url = "smtp://mail:25";
+  channels[2].from = "A <a@b>";
+  channels[2].to = {"c@d"};
+  channels[2].username = "u@d";
+  channels[2].password = "p;#/root";
+  channels[2].helo = "me.example";
+  channels[2].verify_tls = false;
+  channels[2].ca_file = files.PathOf("mail.pem");
+  channels[3].type = ChannelType::kCommand;
+  channels[3].run = {files.PathOf("notify"), {"x"}};
   EXPECT_EQ(config.notifications, notifications);
   MonitoringConfig monitoring;
   monitoring.metrics_interval = absl::Seconds(1);
@@ -170,9 +188,10 @@ TEST(LoadConfig, WrittenDefaultsAreTakenAsDefaults) {
     "global": {"socket": "", "database": "", "log_file": "", "socket_group": "", "include": []},
     "services": {"a": {"command": "x", "name": "", "port": 0, "working_directory": "", "environment": {}, "umask": "022",
       "hooks": {"pre_start": {"command": "", "args": [], "timeout": 30}, "post_start": {}},
-      "graceful_shutdown": {"signal": "SIGTERM", "timeout": 10, "command": "", "args": [], "kill_mode": "tree"},
+      "graceful_shutdown": {"signal": "SIGTERM", "signal_to": "main", "timeout": 10, "command": "", "args": [],
+                            "kill_mode": "tree", "max_extension": 300},
       "resource_limits": {"max_memory_mb": 0, "nice": 0, "on_exceed": "restart"}, "restart_policy": {"mode": "always"},
-      "readiness": {"type": "exec", "uptime": 1, "timeout": 60}, "logs": {"stderr": "merge"}}},
+      "readiness": {"type": "exec", "uptime": 1, "timeout": 60, "max_extension": 3600}, "logs": {"stderr": "merge"}}},
     "notifications": {"channels": []}, "monitoring": {"alerts": {}}})");
   EXPECT_EQ(written, MustLoad(files, R"({"services": {"a": {"command": "x"}}})"));
 }
@@ -280,7 +299,7 @@ TEST(LoadSocketPath, IsFoundAlsoWhereTheRestIsWrong) {
   const ConfigFiles files;
   const auto socket = [&files](const std::string& text) {
     files.Write("supervisor_config.json", text);
-    return LoadSocketPath(files.main_file());
+    return LoadSocketPath(files.main_file(), {});
   };
   EXPECT_EQ(socket(R"({"global": {"socket": "/run/x.sock", "nonsense": 1}, "services": 3})"), "/run/x.sock");
   EXPECT_EQ(socket(R"({"global": {"socket": "run/x.sock"}})"), files.PathOf("run/x.sock"));
@@ -291,8 +310,8 @@ TEST(LoadSocketPath, IsFoundAlsoWhereTheRestIsWrong) {
   EXPECT_EQ(socket(R"({"global": []})"), std::nullopt);
   EXPECT_EQ(socket(R"({"socket": "/x"})"), std::nullopt);
   EXPECT_EQ(socket(R"({"global": {"socket": "/x")"), std::nullopt);
-  EXPECT_EQ(LoadSocketPath(files.PathOf("none.json")), std::nullopt);
-  EXPECT_EQ(LoadSocketPath(""), std::nullopt);
+  EXPECT_EQ(LoadSocketPath(files.PathOf("none.json"), {}), std::nullopt);
+  EXPECT_EQ(LoadSocketPath("", {}), std::nullopt);
 }
 
 }  // namespace

@@ -8,10 +8,10 @@
 #include <string>
 #include <string_view>
 
-// A daemon as far as the guardian can tell: `fake_daemon SCRIPT RUNS` becomes a shell, which ends with its guardian and
-// finds in $run the how manieth it is (RUNS: the file that counts them). SIGTERM is blocked until the script waits for
-// a child of its own, which in dash(1) ends that. `exec "$FAKE" await-stop` waits for one, writes TERM to descriptor 8
-// and exits 0.
+// A daemon as far as the guardian can tell: `fake_daemon SCRIPT RUNS NOTE` becomes a shell, which ends with its
+// guardian and finds in $run the how manieth it is (RUNS: the file that counts them), in $note what the guardian notes.
+// SIGTERM is blocked until the script waits for a child of its own, which in dash(1) ends that. `exec "$FAKE"
+// await-stop` waits for one, writes TERM to descriptor 8 and exits 0.
 int main(int argc, char** argv) {
   sigset_t stop;
   sigemptyset(&stop);
@@ -21,7 +21,7 @@ int main(int argc, char** argv) {
     int signal = 0;
     return sigwait(&stop, &signal) == 0 && write(8, "TERM\n", 5) == 5 ? 0 : 1;
   }
-  if (argc != 3) {
+  if (argc != 4) {
     return 1;
   }
   prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -31,6 +31,7 @@ int main(int argc, char** argv) {
     return 1;
   }
   setenv("run", std::to_string(info.st_size).c_str(), 1);  // NOLINT(concurrency-mt-unsafe): one thread
+  setenv("note", argv[3], 1);                              // NOLINT(concurrency-mt-unsafe)
   setenv("FAKE", FAKE_DAEMON, 1);                          // NOLINT(concurrency-mt-unsafe)
   return execl("/bin/sh", "sh", "-c", argv[1], nullptr);
 }

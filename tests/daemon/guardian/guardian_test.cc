@@ -18,33 +18,6 @@
 namespace supervisor {
 namespace {
 
-using testing::ElementsAre;
-
-TEST(RestartDelay, ADaemonThatServedForLongIsBackAtOnce) {
-  EXPECT_EQ(NextRestartDelayMs(0, true, 10'000), 0);
-  EXPECT_EQ(NextRestartDelayMs(200, true, 3'600'000), 0);
-  EXPECT_EQ(NextRestartDelayMs(5'000, true, 10'000), 0);
-}
-
-std::vector<int64_t> Delays(bool served, int64_t lived_ms, size_t count) {
-  std::vector<int64_t> delays;
-  int64_t last = 0;
-  while (delays.size() < count) {
-    delays.push_back(last = NextRestartDelayMs(last, served, lived_ms));
-  }
-  return delays;
-}
-
-TEST(RestartDelay, OneThatServedForAShortTimeIsBackSoon) {
-  EXPECT_THAT(Delays(true, 9'999, 7), ElementsAre(10, 20, 40, 80, 160, 200, 200));
-  EXPECT_EQ(NextRestartDelayMs(5'000, true, 1), 200) << "what could not start before, and now did";
-}
-
-TEST(RestartDelay, OneThatNeverServedIsTriedEverMoreRarely) {
-  EXPECT_THAT(Delays(false, 1, 9), ElementsAre(50, 100, 200, 400, 800, 1600, 3200, 5000, 5000));
-  EXPECT_EQ(NextRestartDelayMs(0, false, 60'000), 50) << "to have hung for long is no merit";
-}
-
 // A guardian in a process of its own, whose daemon is a shell script. In the script descriptor 7 says that the daemon
 // serves, 8 is the test's own pipe, and $run tells the starts apart.
 class GuardianTest : public testing::Test {
@@ -71,11 +44,14 @@ class GuardianTest : public testing::Test {
     }
   }
 
-  void Begin(const std::string& script, bool has_served = false) {
+  void Begin(const std::string& script, bool has_served = false, const std::string& program = FAKE_DAEMON) {
     std::string text = "serve() { printf '\\1\\0\\0\\0\\0\\0\\0\\0' >&7; }\n" + script;
     std::string runs = directory_ + "/runs";
     guardian_ = fork();  // style-ok(fork): the test has one thread
     ASSERT_GE(guardian_, 0);
+    // In a group of its own, as a shell does, before it has a child: an end of it that leaves a suspended daemon behind
+    // would send SIGHUP to the whole group of these tests (setpgid(2)).
+    setpgid(guardian_, guardian_);
     if (guardian_ > 0) {
       close(std::exchange(told_[1], -1));  // so that an early end shows as the end of the lines
       return;
@@ -88,12 +64,21 @@ class GuardianTest : public testing::Test {
     dup2(ready_fd, 7);
     dup2(told_fd, 8);
     std::string name = "fake_daemon";
-    char* const argv[] = {name.data(), text.data(), runs.data(), nullptr};
-    const int code = RunGuardian({.program = FAKE_DAEMON,
+    std::string note(1024, '\0');
+    char* const argv[] = {name.data(), text.data(), runs.data(), note.data(), nullptr};
+    const int program_fd = open(FAKE_DAEMON, O_PATH | O_CLOEXEC);
+    if (stderr_fd_ >= 0) {
+      dup2(stderr_fd_, STDERR_FILENO);
+    }
+    const int code = RunGuardian({.program = program.c_str(),
+                                  .program_fd = program_fd,
                                   .daemon_argv = argv,
+                                  .note = note.data(),
+                                  .note_size = note.size(),
                                   .reaped_write_fd = reaped_fd,
                                   .ready_fd = ready_fd,
-                                  .has_served = has_served});
+                                  .has_served = has_served,
+                                  .is_awaited = is_awaited_});
     _exit(code == kReplaceGuardian ? 99 : code);
   }
 
@@ -137,6 +122,8 @@ class GuardianTest : public testing::Test {
   int told_[2] = {-1, -1};
   int reaped_[2] = {-1, -1};
   int ready_fd_ = -1;
+  int stderr_fd_ = -1;  // for the guardian; -1: the test's
+  bool is_awaited_ = false;
   pid_t guardian_ = -1;
 };
 
@@ -152,6 +139,16 @@ TEST_F(GuardianTest, EndsWithADaemonThatEndedAsItShould) {
 
 TEST_F(GuardianTest, SaysFailureWhereTheDaemonStoppedEverythingBecauseOfOne) {
   Begin("serve; exit 70");
+  EXPECT_EQ(ExitCode(), 1);
+}
+
+TEST_F(GuardianTest, EndsWithTheExitCodeThatTheDaemonHasTold) {
+  Begin("serve; printf '\\0\\0\\0\\0\\52\\0\\0\\0' >&7; exit 70");
+  EXPECT_EQ(ExitCode(), 42);
+}
+
+TEST_F(GuardianTest, WhatADaemonBeforeHasToldIsNotTheNextOnes) {
+  Begin("serve; if [ $run = 1 ]; then printf '\\0\\0\\0\\0\\52\\0\\0\\0' >&7; kill -9 $$; fi; exit 70");
   EXPECT_EQ(ExitCode(), 1);
 }
 
@@ -198,7 +195,7 @@ TEST_F(GuardianTest, ForwardsWhatIsForTheDaemon) {
 // What runs has to be stopped in order: only a daemon can. So it does not wait for the back-off either.
 TEST_F(GuardianTest, AStopWhileNoDaemonRunsIsTheNextDaemonsToCarryOut) {
   Begin(
-      "echo $run >&8; if [ $run -lt 8 ]; then kill -9 $$; fi\n"
+      "echo $run >&8; if [ $run = 1 ]; then serve; fi; if [ $run -lt 8 ]; then kill -9 $$; fi\n"
       "exec \"$FAKE\" await-stop");
   for (int run = 1; run <= 7; ++run) {
     EXPECT_EQ(Line(), std::to_string(run));
@@ -245,6 +242,120 @@ TEST_F(GuardianTest, AFullPipeKeepsExitCodesWaiting) {
   const ReapedRecord record = Reaped();
   EXPECT_EQ(record.pid, child);
   EXPECT_EQ(WEXITSTATUS(record.status), 6);
+}
+
+TEST_F(GuardianTest, AStopEndsItWhereNoDaemonHasEverServed) {
+  Begin("echo $run >&8; kill -9 $$");
+  EXPECT_EQ(Line(), "1");
+  EXPECT_EQ(Line(), "2");
+  Signal(SIGTERM);
+  EXPECT_EQ(ExitCode(), 1);
+}
+
+TEST_F(GuardianTest, AStopThatComesDuringAStartEndsItToo) {
+  Begin("echo $run >&8; read -r line <" + Fifo() + "; kill -9 $$");
+  EXPECT_EQ(Line(), "1");
+  Signal(SIGTERM);
+  const int writer = open(Fifo().c_str(), O_WRONLY | O_CLOEXEC);  // waits for the reader
+  EXPECT_EQ(write(writer, "go\n", 3), 3);
+  close(writer);
+  EXPECT_EQ(ExitCode(), 1);
+}
+
+TEST_F(GuardianTest, AStopEndsServicesThatNoDaemonStops) {
+  Begin("echo $run >&8; if [ $run = 1 ]; then serve; sh -c 'trap \"echo asked >&8; exit 0\" TERM; echo up >&8\n" +
+        std::string("while :; do sleep 0.01; done' & read -r line <") + Fifo() + "; fi; kill -9 $$");
+  EXPECT_EQ(Line(), "1");
+  EXPECT_EQ(Line(), "up");
+  const int writer = open(Fifo().c_str(), O_WRONLY | O_CLOEXEC);
+  EXPECT_EQ(write(writer, "go\n", 3), 3);
+  close(writer);
+  EXPECT_EQ(Line(), "2");
+  Signal(SIGTERM);
+  std::string last;
+  int lines = 0;
+  for (std::string line = Line(); !line.empty(); line = Line()) {
+    last = line;
+    ++lines;
+  }
+  EXPECT_EQ(last, "asked");
+  EXPECT_LE(lines, 6) << "three tries, and what was under way";
+  EXPECT_EQ(ExitCode(), 1);
+}
+
+TEST_F(GuardianTest, ASecondStopKillsADaemonThatHangsInItsStart) {
+  Begin("trap '' TERM; echo $run >&8; while :; do sleep 0.01; done");
+  EXPECT_EQ(Line(), "1");
+  int status = 0;
+  for (int i = 0; i < 6'000 && waitpid(guardian_, &status, WNOHANG) == 0; ++i) {
+    kill(guardian_, SIGTERM);  // style-ok(signal-by-pid): a child of ours, not reaped yet
+    poll(nullptr, 0, 10);
+  }
+  guardian_ = -1;
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 1);
+}
+
+TEST_F(GuardianTest, GivesUpForACallerWhoWaitsAndNotOtherwise) {
+  is_awaited_ = true;
+  Begin("echo $run >&8; kill -9 $$");
+  EXPECT_EQ(ExitCode(), 1);
+  std::string last;
+  for (std::string line = Line(); !line.empty(); line = Line()) {
+    last = line;
+  }
+  EXPECT_EQ(last, "5");
+}
+
+TEST_F(GuardianTest, StartsItsOwnProgramWhereThePathHasNone) {
+  int said[2];
+  ASSERT_EQ(pipe2(said, O_CLOEXEC), 0);
+  stderr_fd_ = said[1];
+  Begin("serve; echo $run >&8; if [ $run = 1 ]; then kill -9 $$; fi; exit 0", false, directory_ + "/none");
+  close(said[1]);
+  EXPECT_EQ(Line(), "1");
+  EXPECT_EQ(Line(), "2");
+  EXPECT_EQ(ExitCode(), 0);
+  char text[4096] = {};
+  EXPECT_GT(read(said[0], text, sizeof(text) - 1), 0);
+  close(said[0]);
+  EXPECT_THAT(text,
+              testing::HasSubstr("/none cannot be started (ENOENT): starts the program that the guardian itself"));
+}
+
+TEST_F(GuardianTest, StartsItsOwnProgramWhereTheOtherDoesNotComeToServe) {
+  Begin("echo $run >&8; serve; exit 0", /*has_served=*/true, "/bin/false");
+  EXPECT_EQ(Line(), "1");
+  EXPECT_EQ(ExitCode(), 0);
+}
+
+TEST_F(GuardianTest, TellsTheNextDaemonHowTheOneBeforeEnded) {
+  Begin("serve; echo \"$note\" >&8; if [ $run = 1 ]; then kill -9 $$; fi; exit 0");
+  EXPECT_EQ(Line(), "");
+  EXPECT_THAT(Line(), testing::MatchesRegex("the daemon \\(pid [0-9]+\\) was killed by SIGKILL"));
+  EXPECT_EQ(ExitCode(), 0);
+}
+
+TEST_F(GuardianTest, TellsOfTheLastThatServedAndOfTheLast) {
+  Begin(
+      "if [ $run = 1 ]; then serve; kill -9 $$; elif [ $run -lt 4 ]; then exit $run; fi; serve; echo \"$note\" >&8; "
+      "exit 0");
+  EXPECT_THAT(Line(), testing::MatchesRegex("the daemon \\(pid [0-9]+\\) was killed by SIGKILL; "
+                                            "the daemon \\(pid [0-9]+\\) exited with code 3 before it served"));
+  EXPECT_EQ(ExitCode(), 0);
+}
+
+TEST_F(GuardianTest, IsSuspendedAndResumedWithItsDaemon) {
+  Begin("trap 'echo resumed >&8; exit 0' CONT; serve; echo up >&8; while :; do sleep 0.01; done");
+  EXPECT_EQ(Line(), "up");
+  Signal(SIGTSTP);
+  int status = 0;
+  // A SIGCONT before it has stopped would be lost: a stop signal discards it (signal(7)).
+  ASSERT_EQ(waitpid(guardian_, &status, WUNTRACED), guardian_);
+  EXPECT_TRUE(WIFSTOPPED(status));
+  Signal(SIGCONT);
+  EXPECT_EQ(Line(), "resumed");
+  EXPECT_EQ(ExitCode(), 0);
 }
 
 }  // namespace

@@ -64,7 +64,8 @@ class HangingLookup {
   HangingLookup& operator=(const HangingLookup&) = delete;
 
   Checker::Options Options() const {
-    return {.lookup = [state = state_](const std::string& host) -> absl::StatusOr<AddressList> {
+    Checker::Options options;
+    options.lookup = [state = state_](const std::string& host) -> absl::StatusOr<AddressList> {
       if (host.starts_with("good")) {
         return *AddressesWithoutLookup("127.0.0.1");
       }
@@ -73,7 +74,8 @@ class HangingLookup {
       state->changed.notify_all();
       state->changed.wait(lock, [&] { return state->released; });
       return absl::UnavailableError("released");
-    }};
+    };
+    return options;
   }
   void AwaitHanging(int count) const {
     std::unique_lock lock(state_->mutex);

@@ -22,6 +22,7 @@ namespace {
 
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Not;
 using testing::StartsWith;
 
 HealthCheckConfig Script(const std::string& command, std::vector<std::string> args = {}) {
@@ -65,6 +66,27 @@ TEST_F(ScriptCheck, ExitCodes) {
   EXPECT_FALSE(bad.success);
   EXPECT_EQ(bad.message, "exit code 3: no disk");
   EXPECT_EQ(Run(Shell("kill -SEGV $$")).message, "killed by SIGSEGV");
+}
+
+TEST_F(ScriptCheck, RunsWithTheServicesEnvironmentWhereAsked) {
+  HealthCheckConfig config = Shell("echo $PATH; echo $TOKEN $SERVICE_ID $SERVICE_PID");
+  RunAs run_as;
+  run_as.environment = {{"PATH", "/service/bin:/bin"}, {"TOKEN", "t0"}, {"SERVICE_ID", "not this"}};
+  target_.run_as = std::make_shared<const RunAs>(run_as);
+  EXPECT_THAT(Run(config).message, Not(HasSubstr("t0")));
+  config.script_environment = ScriptEnvironment::kService;
+  EXPECT_EQ(Run(config).message, "exit code 0: /service/bin:/bin t0 web:0 4711");
+  target_.run_as = std::make_shared<const RunAs>();  // of a service whose environment is not known
+  EXPECT_THAT(Run(config).message, Not(HasSubstr("t0")));
+}
+
+TEST_F(ScriptCheck, WithoutAServiceItIsThisProcesss) {
+  setenv("HEALTH_TEST_OWN", "mine", 1);
+  HealthCheckConfig config = Shell("echo own=$HEALTH_TEST_OWN");
+  EXPECT_EQ(Run(config).message, "exit code 0: own=");
+  config.script_environment = ScriptEnvironment::kService;
+  EXPECT_EQ(Run(config).message, "exit code 0: own=mine");
+  unsetenv("HEALTH_TEST_OWN");
 }
 
 TEST_F(ScriptCheck, Output) {

@@ -256,6 +256,78 @@ TEST_F(LogPumpTest, CloseDrainsAndRemovesTheFifo) {
   EXPECT_EQ(pump_->Stats("web").captured_bytes, 0u);
 }
 
+// ------------------------------------------------------------------------------------------------------- another name
+
+TEST_F(LogPumpTest, ARenamedStreamGoesOnInTheRenamedLogAndLosesNothing) {
+  const LogStreamOptions before = Options("w");
+  const UniqueFd out = MustOpen("w", before);
+  WriteAll(out.get(), "before ");
+  FlushAndWait(*pump_, "w");
+  LogStreamOptions after = before;
+  after.file_path = Options("w:0").file_path;
+  WriteAll(out.get(), "between ");
+  pump_->Rename("w", before.file_path, "w:0", after);
+  WriteAll(out.get(), "after");
+  FlushAndWait(*pump_, "w:0");
+  EXPECT_EQ(ReadFile(after.file_path), "before between after");
+  EXPECT_FALSE(Exists(before.file_path));
+  EXPECT_TRUE(Exists(before.fifo_path)) << "the service may open it again";
+  // A new process has a FIFO of the new name.
+  const UniqueFd fresh = MustOpen("w:0", Options("w:0"));
+  WriteAll(fresh.get(), ", anew");
+  FlushAndWait(*pump_, "w:0");
+  EXPECT_EQ(ReadFile(after.file_path), "before between after, anew");
+  EXPECT_FALSE(Exists(before.fifo_path));
+}
+
+TEST_F(LogPumpTest, RotatedFilesAndTheIndexGoAlongAndStrangersDoNot) {
+  const std::string log = Options("w").file_path;
+  const UniqueFd out = MustOpen("w", Options("w"));
+  WriteAll(out.get(), "0");
+  FlushAndWait(*pump_, "w");
+  WriteFile(log + ".1", "1");
+  WriteFile(log + ".12.gz", "12");
+  WriteFile(log + ".x", "x");
+  WriteFile(log + ".3.bak", "3");
+  LogStreamOptions after = Options("w");
+  after.file_path = Options("w:0").file_path;
+  pump_->Rename("w", log, "w:0", after);
+  FlushAndWait(*pump_, "w:0");
+  EXPECT_EQ(ReadFile(after.file_path), "0");
+  EXPECT_EQ(ReadFile(after.file_path + ".1"), "1");
+  EXPECT_EQ(ReadFile(after.file_path + ".12.gz"), "12");
+  EXPECT_TRUE(Exists(log + ".x"));
+  EXPECT_TRUE(Exists(log + ".3.bak"));
+  EXPECT_FALSE(Exists(dir_ / "log/.w.log.index"));
+  EXPECT_TRUE(Exists(dir_ / "log/.w:0.log.index"));
+}
+
+TEST_F(LogPumpTest, ALogThatBearsTheNewNameAlreadyIsKept) {
+  const LogStreamOptions before = Options("w");
+  const UniqueFd out = MustOpen("w", before);
+  WriteAll(out.get(), "of w");
+  FlushAndWait(*pump_, "w");
+  LogStreamOptions after = before;
+  after.file_path = Options("w:0").file_path;
+  WriteFile(after.file_path, "of w:0 of old, ");
+  pump_->Rename("w", before.file_path, "w:0", after);
+  FlushAndWait(*pump_, "w:0");
+  WriteAll(out.get(), "and more");
+  FlushAndWait(*pump_, "w:0");
+  EXPECT_EQ(ReadFile(before.file_path), "of w");
+  EXPECT_EQ(ReadFile(after.file_path), "of w:0 of old, and more");
+}
+
+TEST_F(LogPumpTest, TheLogOfWhatIsDownIsRenamedToo) {
+  LogStreamOptions after = Options("w:0");
+  { const UniqueFd made = MustOpen("other", Options("other")); }  // and with it the directory
+  WriteFile(Options("w").file_path, "of an earlier run");
+  pump_->Rename("w", Options("w").file_path, "w:0", after);
+  FlushAndWait(*pump_, "w:0");
+  EXPECT_EQ(ReadFile(after.file_path), "of an earlier run");
+  EXPECT_FALSE(Exists(after.fifo_path)) << "nothing is captured that was not";
+}
+
 TEST_F(LogPumpTest, TimestampsStandBeforeEveryLine) {
   LogStreamOptions options = Options("web");
   options.timestamps = true;

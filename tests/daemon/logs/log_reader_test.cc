@@ -230,6 +230,53 @@ TEST_F(LogReaderTest, CountsWhatRotationDeletedBeforeItWasRead) {
   EXPECT_EQ(slow.missed_bytes(), 6u);
 }
 
+TEST_F(LogReaderTest, FilesThatItNeverSawMayBeMissingWhereItsOwnIsGone) {
+  for (const bool released : {false, true}) {
+    WriteFile(log_, "first\n");
+    LogReader reader(log_);
+    ASSERT_TRUE(reader.SeekToStart().ok());
+    EXPECT_EQ(ReadAll(reader), "first\n");
+    if (released) {
+      reader.Release();
+    }
+    for (const char* line : {"lost\n", "kept\n", "last\n"}) {
+      Rotate(1);
+      WriteFile(log_, line);
+    }
+    EXPECT_EQ(ReadAll(reader), "kept\nlast\n");
+    EXPECT_EQ(reader.missed_bytes(), 0U);
+    EXPECT_EQ(reader.unknown_gaps(), 1U);
+    unlink((log_ + ".1").c_str());
+  }
+}
+
+TEST_F(LogReaderTest, NothingIsMissingWhereItSawWhatFollows) {
+  WriteFile(log_ + ".1", "first\n");
+  WriteFile(log_, "second\n");
+  LogReader reader(log_);
+  ASSERT_TRUE(reader.SeekToStart().ok());
+  EXPECT_EQ(reader.Read(6).value(), "first\n");
+  Rotate(1);
+  WriteFile(log_, "third\n");
+  EXPECT_EQ(ReadAll(reader), "second\nthird\n");
+  EXPECT_EQ(reader.unknown_gaps(), 0U);
+}
+
+TEST_F(LogReaderTest, AnEmptyLogIsNotGoneOnWithBeforeItIsWritten) {
+  WriteFile(log_, "first\nsecond\n");
+  LogReader reader(log_);
+  ASSERT_TRUE(reader.SeekToStart().ok());
+  EXPECT_EQ(reader.Read(6).value(), "first\n");
+  reader.Release();
+  ASSERT_EQ(unlink(log_.c_str()), 0);
+  WriteFile(log_, "");
+  EXPECT_EQ(ReadAll(reader), "");
+  EXPECT_EQ(reader.missed_bytes(), 0U);
+  WriteFile(log_, "third\n");
+  EXPECT_EQ(ReadAll(reader), "third\n");
+  EXPECT_EQ(reader.missed_bytes(), 7U);
+}
+
 TEST_F(LogReaderTest, ARenameToAForeignNameRepeatsNothing) {
   WriteFile(log_ + ".1", "old\n");
   WriteFile(log_, "now\n");
@@ -243,6 +290,7 @@ TEST_F(LogReaderTest, ARenameToAForeignNameRepeatsNothing) {
   EXPECT_EQ(ReadAll(reader), "");
   WriteFile(log_, "again\n");
   EXPECT_EQ(ReadAll(reader), "again\n");
+  EXPECT_EQ(reader.unknown_gaps(), 0U);
 }
 
 TEST_F(LogReaderTest, ATruncatedFileIsReadFromItsStart) {

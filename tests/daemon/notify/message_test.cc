@@ -104,6 +104,40 @@ TEST(Message, ASubjectBeyondAsciiIsEncoded) {
   EXPECT_THAT(mail, HasSubstr("Subject: =?UTF-8?B?"));
 }
 
+TEST(Message, NamesOfAddressesAreWrittenAsMailHasThem) {
+  ChannelConfig channel;
+  channel.from = "Überwachung <a@b>";
+  channel.to = {"Plain Name <c@d>", "Last, First <e@f>", R"("Say \"x\"" <g@h>)", "<i@j>", "k@l", "=?x?= <m@n>"};
+  const std::string mail = MailBody(channel, {Raised("web", "x")}, kFacts);
+  EXPECT_THAT(mail, HasSubstr("From: =?UTF-8?B?w5xiZXJ3YWNodW5n?= <a@b>\r\n"));
+  EXPECT_THAT(mail, HasSubstr("To: Plain Name <c@d>,\r\n \"Last, First\" <e@f>,\r\n \"Say \\\"x\\\"\" <g@h>,\r\n i@j,"
+                              "\r\n k@l,\r\n =?UTF-8?B?PT94Pz0=?= <m@n>\r\n"));
+}
+
+TEST(Message, AMailIsValidUtf8WhateverWasSaid) {
+  MessageFacts facts = kFacts;
+  facts.host = "k\xF6ln";
+  const std::string mail = MailBody(ChannelConfig(), {Raised("web", "caf\xE9")}, facts);
+  EXPECT_THAT(mail, HasSubstr("Subject: =?UTF-8?B?" + absl::Base64Escape("k\xEF\xBF\xBDln: warning: web failed")));
+  std::string text;
+  ASSERT_TRUE(absl::Base64Unescape(mail.substr(mail.find("\r\n\r\n") + 4), &text));
+  EXPECT_THAT(text, HasSubstr("caf\xEF\xBF\xBD"));
+}
+
+TEST(Message, ARepetitionSaysSo) {
+  Alert again = Raised("web", "gone");
+  again.repeats = 2;
+  MessageFacts facts = kFacts;
+  facts.now = kRaised + absl::Minutes(20);
+  EXPECT_EQ(MessageTitle({again}, facts), "box: warning: web failed (still open)");
+  EXPECT_THAT(MessageText({again}, facts), HasSubstr("UTC, still open after 20m 0s)"));
+  const auto body = nlohmann::json::parse(WebhookBody({again, Raised("db", "x")}, facts));
+  EXPECT_EQ(body["alerts"][0]["status"], "raised");
+  EXPECT_EQ(body["alerts"][0]["repeats"], 2);
+  EXPECT_EQ(body["alerts"][1]["repeats"], 0);
+  EXPECT_EQ(body["test"], false);
+}
+
 TEST(Message, LongOnesAreCut) {
   std::vector<Alert> alerts;
   for (int i = 0; i < 1000; ++i) {

@@ -43,7 +43,7 @@ class ProcessTreeTest : public ::testing::TestWithParam<bool> {
 };
 
 TEST_P(ProcessTreeTest, NothingOfTheFamilyIsLeft) {
-  const std::string mark = fmt::format("test-mark-{}-{}", getpid(), GetParam());
+  const RunMark mark = RunMark::Random();
   const std::unique_ptr<CgroupRoot> cgroups = Cgroups(fmt::format("test{}", getpid()));
   if (GetParam() && cgroups == nullptr) {
     GTEST_SKIP() << "no cgroup v2 that this user may use";
@@ -55,12 +55,11 @@ TEST_P(ProcessTreeTest, NothingOfTheFamilyIsLeft) {
     cgroup = *std::move(made);
   }
   {
-    ProcessTree tree(std::move(cgroup), mark);
+    ProcessTree tree(std::move(cgroup));
     EXPECT_TRUE(tree.Empty());
     ProcessHarness harness;
     SpawnRequest request = ProcessHarness::Shell(kFamily);
-    request.environment.emplace_back(ProcessTree::kMarkVariable, mark);
-    tree.PlaceIn(request);
+    tree.PlaceIn(request, mark);
     const ProcessHarness::Ended ended = harness.Run(request, [&](ChildProcess& child) {
       tree.SetSession(child.pid());
       EXPECT_TRUE(Eventually([&] { return tree.Pids().size() >= 4; })) << tree.Pids().size() << " of 4 found";
@@ -75,7 +74,7 @@ TEST_P(ProcessTreeTest, NothingOfTheFamilyIsLeft) {
       return tree.Empty();
     }));
     for (const ProcStat& process : ReadAllProcesses()) {
-      EXPECT_NE(EnvironmentValue(process.pid, ProcessTree::kMarkVariable), mark) << "pid " << process.pid;
+      EXPECT_NE(EnvironmentValue(process.pid, RunMark::kVariable), mark.secret()) << "pid " << process.pid;
     }
   }
 }
@@ -89,11 +88,11 @@ TEST(ProcessTree, WhatStartsAfterAKillIsNotKilled) {
   absl::StatusOr<std::unique_ptr<Cgroup>> cgroup = cgroups->Create("again");
   ASSERT_TRUE(cgroup.ok()) << cgroup.status();
   EXPECT_TRUE((*cgroup)->TakesBirths());
-  ProcessTree tree(*std::move(cgroup), "mark");
+  ProcessTree tree(*std::move(cgroup));
   ProcessHarness harness;
   const auto run = [&](const char* script) {
     SpawnRequest request = ProcessHarness::Shell(script);
-    tree.PlaceIn(request);
+    tree.PlaceIn(request, RunMark::Random());
     return harness.Run(request, [&](ChildProcess&) {
       if (script == std::string("exec sleep 1000")) {
         tree.Kill();

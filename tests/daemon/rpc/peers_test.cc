@@ -10,6 +10,8 @@
 #include <array>
 #include <set>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace supervisor {
 namespace {
@@ -23,9 +25,15 @@ UniqueFd Connection() {
   return UniqueFd(ends[0]);
 }
 
+absl::StatusOr<UniqueFd> Registered(Peers& peers, UniqueFd connection) {
+  const absl::StatusOr<Peer> peer = PeerOf(connection.get());
+  EXPECT_TRUE(peer.ok()) << peer.status();
+  return peers.Register(std::move(connection), peer.ok() ? *peer : Peer{});
+}
+
 TEST(Peers, KnowsWhoIsAtTheOtherEnd) {
   Peers peers;
-  const absl::StatusOr<UniqueFd> fd = peers.Register(Connection());
+  const absl::StatusOr<UniqueFd> fd = Registered(peers, Connection());
   ASSERT_TRUE(fd.ok()) << fd.status();
   const std::optional<Peer> peer = peers.Find("fd:" + std::to_string(fd->get()));
   ASSERT_TRUE(peer.has_value());
@@ -38,7 +46,7 @@ TEST(Peers, ANumberIsNotUsedAgainSoon) {
   Peers peers;
   std::set<int> seen;
   for (int i = 0; i < 100; ++i) {
-    const absl::StatusOr<UniqueFd> fd = peers.Register(Connection());
+    const absl::StatusOr<UniqueFd> fd = Registered(peers, Connection());
     ASSERT_TRUE(fd.ok());
     EXPECT_TRUE(seen.insert(fd->get()).second) << fd->get() << " a second time, though it was closed";
   }
@@ -53,10 +61,10 @@ TEST(Peers, HangsUpOnWhoDoesNotReadAndThenOnAll) {
   Peers peers;
   std::array<int, 2> ends{};
   ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()), 0);
-  const absl::StatusOr<UniqueFd> reads = peers.Register(UniqueFd(ends[0]));
+  const absl::StatusOr<UniqueFd> reads = Registered(peers, UniqueFd(ends[0]));
   const UniqueFd reader(ends[1]);
   ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()), 0);
-  const absl::StatusOr<UniqueFd> sleeps = peers.Register(UniqueFd(ends[0]));
+  const absl::StatusOr<UniqueFd> sleeps = Registered(peers, UniqueFd(ends[0]));
   const UniqueFd sleeper(ends[1]);
   ASSERT_TRUE(reads.ok() && sleeps.ok());
   ASSERT_EQ(write(sleeps->get(), "bye", 3), 3);
@@ -70,9 +78,32 @@ TEST(Peers, HangsUpOnWhoDoesNotReadAndThenOnAll) {
   EXPECT_TRUE(HasHungUp(reader));
 }
 
+TEST(Peers, TheOldestThatHasAskedNothingMakesRoom) {
+  Peers peers;
+  std::vector<UniqueFd> ours;
+  std::vector<UniqueFd> theirs;
+  for (int i = 0; i < 3; ++i) {
+    std::array<int, 2> ends{};
+    ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()), 0);
+    theirs.emplace_back(ends[1]);
+    absl::StatusOr<UniqueFd> registered = Registered(peers, UniqueFd(ends[0]));
+    ASSERT_TRUE(registered.ok());
+    ours.push_back(*std::move(registered));
+  }
+  ASSERT_TRUE(peers.Find("fd:" + std::to_string(ours[0].get())).has_value());
+  EXPECT_TRUE(peers.HangUpSilent());
+  EXPECT_FALSE(HasHungUp(theirs[0])) << "it has asked something";
+  EXPECT_TRUE(HasHungUp(theirs[1]));
+  EXPECT_FALSE(HasHungUp(theirs[2]));
+  EXPECT_TRUE(peers.HangUpSilent());
+  EXPECT_TRUE(HasHungUp(theirs[2]));
+  EXPECT_FALSE(peers.HangUpSilent()) << "nobody is left whom it would not disturb";
+  EXPECT_FALSE(HasHungUp(theirs[0]));
+}
+
 TEST(Peers, ANumberThatIsSomebodyElsesByNowIsLeftAlone) {
   Peers peers;
-  absl::StatusOr<UniqueFd> registered = peers.Register(Connection());
+  absl::StatusOr<UniqueFd> registered = Registered(peers, Connection());
   ASSERT_TRUE(registered.ok());
   std::array<int, 2> ends{};
   ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()), 0);

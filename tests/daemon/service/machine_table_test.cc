@@ -31,6 +31,9 @@ const std::vector<Column>& Columns() {
       {"stop", StopRequested{cause, false}},
       {"defer", StopRequested{cause, true}},
       {"restart", RestartRequested{cause}},
+      {"defer restart", RestartRequested{cause, true}},
+      {"turn", StopTurnCame{}},
+      {"hurry", StopHurried{}},
       {"gate", GateOpened{}},
       {"block", GateBlocked{"blocked"}},
       {"pre_start", HookEnded{HookKind::kPreStart, true, ""}},
@@ -51,12 +54,18 @@ const std::vector<Column>& Columns() {
       {"exit", ProcessExited{WaitStatus::Exited(1), true}},
       {"exit+rest", ProcessExited{WaitStatus::Exited(1), false}},
       {"empty", TreeEmptied{}},
+      {"command", StopCommandEnded{true, ""}},
+      {"command!", StopCommandEnded{false, "failed"}},
+      {"refused", SignalRefused{"not permitted"}},
+      {"left", StillThere{"is still there", false}},
+      {"left!", StillThere{"not permitted", true}},
       {"unhealthy", CheckFailed{"bad"}},
       {"limit", LimitExceeded{"too much"}},
       {"deadline", DeadlineReached{}},
       {"adopt", Adopted{42, true, 0, 0, {}}},
       {"at rest", FoundAtRest{.phase = Phase::kExited}},
       {"at rest!", FoundAtRest{.phase = Phase::kFailed}},
+      {"settings", SettingsChanged{.restart_policy = true, .readiness = true, .stop_timeout = true}},
   };
   return columns;
 }
@@ -79,6 +88,7 @@ const std::map<std::tuple<Phase, std::string>, Phase>& Expected() {
   static const std::map<std::tuple<Phase, std::string>, Phase> expected = {
       {{Phase::kStopped, "start"}, Phase::kWaiting},
       {{Phase::kStopped, "restart"}, Phase::kWaiting},
+      {{Phase::kStopped, "defer restart"}, Phase::kWaiting},
       {{Phase::kStopped, "adopt"}, Phase::kRunning},
       {{Phase::kStopped, "at rest"}, Phase::kExited},
       {{Phase::kStopped, "at rest!"}, Phase::kFailed},
@@ -88,6 +98,7 @@ const std::map<std::tuple<Phase, std::string>, Phase>& Expected() {
       {{Phase::kWaiting, "block"}, Phase::kBlocked},
       {{Phase::kBlocked, "start"}, Phase::kWaiting},
       {{Phase::kBlocked, "restart"}, Phase::kWaiting},
+      {{Phase::kBlocked, "defer restart"}, Phase::kWaiting},
       {{Phase::kBlocked, "stop"}, Phase::kStopped},
       {{Phase::kBlocked, "defer"}, Phase::kStopped},
       {{Phase::kBlocked, "gate"}, Phase::kPreStart},
@@ -126,15 +137,18 @@ const std::map<std::tuple<Phase, std::string>, Phase>& Expected() {
       {{Phase::kPostStop, "post_stop"}, Phase::kBackoff},
       {{Phase::kBackoff, "start"}, Phase::kWaiting},
       {{Phase::kBackoff, "restart"}, Phase::kWaiting},
+      {{Phase::kBackoff, "defer restart"}, Phase::kWaiting},
       {{Phase::kBackoff, "stop"}, Phase::kStopped},
       {{Phase::kBackoff, "defer"}, Phase::kStopped},
       {{Phase::kBackoff, "deadline"}, Phase::kWaiting},
       {{Phase::kFailed, "start"}, Phase::kWaiting},
       {{Phase::kFailed, "restart"}, Phase::kWaiting},
+      {{Phase::kFailed, "defer restart"}, Phase::kWaiting},
       {{Phase::kFailed, "stop"}, Phase::kStopped},
       {{Phase::kFailed, "defer"}, Phase::kStopped},
       {{Phase::kExited, "start"}, Phase::kWaiting},
       {{Phase::kExited, "restart"}, Phase::kWaiting},
+      {{Phase::kExited, "defer restart"}, Phase::kWaiting},
       {{Phase::kExited, "stop"}, Phase::kStopped},
       {{Phase::kExited, "defer"}, Phase::kStopped},
   };
@@ -171,9 +185,13 @@ TEST(MachineTable, EveryKindOfEventIsInTheTable) {
 TEST(MachineTable, WhatMeansNothingDoesNothing) {
   MachineConfig config;
   for (const Phase phase : {Phase::kStopped, Phase::kFailed, Phase::kExited, Phase::kBackoff}) {
-    for (const char* name : {"gate", "block", "pre_start", "pre_stop", "post_stop", "exec", "exec!", "ready", "exit",
-                             "notify ready", "notify stopping", "notify reloading", "notify alive", "notify hung",
-                             "notify watchdog", "notify extend", "empty", "unhealthy", "limit"}) {
+    for (const char* name : {"gate",         "block",        "pre_start",       "pre_stop",
+                             "post_stop",    "exec",         "exec!",           "ready",
+                             "exit",         "notify ready", "notify stopping", "notify reloading",
+                             "notify alive", "notify hung",  "notify watchdog", "notify extend",
+                             "empty",        "unhealthy",    "limit",           "turn",
+                             "command",      "command!",     "refused",         "left",
+                             "left!",        "settings"}) {
       for (const Column& column : Columns()) {
         if (column.name == std::string(name)) {
           EXPECT_TRUE(Step(config, StateIn(phase), column.event, absl::Seconds(0)).actions.empty())

@@ -557,7 +557,7 @@ TEST(Machine, ADeferredStopOfOneThatIsStartingWaitsForItsTurnToo) {
   EXPECT_EQ(machine.state.phase, Phase::kBecomingReady);
   machine.Send(Notified{.ready = true, .watchdog = {}, .extend = {}});
   EXPECT_EQ(machine.state.phase, Phase::kRunning);
-  machine.Stop();
+  machine.Send(StopTurnCame{});
   EXPECT_EQ(machine.state.phase, Phase::kTerminating);
 }
 

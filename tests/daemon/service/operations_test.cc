@@ -90,6 +90,17 @@ TEST_F(OperationsTest, TheOutcomeComesInTheVeryTurnInWhichTheTimeIsUp) {
   }
 }
 
+TEST_F(OperationsTest, WhoeverWaitsForARenamedOneGoesOnWaiting) {
+  Add(Operations::Wanted::kUp, {"w"}, absl::ZeroDuration());
+  operations_.Renamed("w", "w:0");
+  operations_.AttemptEnded("w", false, "it is another one by now");
+  operations_.AttemptEnded("w:0", true, "");
+  RunUntilAnswered(1);
+  ASSERT_EQ(answers_.size(), 1);
+  EXPECT_EQ(answers_[0][0].id, "w:0");
+  EXPECT_EQ(answers_[0][0].kind, ActionOutcome::Kind::kDone);
+}
+
 TEST_F(OperationsTest, WhatWasRemovedIsDownAndNotUp) {
   Add(Operations::Wanted::kUp, {"gone"}, absl::ZeroDuration());
   Add(Operations::Wanted::kDown, {"gone"}, absl::ZeroDuration());

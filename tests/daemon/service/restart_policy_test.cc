@@ -56,6 +56,17 @@ TEST(RestartPolicy, MaxAttemptsOfZeroIsNoLimit) {
   EXPECT_EQ(decision.why, "gave up after 3 restarts");
 }
 
+TEST(RestartPolicy, ACleanExitUnderAlwaysIsNoAttempt) {
+  RestartPolicyConfig policy = Policy(RestartMode::kAlways);
+  policy.max_attempts = 3;
+  policy.delay = absl::Seconds(5);
+  policy.backoff_multiplier = 2;
+  const RestartDecision decision = DecideRestart(policy, RunEnd::kSuccess, 1'000, 0.5);
+  EXPECT_EQ(decision.kind, Kind::kRestart);
+  EXPECT_EQ(decision.delay, absl::Seconds(5));
+  EXPECT_EQ(DecideRestart(policy, RunEnd::kFailure, 3, 0.5).kind, Kind::kGiveUp);
+}
+
 TEST(SpawnAllowance, ABurstThenAnEvenPace) {
   MonoTime allowance;
   const MonoTime start = absl::Seconds(100);

@@ -41,6 +41,7 @@ MachineConfig RandomConfig(Random& random) {
   config.readiness.type = static_cast<ReadinessType>(random.Below(4));
   config.readiness.timeout = absl::Seconds(random.Below(5));
   config.stop_timeout = absl::Seconds(random.Below(4));
+  config.has_stop_command = random.Chance(0.3);
   config.has_pre_start = random.Chance(0.3);
   config.has_post_start = random.Chance(0.3);
   config.has_pre_stop = random.Chance(0.3);
@@ -67,6 +68,8 @@ struct World {
   bool children = false;
   std::optional<HookKind> hook;
   bool post_start_hook = false;
+  bool stop_command = false;
+  bool signalled = false;              // this run was sent the graceful signal, or has said that it goes by itself
   std::deque<MonoTime> policy_spawns;  // within the last second
   int exits = 0;
   int exits_told = 0;
@@ -148,6 +151,8 @@ class Simulator {
 
   void ProcessRuns() {
     world_.process = World::Process::kRunning;
+    world_.signalled = StateOf(state_.phase) == ServiceState::kStopping;  // while it was cloned
+    world_.stop_command = false;
     ++world_.processes;
     world_.seen_healthy = false;
     world_.failures = 0;
@@ -222,6 +227,7 @@ class Simulator {
     world_.checks.clear();
     world_.post_start_hook = false;
     const VerdictState verdict = cycle_.verdict;
+    const bool restarts = AwaitsItsTurnToStop(state_);
     const Adopted adopted{42, ready, state_.attempts, state_.restart_count, state_.watchdog};
     const uint64_t seed = state_.random;
     state_ = MachineState{};
@@ -230,6 +236,10 @@ class Simulator {
     cycle_.random = seed;
     Send(adopted);
     ASSERT_EQ(state_.phase == Phase::kRunning, ready);
+    if (restarts) {  // it stands in the record
+      Send(RestartRequested{{.actor = "supervisor", .reason = {}}, true});
+      ASSERT_TRUE(AwaitsItsTurnToStop(state_));
+    }
     const bool awaits = !ready && config_.readiness.type == ReadinessType::kHealthCheck;
     Apply(BeginChecks(check_, cycle_, awaits, verdict, now_));
     if (cycle_.running && !awaits) {
@@ -255,7 +265,16 @@ class Simulator {
       }
     } else if (std::holds_alternative<CancelHook>(action)) {
       cancelled_ = true;
+    } else if (std::holds_alternative<RunStopCommand>(action)) {
+      ASSERT_EQ(world_.process, World::Process::kRunning) << "a stop command for what does not run";
+      world_.stop_command = true;
+      asked_to_go_ = true;
     } else if (std::holds_alternative<TerminateTree>(action) || std::holds_alternative<KillTree>(action)) {
+      if (std::holds_alternative<TerminateTree>(action)) {
+        world_.signalled = true;
+      } else if (world_.process == World::Process::kRunning) {
+        ASSERT_TRUE(world_.signalled) << "killed without having been asked by the signal";
+      }
       asked_to_go_ = true;
       tells_empty_ = world_.process == World::Process::kNone && !world_.children;
     } else if (const auto* event = std::get_if<RecordEvent>(&action)) {
@@ -289,6 +308,11 @@ class Simulator {
     if (state_.phase == Phase::kStopped) {
       ASSERT_FALSE(state_.desired_up);
     }
+    ASSERT_FALSE(!state_.stuck.empty() && state_.attempt_open) << "somebody waits for what cannot be stopped";
+    ASSERT_FALSE(!state_.stuck.empty() && !IsAlive(state_.phase));
+    if (AwaitsItsTurnToStop(state_) && state_.desired_up) {
+      ASSERT_TRUE(state_.attempt_open) << "a restart that nobody is told of";
+    }
     if (cycle_.running) {
       ASSERT_EQ(world_.process, World::Process::kRunning) << "checks without a process";
     }
@@ -313,7 +337,19 @@ class Simulator {
       random_.Chance(0.5) ? MakeCheck() : AnswerCheck();
       return;
     }
-    switch (random_.Below(15)) {
+    switch (random_.Below(18)) {
+      case 15:
+        Send(StopTurnCame{});
+        return;
+      case 16:
+        if (world_.stop_command && random_.Chance(0.5)) {
+          world_.stop_command = false;
+          Send(StopCommandEnded{random_.Chance(0.5), "exited with code 1"});
+        }
+        return;
+      case 17:
+        TellOfSignals();
+        return;
       case 0:
         wanted_ = true;
         Send(StartRequested{{.actor = "tester", .reason = {}}});
@@ -325,7 +361,7 @@ class Simulator {
       case 2:
         if (random_.Chance(0.4)) {
           wanted_ = true;
-          Send(RestartRequested{{.actor = "tester", .reason = {}}});
+          Send(RestartRequested{{.actor = "tester", .reason = {}}, random_.Chance(0.5)});
         }
         return;
       case 3:
@@ -375,6 +411,15 @@ class Simulator {
     }
   }
 
+  // What the driver tells of signals that did not do, of the stop under way or, late, of an earlier one.
+  void TellOfSignals() {
+    if (random_.Chance(0.3)) {
+      Send(SignalRefused{"not permitted"});
+    } else {
+      Send(StillThere{"pid 42 is still there", random_.Chance(0.5)});
+    }
+  }
+
   void Notify() {
     if (world_.process != World::Process::kRunning) {
       return;  // the driver lets nobody else speak
@@ -389,6 +434,7 @@ class Simulator {
     if (random_.Chance(0.2)) {
       said.watchdog = absl::Milliseconds(random_.Below(3000));
     }
+    world_.signalled = world_.signalled || said.stopping;
     Send(said);
   }
 

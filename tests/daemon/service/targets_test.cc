@@ -52,5 +52,18 @@ TEST(Targets, AllOfNothingIsNothing) {
   EXPECT_THAT(*ids, IsEmpty());
 }
 
+TEST(Targets, OnlyAnIdNamesPlainly) {
+  const TargetCandidate web{.id = "web", .service_id = "web", .groups = {"front"}};
+  const TargetCandidate worker{.id = "worker:1", .service_id = "worker", .groups = {}};
+  EXPECT_TRUE(IsNamedPlainly({"db", "web"}, web));
+  EXPECT_TRUE(IsNamedPlainly({"worker:1"}, worker));
+  EXPECT_TRUE(IsNamedPlainly({"worker"}, worker));
+  EXPECT_TRUE(IsNamedPlainly({"all", "web"}, web));
+  for (const char* selecting : {"all", "w*", "@front", "we[b]", "worker:0"}) {
+    EXPECT_FALSE(IsNamedPlainly({selecting}, web)) << selecting;
+  }
+  EXPECT_FALSE(IsNamedPlainly({}, web)) << "no target is all";
+}
+
 }  // namespace
 }  // namespace supervisor

@@ -35,13 +35,30 @@ using Answer = absl::StatusOr<std::optional<pid_t>>;
 TEST_F(LockTest, WhoHoldsTheLockRuns) {
   EXPECT_EQ(RunningDaemon(paths_), Answer(std::nullopt));
   {
-    const auto lock = AcquireLock(paths_);
+    const auto lock = AcquireLock(paths_, FileTrust::kStrict);
     ASSERT_TRUE(lock.ok()) << lock.status();
     WritePid(getpid());
     EXPECT_EQ(RunningDaemon(paths_), Answer(getpid()));
-    EXPECT_TRUE(absl::IsAlreadyExists(AcquireLock(paths_).status()));
+    EXPECT_TRUE(absl::IsAlreadyExists(AcquireLock(paths_, FileTrust::kStrict).status()));
   }
   EXPECT_EQ(RunningDaemon(paths_), Answer(std::nullopt)) << "whatever the pid file says";
+}
+
+// Somebody who can write the pid file must not have us signal whom he likes.
+TEST_F(LockTest, APidThatIsNoSupervisorIsNotBelieved) {
+  const auto lock = AcquireLock(paths_, FileTrust::kStrict);
+  ASSERT_TRUE(lock.ok()) << lock.status();
+  WritePid(getppid());
+  const Answer answer = RunningDaemon(paths_);
+  EXPECT_TRUE(absl::IsFailedPrecondition(answer.status())) << answer.status();
+}
+
+TEST_F(LockTest, ADirectoryThatOthersMayWriteIsRefused) {
+  chmod(directory_.c_str(), 0777);
+  const auto lock = AcquireLock(paths_, FileTrust::kStrict);
+  EXPECT_TRUE(absl::IsFailedPrecondition(lock.status())) << lock.status();
+  EXPECT_FALSE(AcquireLock(paths_, FileTrust::kAny).ok()) << "that is for the directories above alone";
+  EXPECT_FALSE(std::filesystem::exists(paths_.lock_file));
 }
 
 // An ordinary user, who asks about root's.
@@ -59,7 +76,7 @@ class LockOfRoot : public LockTest {
     if (geteuid() != 0) {
       GTEST_SKIP() << "needs root";
     }
-    lock_ = AcquireLock(paths_);
+    lock_ = AcquireLock(paths_, FileTrust::kStrict);
     ASSERT_TRUE(lock_.ok()) << lock_.status();
     prctl(PR_GET_NAME, name_);
   }
@@ -70,12 +87,22 @@ class LockOfRoot : public LockTest {
 };
 
 TEST_F(LockOfRoot, IsLearntFromThePidFileByWhoMayNotOpenIt) {
-  WritePid(getpid());
+  WritePid(getppid());
   EXPECT_EQ(AskAsNobody(), Answer(std::nullopt)) << "this pid belongs to another program now";
+  WritePid(getpid());
   prctl(PR_SET_NAME, "supervisord");
   EXPECT_EQ(AskAsNobody(), Answer(getpid()));
   std::filesystem::remove(paths_.pid_file);
   EXPECT_EQ(AskAsNobody(), Answer(std::nullopt));
+}
+
+TEST_F(LockOfRoot, IsNotTakenFromAnotherUsersFile) {
+  lock_ = UniqueFd();
+  ASSERT_EQ(chown(paths_.lock_file.c_str(), kNobody, kNobody), 0);
+  const auto lock = AcquireLock(paths_, FileTrust::kStrict);
+  EXPECT_EQ(lock.status().message(), "lock file " + paths_.lock_file +
+                                         " belongs to uid 65534: somebody else put it there (run: rm " +
+                                         paths_.lock_file + ")");
 }
 
 TEST_F(LockOfRoot, CannotBeToldByWhoMayNotReadThatEither) {

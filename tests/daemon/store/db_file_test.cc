@@ -35,6 +35,38 @@ class DbFileTest : public ::testing::Test {
   std::string root_;
 };
 
+TEST_F(DbFileTest, ANewFileTakesOverTheAccessOfTheOldOne) {
+  ASSERT_TRUE(CreateDatabaseFile(In("new.db")).ok());
+  EXPECT_EQ(ModeOf(In("new.db")), 0640);
+  DbFileAccess access = *AccessOf(In("new.db"));
+  access.mode = 0644;
+  ASSERT_TRUE(CreateDatabaseFile(In("next.db"), access).ok());
+  EXPECT_EQ(AccessOf(In("next.db")), access);
+}
+
+TEST_F(DbFileTest, SideFilesFollowTheDatabase) {
+  Write(In("x.db"), "");
+  Write(In("x.db-wal"), "w");
+  Write(In("x.db-shm"), "s");
+  DbFileAccess access = *AccessOf(In("x.db"));
+  access.mode = 0604;
+  MatchSideFiles(In("x.db"), access);
+  EXPECT_EQ(AccessOf(In("x.db-wal")), access);
+  EXPECT_EQ(AccessOf(In("x.db-shm")), access);
+}
+
+TEST_F(DbFileTest, WhatIsNoSideFileIsLeftAlone) {
+  Write(In("x.db"), "");
+  Write(In("other"), "");
+  ASSERT_EQ(chmod(In("other").c_str(), 0600), 0);
+  ASSERT_EQ(symlink(In("other").c_str(), In("x.db-wal").c_str()), 0);
+  ASSERT_EQ(link(In("other").c_str(), In("x.db-shm").c_str()), 0);
+  DbFileAccess access = *AccessOf(In("x.db"));
+  access.mode = 0666;
+  MatchSideFiles(In("x.db"), access);
+  EXPECT_EQ(ModeOf(In("other")), 0600);
+}
+
 TEST_F(DbFileTest, MakesMissingDirectories) {
   const auto path = ResolveDatabasePath(In("a/b/./../b/x.db"));
   ASSERT_TRUE(path.ok()) << path.status();

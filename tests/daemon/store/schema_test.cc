@@ -192,6 +192,7 @@ TEST_F(SchemaTest, NoStatementScansWhatGrows) {
     return ours.Rows("EXPLAIN QUERY PLAN " + sql)[0][3].find(index) != std::string::npos;
   };
   EXPECT_TRUE(uses(kSelectEvents, "INTEGER PRIMARY KEY"));
+  EXPECT_TRUE(uses(kSelectEventsInSpan, "idx_supervisor_events_timestamp (timestamp>? AND timestamp<?)"));
   EXPECT_TRUE(uses(kSelectEventsOfService, "idx_supervisor_events_service (service_id=? AND id>?)") ||
               uses(kSelectEventsOfService, "idx_supervisor_events_service (service_id=? AND rowid>?)"))
       << ours.Rows("EXPLAIN QUERY PLAN " + std::string(kSelectEventsOfService))[0][3];

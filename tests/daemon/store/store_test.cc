@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <fstream>
 #include <future>
 #include <limits>
 #include <thread>
@@ -124,6 +125,59 @@ TEST_F(StoreTest, AnEventThatIsThereIsNotWrittenAgainButItsTwinOfAnotherPidIs) {
   ASSERT_THAT(*found, SizeIs(3));
   EXPECT_EQ((*found)[0].details, first.details);
   EXPECT_EQ((*found)[1].details, second.details);
+}
+
+TEST_F(StoreTest, EventsAreFoundByTheirTimeAndType) {
+  const auto store = Open();
+  const absl::Time first = absl::FromUnixMillis(1795419000000);
+  for (int i = 0; i < 20; ++i) {
+    EventRow row = Event(i % 2 == 0 ? "web" : "db", i % 4 < 2 ? "started" : "exited", std::to_string(i));
+    row.timestamp = first + absl::Seconds(i);
+    store->LogEvent(row);
+  }
+  const auto found = [&](const Store::EventQuery& query) { return Messages(*Ask(*store, query)); };
+  const absl::Time since = first + absl::Seconds(15);
+  EXPECT_THAT(found({.since = since}), ElementsAre("15", "16", "17", "18", "19"));
+  EXPECT_THAT(found({.since = since, .until = since + absl::Seconds(1)}), ElementsAre("15", "16"));
+  EXPECT_THAT(found({.until = first + absl::Seconds(1)}), ElementsAre("0", "1"));
+  EXPECT_THAT(found({.since = since, .limit = 2}), ElementsAre("18", "19"));
+  EXPECT_THAT(found({.service_ids = {"web"}, .since = since}), ElementsAre("16", "18"));
+  EXPECT_THAT(found({.service_ids = {"web", "db"}, .since = since}), ElementsAre("15", "16", "17", "18", "19"));
+  EXPECT_THAT(found({.types = {"exited"}, .limit = 3}), ElementsAre("15", "18", "19"));
+  EXPECT_THAT(found({.service_ids = {"db"}, .types = {"exited", "failed"}, .limit = 2}), ElementsAre("15", "19"));
+  EXPECT_THAT(found({.types = {"exited"}, .since = since}), ElementsAre("15", "18", "19"));
+  EXPECT_THAT(found({.types = {"exited"}, .after_id = 17}), ElementsAre("18", "19"));
+  EXPECT_THAT(found({.types = {"exit"}}), ElementsAre());
+}
+
+TEST_F(StoreTest, AnotherUsersPermissionToReadHoldsForAllFiles) {
+  const auto mode_of = [](const std::string& path) {
+    struct stat info {};
+    return lstat(path.c_str(), &info) == 0 ? info.st_mode & 0777 : 0;
+  };
+  {
+    const auto store = Open();
+    store->LogEvent(Event("web", "started"));
+    ASSERT_TRUE(recorder_.WaitForEvents(1));
+    ASSERT_EQ(chmod(path_.c_str(), 0644), 0);
+    store->LogEvent(Event("web", "exited"));
+    ASSERT_TRUE(recorder_.WaitForEvents(2));
+    EXPECT_EQ(mode_of(path_ + "-wal"), 0644U);
+    EXPECT_EQ(mode_of(path_ + "-shm"), 0644U);
+    // Somebody deletes it: the next one has the same.
+    unlink(path_.c_str());
+    store->LogEvent(Event("web", "started"));
+    ASSERT_TRUE(recorder_.WaitForEvents(3));
+    EXPECT_EQ(mode_of(path_), 0644U);
+    EXPECT_EQ(mode_of(path_ + "-wal"), 0644U);
+  }
+  // After an orderly stop the file alone says all, to readers that may not write beside it.
+  EXPECT_THAT(directory_.Names(), ElementsAre("x.db"));
+  std::ifstream file(path_, std::ios::binary);
+  std::string header(20, '\0');
+  file.read(header.data(), static_cast<std::streamsize>(header.size()));
+  EXPECT_EQ(header[18], 1) << "write-ahead logging";  // sqlite.org/fileformat2.html#file_format_version_numbers
+  EXPECT_EQ(header[19], 1) << "write-ahead logging";
 }
 
 TEST_F(StoreTest, DetailsAreAlwaysAJsonObject) {
@@ -329,7 +383,7 @@ TEST_F(StoreTest, AStoreThatStopsAtOnceLeavesADatabase) {
   EXPECT_EQ(info.st_mode & 0777, 0640);
   OtherProgram other(path_);
   EXPECT_EQ(other.Value("SELECT state FROM supervisor_services WHERE id = 'supervisor'"), "running");
-  EXPECT_EQ(other.Value("PRAGMA journal_mode"), "wal");
+  EXPECT_EQ(other.Value("PRAGMA journal_mode"), "delete") << "readable without a file beside it";
 }
 
 TEST_F(StoreTest, QueriesOfAStoreThatStopsAreAnswered) {
