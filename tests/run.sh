@@ -18,7 +18,8 @@ cd "$ROOT" || exit 1
 
 # Checkouts share what ccache has compiled, wherever they lie.
 export CCACHE_BASEDIR="$ROOT" CCACHE_NOHASHDIR=1
-export CTEST_PARALLEL_LEVEL="${CTEST_PARALLEL_LEVEL:-$(nproc)}"
+# Scenarios wait more than they compute, so one more than there are cores.
+export CTEST_PARALLEL_LEVEL="${CTEST_PARALLEL_LEVEL:-$(($(nproc) + 1))}"
 export PYTHONDONTWRITEBYTECODE=1
 
 FAILED=()

@@ -32,12 +32,18 @@ def call_ns(argv, env):
 
 
 def cpu_ns(pids):
+    """Processor time of these processes, with that of their threads that have ended: by each one's own clock."""
     total = 0
     for pid in pids:
-        for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
-            with contextlib.suppress(OSError):
-                total += int((task / "schedstat").read_text().split()[0])
+        with contextlib.suppress(OSError):
+            total += time.clock_gettime_ns(cpu_clock_of(pid))
     return total
+
+
+def cpu_clock_of(pid):
+    """As clock_getcpuclockid(3) makes it, which Python has for threads alone (Linux's MAKE_PROCESS_CPUCLOCK)."""
+    per_process_sched = 2
+    return (~pid << 3) | per_process_sched
 
 
 def pss_mib(pids):

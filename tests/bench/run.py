@@ -17,7 +17,7 @@ can be compared within one run only, since machines are noisy: hence the ratios 
     sh       a shell that starts all in the background likewise
     splice   a loop of splice(2) from a pipe into files
 
-CPU time is that of guardian and daemon together, all threads, in nanoseconds from /proc/PID/task/*/schedstat; memory is
+CPU time is that of guardian and daemon together, by the clocks of their processes (clock_getcpuclockid(3)); memory is
 their PSS from smaps_rollup, with that of the keeper, which sleeps.
 """
 

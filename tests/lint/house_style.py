@@ -49,8 +49,8 @@ ARROWS["daemon/startup"] = set(ARROWS) - {"ctl"}
 # The deciding half of service/: what it includes must be as pure as it is (data, verdicts and times).
 PURE = {"daemon/service/" + name for name in ("machine", "machine_up", "machine_down", "phase", "stepper", "order",
                                                "check_cycle", "restart_policy", "targets")}
-PURE_MAY_INCLUDE = ("common/clock.h", "common/near_miss.h", "common/time_format.h", "daemon/config/config.h",
-                    "daemon/health/verdict.h", "daemon/process/wait_status.h", "daemon/service/")
+PURE_MAY_INCLUDE = ("common/clock.h", "common/glob_match.h", "common/near_miss.h", "common/signal_names.h", "common/time_format.h",
+                    "daemon/config/config.h", "daemon/health/verdict.h", "daemon/process/wait_status.h", "daemon/service/")
 
 
 class Finding(NamedTuple):
@@ -111,6 +111,9 @@ CPP_BANS = [
     Ban("cloexec", call("pipe|accept|dup|dup2|epoll_create|inotify_init|mkstemp|creat|fopen"),
         production_outside("daemon/process/", "daemon/guardian/", "daemon/startup/"),
         "every descriptor is close-on-exec: pipe2, accept4, fcntl(F_DUPFD_CLOEXEC), open(... O_CLOEXEC)"),
+    Ban("print", r"\bfmt::print\b|\bstd::(?:cout|cerr|clog)\b|" + call(r"(?:std::)?(?:v?f?printf|v?dprintf|puts|fputs|putchar|fwrite)"),
+        in_production, "it throws, or loses the error, where the descriptor is closed or full: PrintOut and PrintError "
+        "(common/console.h)"),
     Ban("detach", r"\.\s*detach\s*\(\s*\)", lambda path: path.endswith(CPP), "a thread has an owner that joins it"),
     Ban("chdir", call("chdir|fchdir|umask|setenv|putenv|unsetenv"),
         production_outside("daemon/process/", "daemon/guardian/", "daemon/startup/"),
@@ -121,6 +124,7 @@ NEEDS_CLOEXEC = re.compile(call("open|openat|openat2|socket|socketpair|pipe2|acc
                                 "signalfd|inotify_init1|epoll_create1|mkostemp"))
 UNFINISHED = re.compile(r"\b(?:TODO|FIXME|XXX|HACK)\b|(?i:\bfor now\b|\bnot (?:yet )?implemented\b)")
 SHELL_SLEEP = re.compile(r"(?:^|[;&|]|\bdo\b|\bthen\b)\s*sleep\s+[0-9]")
+TYPE_DEFINITION = re.compile(r"(?:struct|class|enum class|union) (\w+)(?: final)?(?: : [^;()]*)? \{")
 INCLUDE = re.compile(r'\s*#\s*include\s+"([^"]+)"')
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
@@ -182,6 +186,7 @@ class Checker:
     def __init__(self, root="."):
         self.root = root
         self.findings = []
+        self._types = {}  # where each type of the programs is defined: paths and lines, by name
 
     def check(self, path, text):
         lines = text.split("\n")
@@ -259,7 +264,26 @@ class Checker:
             for number, line in enumerate(code_lines, 1):
                 if re.match(r"\s*using\s+namespace\b", line):
                     report(number, "using-namespace", "a header forces no namespace on those who include it")
+        if in_production(path):
+            self._types_twice(path, code_lines, report)
         self._includes(path, lines, report)
+
+    def _types_twice(self, path, code_lines, report):
+        """Two types of one name are undefined behaviour that no tool tells: the linker keeps one of their destructors."""
+        is_anonymous = False
+        for number, line in enumerate(code_lines, 1):
+            if line.startswith("namespace {"):
+                is_anonymous = True
+            elif is_anonymous and line.rstrip() == "}":
+                is_anonymous = False
+            match = TYPE_DEFINITION.match(line)
+            if match and not is_anonymous:
+                program = path.split("/")[0]
+                places = self._types.setdefault(match.group(1), [])
+                for other in places:
+                    if "common" in (program, other.split("/")[0]) or program == other.split("/")[0]:
+                        report(number, "type-twice", f"{match.group(1)} is also the type of {other}: name one of them otherwise")
+                places.append(f"{path}:{number}")
 
     @staticmethod
     def _cloexec(code, report):

@@ -56,6 +56,10 @@ class BadSamples(unittest.TestCase):
                 ("daemon/logs/a.cc", "  int fd = socket(AF_UNIX,\n                  SOCK_STREAM, 0);\n", "cloexec"),
                 ("daemon/logs/a.cc", "  worker_.detach();\n", "detach"),
                 ("daemon/logs/a.cc", "  setenv(name, value, 1);\n", "chdir"),
+                ("daemon/startup/a.cc", '  fmt::print(stderr, "x");\n', "print"),
+                ("daemon/startup/a.cc", '  std::fprintf(stderr, "x");\n', "print"),
+                ("ctl/a.cc", '  std::cerr << "x";\n', "print"),
+                ("common/a.cc", '  puts("x");\n', "print"),
                 ("daemon/logs/a.h", "#include <string>\n", "pragma-once"),
                 ("daemon/logs/a.h", "#pragma once\nusing namespace std;\n", "using-namespace"),
                 ("daemon/logs/a.cc", '#include "daemon/service/driver.h"\n', "arrows"),
@@ -141,6 +145,19 @@ class Program(unittest.TestCase):
     def test_clean_tree_means_exit_code_0(self):
         result = self.run_on({"daemon/logs/a.cc": "int x;\n", "build/a.cc": "int y = fork();"})
         self.assertEqual(0, result.returncode, result.stdout)
+
+    def test_two_types_of_one_name_in_one_program(self):
+        a = "#pragma once\nnamespace supervisor {\nstruct Access {\n  int x;\n};\n}\n"
+        for files, is_found in [
+                ({"common/a.h": a, "daemon/store/b.h": a}, True),
+                ({"daemon/logs/a.h": a, "daemon/store/b.cc": "class Access final : public Base {\n};\n"}, True),
+                ({"ctl/a.h": a, "daemon/store/b.h": a}, False),
+                ({"common/a.h": a, "daemon/store/b.cc": "namespace {\nstruct Access {\n};\n}\n"}, False),
+                ({"common/a.h": a, "common/a.cc": "struct Access::Impl {\n};\n", "ctl/b.h": "#pragma once\nstruct Access;\n"},
+                 False),
+        ]:
+            with self.subTest(files=files):
+                self.assertEqual(is_found, "[type-twice]" in self.run_on(files).stdout)
 
     def test_empty_tree_is_no_success(self):
         self.assertEqual(1, self.run_on({}).returncode)

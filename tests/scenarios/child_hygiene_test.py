@@ -141,6 +141,23 @@ class ChildHygiene(Scenario):
             self.assertEqual(found["PATH"], daemon.env["PATH"])
             self.assertFalse([key for key in found if "GUARDIAN" in key])
 
+    def test_a_service_finds_its_name_its_number_and_the_socket(self):
+        services = {
+            "web": sleeper(),
+            "worker": sleeper(instances=2),
+            "own": sleeper(environment={"SERVICE_ID": "my-own"}),
+        }
+        with Daemon(services, env={"SERVICE_ID": "inherited", "SUPERVISOR_SOCKET": "/elsewhere"}) as daemon:
+            for id, name, number in (
+                ("web", "web", "0"),
+                ("worker:0", "worker:0", "0"),
+                ("worker:1", "worker:1", "1"),
+                ("own", "my-own", "0"),
+            ):
+                found = environment(self.pid_of(daemon, id))
+                self.assertEqual((found["SERVICE_ID"], found["SERVICE_INSTANCE"]), (name, number))
+                self.assertEqual(found["SUPERVISOR_SOCKET"], str(daemon.socket))
+
     def test_an_environment_file_lies_under_the_configured_environment(self):
         with Daemon(started=False) as daemon:
             (daemon.dir / "web.env").write_text("# a comment\n\nONE=1\nTWO=two words\nTHREE=\"quoted\"\n")

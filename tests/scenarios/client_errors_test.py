@@ -1,9 +1,13 @@
 """supervisorctl says what is wrong, and its exit code says of which kind it is."""
 
+import fcntl
 import json
 import os
+import re
 import socket
+import struct
 import subprocess
+import termios
 import threading
 
 from harness import (
@@ -218,10 +222,11 @@ class Output(Scenario):
             result = daemon.ctl("status", "off", expect=NOT_RUNNING)
             self.assertIn("stopped", result.stdout)
 
-    def on_a_terminal(self, daemon, *arguments, **environment):
+    def on_a_terminal(self, daemon, *arguments, columns=0, **environment):
         """What supervisorctl writes where its standard output is a terminal."""
         ours, theirs = os.openpty()
         try:
+            fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24 if columns else 0, columns, 0, 0))
             command = [SUPERVISORCTL, "--socket", str(daemon.socket), *arguments]
             env = {**daemon.client_env, "TERM": "xterm", **environment}
             subprocess.run(
@@ -239,6 +244,40 @@ class Output(Scenario):
             self.assertNotIn("\x1b[", self.on_a_terminal(daemon, "--no-color", "status"))
             self.assertNotIn("\x1b[", self.on_a_terminal(daemon, "status", NO_COLOR="1"))
             self.assertNotIn("\x1b[", self.on_a_terminal(daemon, "--json", "status"))
+            for term in ("dumb", ""):
+                self.assertNotIn("\x1b", self.on_a_terminal(daemon, "status", TERM=term))
+                # No screen to draw on: one picture, and the end.
+                self.assertNotIn("\x1b", self.on_a_terminal(daemon, "top", TERM=term))
+
+    def test_tables_fit_the_terminal_and_say_what_they_left_out(self):
+        services = {
+            "a-service-with-a-longer-name": sleeper(port=8080, health_check={"type": "tcp", "port": 1, "interval": 60}),
+            "ill": shell("exit 1", restart_policy={"mode": "never"}),
+        }
+        with Daemon(services) as daemon:
+            daemon.wait_state("ill", "failed")
+            for command in (["status"], ["summary"], ["health"], ["alerts"], ["status", "--no-color"]):
+                shown = self.on_a_terminal(daemon, *command, columns=80)
+                table = [re.sub("\x1b\\[[0-9;]*m", "", line) for line in shown.split("\r\n")]
+                self.assertLessEqual(max(map(len, table)), 80, shown)
+            shown = self.on_a_terminal(daemon, "status", columns=80)
+            self.assertIn("a-service-with-a-longer-name", shown)
+            self.assertIn("failed", shown)
+            self.assertRegex(shown, r"too narrow for: .*PORT")
+            wide = self.on_a_terminal(daemon, "status", columns=300)
+            self.assertNotIn("too narrow", wide)
+            self.assertIn("8080", wide)
+            # A pipe has no width.
+            self.assertIn("8080", daemon.ctl("status", "a-*").stdout)
+
+    def test_instances_are_listed_by_number(self):
+        with Daemon({"w": sleeper(instances=12, enabled=False)}) as daemon:
+            expected = [f"w:{i}" for i in range(12)]
+            for command in ("status", "summary"):
+                self.assertEqual([row["id"] for row in daemon.ctl_json(command, expect=None)["services"]], expected)
+            self.assertEqual([row["id"] for row in daemon.ctl_json("health")["services"]], expected)
+            lines = daemon.ctl("start", "w", "--no-wait").stdout.split()
+            self.assertEqual([word.rstrip(":") for word in lines if word.startswith("w:")], expected)
 
     def test_the_table_of_status_has_its_columns(self):
         with Daemon({"web": sleeper(port=8080)}) as daemon:
@@ -255,6 +294,25 @@ class Output(Scenario):
             if result.stdout:
                 json.loads(result.stdout)
             self.assertIn("nobody", result.text)
+            for arguments in (["bogus"], ["status", "--bogus"], ["stop"], ["logs", "web", "--since", "soon"]):
+                result = daemon.ctl("--json", *arguments, expect=USAGE)
+                self.assertTrue(result.json["error"]["message"])
+                self.assertTrue(result.stderr.startswith("supervisorctl: "))
+                result = daemon.ctl(*arguments, "--json", expect=USAGE)
+                self.assertEqual(result.json["error"]["code"], "invalid_argument")
+
+    def test_what_other_programs_teach_is_understood_or_answered(self):
+        with Daemon({"web": shell("trap 'echo heard' HUP; echo up; while :; do sleep 0.05; done")}) as daemon:
+            daemon.wait_log("web", "up")
+            daemon.ctl("signal", "-HUP", "web")
+            daemon.wait_log("web", "heard")
+            daemon.ctl("signal", "-s", "HUP", "web")
+            daemon.wait_log("web", "heard", count=2)
+            self.assertEqual(daemon.ctl("logs", "web", "-1").stdout, "heard\n")
+            hint = daemon.ctl("-c", daemon.config_file, "status", expect=USAGE).stderr
+            self.assertIn("--socket PATH", hint)
+            hint = daemon.ctl("restart", "web,db", expect=USAGE).stderr
+            self.assertIn("separate targets by blanks: web db", hint)
 
     def test_options_may_come_after_the_command_too(self):
         with Daemon({"web": sleeper(enabled=False)}) as daemon:

@@ -36,6 +36,38 @@ class ConfigCheck(Scenario):
             _, errors = self.check(workspace, expect=0)
             self.assertEqual(errors, [])
 
+    def test_what_is_missing_on_this_machine_is_a_warning_with_its_place(self):
+        services = {
+            "good": sleeper(),
+            "bad": {
+                "command": "/no/such/program",
+                "working_directory": "/no/such/directory",
+                "user": "no-such-user",
+                "group": "no-such-group",
+                "environment_file": "no-such.env",
+                "hooks": {"pre_start": {"command": "no-such-hook"}},
+            },
+            "split": {"command": "/bin/sleep 1000"},
+        }
+        with Workspace(services) as workspace:
+            result, warnings = self.check(workspace, expect=0)
+            self.assertRegex(result.stdout, r": ok, 3 services, 7 warnings\n\Z")
+            self.assertEqual(len(result.stderr.splitlines()), 7, result.stderr)
+            for key, words in (
+                ("command", "warning: /no/such/program: No such file"),
+                ("working_directory", "warning: /no/such/directory: No such file"),
+                ("user", "warning: user no-such-user: no such user"),
+                ("group", "warning: group no-such-group: no such group"),
+                ("environment_file", "no-such.env: No such file"),
+                ("hooks.pre_start.command", "warning: no-such-hook is in none of "),
+            ):
+                self.assert_error(warnings, f"services.bad.{key}", words)
+            self.assert_error(warnings, "services.split.command", '"command": "/bin/sleep", "args": ["1000"]')
+            lines = workspace.config_file.read_text().splitlines()
+            for warning in warnings:
+                key = warning["path"].rsplit(".", 1)[1]
+                self.assertIn(f'"{key}"', lines[int(warning["line"]) - 1], warning)
+
     def test_check_starts_nothing_and_makes_nothing(self):
         with Workspace({"web": sleeper()}) as workspace:
             before = sorted(os.listdir(workspace.dir))

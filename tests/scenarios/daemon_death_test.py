@@ -464,7 +464,10 @@ class NamedMoments(Scenario):
             armory.mkdir()
             world.env["SUPERVISOR_FAIL_POINTS"] = str(armory)
             hook = {"command": "/bin/sh", "args": ["-c", "exit 0"], "timeout": 10}
-            world.config["services"]["hooked"] = sleeper(hooks={name: hook for name in ("pre_start", "post_start", "pre_stop", "post_stop")})
+            world.config["services"]["hooked"] = sleeper(
+                hooks={name: hook for name in ("pre_start", "post_start", "pre_stop", "post_stop")},
+                environment={"WATCHDOG_USEC": "36000000000"},  # so that it has a notify socket
+            )
             world.config["services"]["stubborn"] = shell(
                 "trap '' TERM; echo up; while :; do sleep 0.05; done", graceful_shutdown={"timeout": 0.2}
             )

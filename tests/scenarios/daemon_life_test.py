@@ -377,7 +377,7 @@ class RemovedDirectory(Scenario):
                 wait_until(lambda: daemon.version()["pid"] != version["pid"], "the next daemon", timeout=20)
                 self.check_adoption(daemon, pid)
                 self.check_that_a_second_one_refuses(daemon)
-            self.assertIn("made again", daemon.daemon_log.read_text())
+            daemon.wait_daemon_log("made again")
             daemon.kill_daemon()
             daemon.start()
             self.check_adoption(daemon, pid)
@@ -431,7 +431,7 @@ class RemovedDirectory(Scenario):
             self.assertEqual(retries[:3], ["200ms", "400ms", "800ms"])
             self.place.unlink()
             self.wait_answer(daemon)
-            self.assertIn("made again\" socket", daemon.daemon_log.read_text())
+            daemon.wait_daemon_log("made again\" socket")
             self.check_that_a_second_one_refuses(daemon)
 
     @staticmethod

@@ -14,6 +14,7 @@ from harness import (
     SCALE,
     SUPERVISORCTL,
     SUPERVISORD,
+    Container,
     Daemon,
     Scenario,
     Workspace,
@@ -21,7 +22,6 @@ from harness import (
     kill,
     main,
     needs_root,
-    process_stat,
     run,
     shell,
     sleeper,
@@ -29,47 +29,11 @@ from harness import (
 )
 
 
-def children(parent):
-    """The pids of its children, as this namespace has them, zombies included."""
-    pids = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
-    return [pid for pid in pids if (stat := process_stat(pid)) and int(stat[1]) == parent]
-
-
-class Container(Daemon):
-    """A daemon that is PID 1 of a pid namespace of its own. `init` is its pid outside."""
-
-    def start(self):
-        with open(self.stderr_file, "ab") as log:
-            self.process = subprocess.Popen(
-                ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", SUPERVISORD, "-c", self.config_file]
-                + self.arguments,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=self.env,
-            )
-        self.wait_ready()
-        self.init = children(self.process.pid)[0]
-        return self
-
-    def stop(self):
-        kill(self.init, signal.SIGTERM)  # --stop would take the pid file's 1 for the 1 of this namespace
-        self.check_gone()
-
-    def run_beside(self, script):
-        """What `docker exec` does: a stranger in the container, whose parent is outside."""
-        argv = ["nsenter", "--target", str(self.init), "--pid", "--mount", "/bin/sh", "-c", script]
-        return run(argv, expect=0, env=self.client_env)
-
-    def zombies(self):
-        return [pid for pid in children(self.init) if process_stat(pid)[0] == "Z"]
-
-
 @needs_root
 class PidOne(Scenario):
     @staticmethod
     def container(services, *arguments, **options):
-        container = Container(services, started=False, **options)
+        container = Container(services, **options)
         container.arguments = list(arguments)
         return container
 
@@ -98,20 +62,37 @@ class PidOne(Scenario):
                 daemon.stop()  # checks that the exit code is 0 and that nothing is left
                 self.assertIn(b"last words", daemon.log("slow"))
 
-    def test_a_failed_critical_service_ends_the_container_with_1(self):
-        services = {"vital": shell("exit 5", critical=True, restart_policy={"mode": "never"}), "web": sleeper()}
+    def test_a_failed_critical_service_ends_the_container_with_its_exit_code(self):
+        never = {"critical": True, "restart_policy": {"mode": "never"}}
+        failures = {
+            5: shell("exit 5", **never),
+            70: shell("exit 70", **never),
+            71: shell("exit 71", **never),
+            255: shell("exit 255", **never),
+        }
+        ones = [
+            shell("kill -9 $$", **never),
+            sleeper(command="/nonexistent", **never),
+            shell("exit 0", critical=True, restart_policy={"mode": "never", "success_exit_codes": [7]}),
+            shell("exit 4", hooks={"pre_start": {"command": "/bin/false"}}, **never),
+        ]
         for arguments in ([], ["--no-guardian"]):
-            with self.subTest(arguments=arguments), self.container(
-                services, *arguments, global_={"exit_on_critical_failure": True}
-            ) as daemon:
-                with open(daemon.stderr_file, "ab") as log:
-                    command = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", SUPERVISORD]
-                    ended = subprocess.run(
-                        [*command, "-c", daemon.config_file, *arguments],
-                        stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=daemon.env, timeout=60 * SCALE, check=False
-                    )
-                self.assertEqual(ended.returncode, 1)
-                self.assertEqual(daemon.processes(), [])
+            for code, vital in [*failures.items(), *((1, service) for service in ones)]:
+                with self.subTest(arguments=arguments, code=code, vital=vital), self.container(
+                    {"vital": vital, "web": sleeper()}, *arguments, global_={"exit_on_critical_failure": True}
+                ) as daemon:
+                    with open(daemon.stderr_file, "ab") as log:
+                        ended = subprocess.run(
+                            daemon.command(),
+                            stdin=subprocess.DEVNULL,
+                            stdout=log,
+                            stderr=log,
+                            env=daemon.env,
+                            timeout=60 * SCALE,
+                            check=False,
+                        )
+                    self.assertEqual(ended.returncode, code)
+                    self.assertEqual(daemon.processes(), [])
 
     def test_the_daemon_may_die_in_there_too(self):
         with self.container({"web": sleeper()}) as daemon:

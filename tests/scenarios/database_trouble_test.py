@@ -34,6 +34,11 @@ class Trouble(Scenario):
         (armory / name).write_text("delay 3600000")
         return armory / name
 
+    def write(self, daemon, statement, *parameters):
+        """As another program does."""
+        with contextlib.closing(sqlite3.connect(daemon.database, timeout=30)) as other, other:
+            other.execute(statement, parameters)
+
     def wait_written(self, daemon):
         """An event that happens now reaches the file."""
         daemon.ctl("restart", "web")
@@ -151,7 +156,32 @@ class Trouble(Scenario):
                 timeout=60,
             )
             self.wait_written(daemon)
-            self.assertIn("malformed", daemon.daemon_log.read_text())
+            daemon.wait_daemon_log("malformed")
+
+    def test_the_last_id_that_sqlite_has(self):
+        """Another program writes it: SQLite takes no further row then. It is told, and the history goes on."""
+        row = "INSERT INTO supervisor_events (id, service_id, event_type, message) VALUES (?, 'web', 'note', 'theirs')"
+        with Daemon({"web": sleeper()}) as daemon:
+            self.wait_written(daemon)
+            self.write(daemon, row, 2**63 - 1)
+            self.wait_written(daemon)
+            ((theirs, last),) = daemon.sql(
+                "SELECT (SELECT id FROM supervisor_events WHERE message = 'theirs'), max(id) FROM supervisor_events"
+            )
+            self.assertLess(theirs, last)
+            self.assertLess(last, 1000)
+            told = "supervisor_events had come to the id 9223372036854775807"
+            wait_until(lambda: told in daemon.daemon_log.read_text(), "the word in the log")
+            wait_until(lambda: told in daemon.ctl("events", "supervisor", "--type", "note").stdout, "the event")
+            wait_until(lambda: not self.in_trouble(daemon), "the end of the trouble", timeout=30)
+            # Deleted, it is still what SQLite counts from; and so it may lie there when the daemon starts.
+            daemon.stop()
+            self.write(daemon, row, 2**63 - 1)
+            self.write(daemon, "DELETE FROM supervisor_events WHERE id > 1000")
+            daemon.start()
+            self.wait_written(daemon)
+            self.assertLess(daemon.sql("SELECT max(id) FROM supervisor_events")[0][0], 1000)
+            self.assertEqual(daemon.sql("PRAGMA integrity_check"), [("ok",)])
 
     @needs_root
     def test_on_a_read_only_disk(self):

@@ -12,6 +12,7 @@ import unittest
 
 from harness import (
     NOT_RUNNING,
+    SCALE,
     TIMED_OUT,
     Daemon,
     Scenario,
@@ -104,7 +105,7 @@ class HealthTorture(Scenario):
                 self.wait_message(daemon, "banner", "within its first", "timed out")
                 self.wait_message(daemon, "output", "timed out")
                 self.assert_the_daemon_is_at_ease(daemon)
-                self.assertLess(resident_mb(daemon), 400)  # sanitizers take their part; what came would be gigabytes
+                self.assertLess(resident_mb(daemon), 400 if SCALE == 1 else 800)  # what came would be gigabytes
 
     def test_redirects_have_an_end(self):
         with Rude(redirect_loop) as loop, Daemon({"web": self.check(url=loop.url)}) as daemon:
@@ -129,7 +130,7 @@ class HealthTorture(Scenario):
                 self.wait_message(daemon, "searched", "lacks")
                 before = server.connections
                 wait_until(lambda: server.connections > before + 20, "more of them")
-                self.assertLess(resident_mb(daemon), 250)
+                self.assertLess(resident_mb(daemon), 250 if SCALE == 1 else 600)  # sanitizers keep what was freed
 
     def test_scripts_leave_no_child_behind_in_a_thousand_rounds(self):
         unique = f"97{os.getpid()}.25"
@@ -259,6 +260,8 @@ class FileSystem(Scenario):
             for i in range(hanging):
                 services[f"hung{i}"] = sleeper(health_check={**check, "command": f"{place.dir}/check{i}", "timeout": 0.2})
             with hung_file_system(place.dir) as prepare, Daemon(services, started=False, prepare=prepare) as daemon:
+                # LeakSanitizer stops all threads at the end, and waits for those that hang in the kernel.
+                daemon.env["ASAN_OPTIONS"] += ":detect_leaks=0"
                 daemon.start()
                 for i in range(hanging):
                     self.wait_rounds(daemon, f"hung{i}", 4)

@@ -185,7 +185,7 @@ class Hooks(Scenario):
             daemon.wait_state("web", "running")
 
     def test_a_hook_runs_as_the_service_does_and_knows_its_main_process(self):
-        script = "echo $SUPERVISOR_SERVICE_ID $MAINPID $(pwd) $GREETING >> $OUT"
+        script = "echo $SERVICE_ID $MAINPID $(pwd) $GREETING >> $OUT"
         with self.daemon(
             {"pre_stop": hook(script)}, working_directory="/tmp", environment={"GREETING": "hi"}
         ) as daemon:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import unittest
 
-from harness import Daemon, Scenario, cpu_seconds, is_alive, main, python, shell, sleeper, wait_until
+from harness import Daemon, Scenario, cpu_seconds, is_alive, kill, main, python, shell, sleeper, wait_until
 
 EXPECTED = os.environ.get("SCENARIO_LIMITS", "")
 OFTEN = {"monitoring": {"metrics_interval": 0.1}}
@@ -63,6 +63,26 @@ def setting(pid, name):
     return (cgroup_of(pid) / name).read_text(encoding="utf-8").strip()
 
 
+# When it has died its child leaves next to nothing of the cgroup's memory to who comes after.
+FILLS = """
+import os, signal
+life, main = os.pipe()  # an end of the pipe is the main process's alone: it is closed when that has died
+if os.fork():
+    print('main', flush=True)
+    signal.pause()
+os.setsid()
+os.close(main)
+os.read(life, 1)
+[directory] = [line.split(':', 2)[2].strip() for line in open('/proc/self/cgroup') if line.startswith('0::')]
+[mount] = [line.split()[4] for line in open('/proc/self/mountinfo') if ' - cgroup2 ' in line]
+def number(name): return int(open(mount + directory + '/' + name).read())
+held = []
+while number('memory.current') < number('memory.max') - (512 << 10): held.append(b'x' * (64 << 10))
+os.write(1, b'full %d\\n' % os.getpid())
+signal.pause()
+"""
+
+
 class Limits(Scenario):
     def limited(self, service, **limits):
         """The service with these limits and a restart that comes at once."""
@@ -100,6 +120,26 @@ class Limits(Scenario):
             self.assertIn(f"memory 64 MB ({how.split()[0]})", daemon.ctl("status").stdout)
             free = daemon.ctl_json("explain", "free")["service"]
             self.assertEqual((free["limits_enforcement"], free["limits"]), ("", []))
+
+    def test_a_start_that_finds_no_memory_left_costs_the_service_alone(self):
+        """Until execve(2) the new process is on the daemon's memory: what kills it there kills the daemon too."""
+        long = ["x" * 100_000] * 15  # execve(2) copies it before the process leaves the daemon's memory
+        how = {"graceful_shutdown": {"kill_mode": "process"}, "restart_policy": {"mode": "never"}, "enabled": False}
+        web = self.limited(python(FILLS, *long, **how), max_memory_mb=LIMIT_MB)
+        with Daemon({"web": web, "other": self.limited(sleeper(), max_memory_mb=LIMIT_MB)}) as daemon:
+            if self.way(daemon, "other") != "cgroup":
+                return  # nothing is killed
+            before = daemon.version()["pid"]
+            daemon.ctl("start", "web")
+            daemon.wait_log("web", "main")
+            kill(daemon.pid("web"))
+            full = int(daemon.wait_log("web", "full").split()[-1])
+            self.addCleanup(kill, full)
+            daemon.ctl("start", "--no-wait", "web")
+            daemon.wait_event("web", "oom_killed")
+            daemon.wait_state("web", "failed")
+            self.assertEqual(daemon.version()["pid"], before, "it is the same daemon")
+            wait_until(lambda: not is_alive(full), "the whole of the service to be gone")
 
     def test_what_takes_too_much_memory_is_restarted(self):
         self.memory("self")
@@ -338,7 +378,7 @@ class Delegation(Scenario):
 
             def act(stranger):
                 self.assertEqual(daemon.ctl_json("explain", "web")["service"]["limits_enforcement"], "watch")
-                self.assertIn(f"holds other processes too (pid {stranger})", daemon.daemon_log.read_text())
+                daemon.wait_daemon_log(f"holds other processes too (pid {stranger})")
                 self.assertEqual(cgroup_of(stranger), daemon.cgroup)
                 self.assertEqual((daemon.cgroup / "cgroup.subtree_control").read_text(encoding="utf-8").strip(), "")
 
@@ -369,7 +409,7 @@ class Delegation(Scenario):
             answer = daemon.ctl_json("explain", "web")["service"]
             self.assertEqual(answer["limits_enforcement"], "memory=watch,processes=cgroup")
             self.assertIn("memory 64 MB (watched every 10 s), processes 5 (cgroup)", daemon.ctl("explain", "web").stdout)
-            self.assertIn("cgroup controllers: pids; the others are watched", daemon.daemon_log.read_text())
+            daemon.wait_daemon_log("cgroup controllers: pids; the others are watched")
             daemon.stop()
             leaf.rmdir()
             daemon.cgroup = leaf.parent

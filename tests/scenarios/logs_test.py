@@ -6,8 +6,9 @@ import os
 import random
 import signal
 
-from harness import DONE, NO_SUCH_SERVICE, USAGE, Daemon, Scenario, eventually, kill, main, python, shell
+from harness import DONE, NO_SUCH_SERVICE, SUPERVISORCTL, USAGE, Daemon, Scenario, eventually, kill, main, python, shell
 from harness import sleeper, wait_until
+from top_test import Screen
 
 WRITE_FILE = "import sys, os; data = open(sys.argv[1], 'rb').read()\nwhile data: data = data[os.write(1, data):]"
 ONCE = {"restart_policy": {"mode": "never"}}
@@ -34,6 +35,49 @@ class Capture(Scenario):
             daemon.wait_state("web", "exited")
             for line in daemon.ctl("--json", "logs", "web", "-n", 10).stdout.splitlines():
                 self.assertIsInstance(json.loads(line), dict)
+
+    COMMANDS = rb"plain\t\033[31mred\033[0m \007 K\303\244se \302\23331m \377"
+    SHOWN = rb"plain|\x1b[31mred\x1b[0m \x07 K#se \x9b31m \xff".replace(b"|", b"\t").replace(b"#", "ä".encode())
+
+    def on_a_terminal(self, daemon, *arguments):
+        """What supervisorctl logs shows there, once it has ended."""
+        with self.terminal(daemon, *arguments) as screen:
+            self.assertEqual(screen.end(), DONE)
+            return screen.look()
+
+    def terminal(self, daemon, *arguments):
+        return Screen(daemon, argv=[SUPERVISORCTL, "--socket", str(daemon.socket), "--no-color", "logs", *arguments])
+
+    def test_a_terminal_is_shown_control_characters_as_text(self):
+        written = self.COMMANDS.decode().encode().decode("unicode_escape").encode("latin-1") + b"\n"
+        service = shell(f"printf '{self.COMMANDS.decode()}\\n'", **ONCE)
+        with Daemon({"web": service, "other": service}) as daemon:
+            for name in ("web", "other"):
+                daemon.wait_state(name, "exited")
+                self.assert_becomes(lambda: daemon.log(name), written)
+            self.assertEqual(self.on_a_terminal(daemon, "web"), self.SHOWN + b"\r\n")
+            lines = self.on_a_terminal(daemon, "web", "other").split(b"\r\n")
+            self.assertEqual(sorted(lines), [b"", b"other | " + self.SHOWN, b"web   | " + self.SHOWN])
+            # On demand, and where no terminal obeys them, the bytes are exact.
+            self.assertEqual(self.on_a_terminal(daemon, "web", "--raw"), written.replace(b"\n", b"\r\n"))
+            self.assertEqual(daemon.ctl("logs", "web").stdout_bytes, written)
+
+    def test_a_control_character_does_not_slip_through_in_two_halves(self):
+        """U+009B begins a command as ESC [ does: its two bytes come in two writes."""
+        with Daemon(started=False) as daemon:
+            go = daemon.dir / "go"
+            wait = f"while ! test -e {go}; do sleep 0.05; done"
+            halves = f"printf 'a\\302'; {wait}; printf '\\2332J b\\303'; exec sleep 1000"
+            daemon.write_config({"web": shell(halves)})
+            daemon.start()
+            daemon.wait_log("web", "a")
+            with self.terminal(daemon, "web", "-f") as screen:
+                wait_until(lambda: screen.look() == b"a", "the first half to be held back")
+                go.touch()
+                wait_until(lambda: screen.look() == rb"a\x9b2J b", "the whole")
+                daemon.stop()
+                screen.end()
+                self.assertIn(rb"a\x9b2J b\xc3", screen.look())
 
     LAST_WORDS = (
         "import os, signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\nos.write(1, b'set\\n')\n"

@@ -6,8 +6,8 @@ import socket
 import sys
 import time
 
-from harness import SCALE, Daemon, Scenario, environment, eventually, kill, main, needs_root, python, shell, sleeper
-from harness import wait_until
+from harness import SCALE, Daemon, Scenario, cpu_seconds, environment, eventually, kill, main, needs_root, python, shell
+from harness import sleeper, wait_until, without_cgroups
 
 # Sends each of its arguments when SIGUSR1 comes, and says so; {pid} is its own. An argument "exit N" ends it.
 TALKER = (
@@ -123,6 +123,209 @@ class Says(Scenario):
             daemon.ctl("signal", "USR1", "web")
             row = daemon.wait_for("web", lambda row: not row["reason"], "the end of the reload")
             self.assertEqual((row["state"], row["restart_count"]), ("running", 0))
+
+
+class Extensions(Scenario):
+    """EXTEND_TIMEOUT_USEC is bounded, and does not hold up the end of the supervisor."""
+
+    # Says READY=1 and asks for a century at each SIGTERM, and whenever SIGUSR1 comes.
+    CLINGS = (
+        "import os, signal, socket\n"
+        "s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n"
+        "def say(text): s.sendto(text.encode(), os.environ['NOTIFY_SOCKET'])\n"
+        "def cling(*_):\n"
+        "    say('EXTEND_TIMEOUT_USEC=3155760000000000')\n"
+        "    print('clings', flush=True)\n"
+        "signal.signal(signal.SIGTERM, cling)\n"
+        "signal.signal(signal.SIGUSR1, cling)\n"
+        "say('READY=1')\n"
+        "print('up', flush=True)\n"
+        "while True: signal.pause()\n"
+    )
+
+    def service(self, **changes):
+        return python(self.CLINGS, **{"readiness": NOTIFY, **changes})
+
+    def test_a_stop_ends_when_what_is_allowed_is_over(self):
+        service = self.service(graceful_shutdown={"timeout": 0.3, "max_extension": 0.5})
+        with Daemon({"web": service}) as daemon:
+            daemon.wait_state("web", "running")
+            daemon.ctl("stop", "web")
+            self.assertIn(b"clings", daemon.log("web"))
+            self.assertEqual(daemon.service_processes(), [])
+
+    def test_a_start_too(self):
+        source = self.CLINGS.replace("say('READY=1')", "cling()")
+        readiness = {"type": "notify", "timeout": 0.3, "max_extension": 0.5}
+        service = python(source, enabled=False, readiness=readiness, graceful_shutdown={"timeout": 0.2, "max_extension": 0.1})
+        with Daemon({"web": service}) as daemon:
+            result = daemon.ctl("start", "web", expect=1)
+            self.assertIn("not ready", result.stdout + result.stderr)
+
+    def test_the_end_of_the_supervisor_is_not_held_up(self):
+        service = self.service(graceful_shutdown={"timeout": 0.5})
+        with Daemon({"web": service}) as daemon:
+            daemon.wait_state("web", "running")
+            daemon.stop()
+
+    def test_nor_by_a_stop_that_was_extended_before(self):
+        service = self.service(graceful_shutdown={"timeout": 0.5})
+        with Daemon({"web": service}) as daemon:
+            daemon.wait_state("web", "running")
+            daemon.ctl("stop", "--no-wait", "web")
+            daemon.wait_log("web", "clings")
+            over = time.monotonic() + 1 * SCALE
+            wait_until(lambda: time.monotonic() > over, "the time that it would have had", timeout=20)
+            self.assertEqual(daemon.status("web")["state"], "stopping")
+            daemon.stop()
+
+
+class Floods(Scenario):
+    """Talking without end costs the daemon little, and nobody else anything."""
+
+    FLOOD = (
+        "import os, socket, sys\n"
+        "path = os.environ['NOTIFY_SOCKET']\n"
+        "def flood():\n"
+        "    s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n"
+        "    while True:\n"
+        "        s.sendto(sys.argv[1].encode(), path)\n"
+        "s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n"
+        "s.sendto(b'READY=1', path)\n"
+        "for _ in range(int(sys.argv[2])):\n"
+        "    if os.fork() == 0: flood()\n"
+        "import threading\n"
+        "while True:\n"
+        "    s.sendto(b'WATCHDOG=1', path)\n"
+        "    threading.Event().wait(0.1)\n"
+    )
+
+    def test_what_is_over_is_dropped_counted_and_shown(self):
+        service = python(self.FLOOD, "STATUS=here I am", "1", readiness=NOTIFY)
+        with Daemon({"web": service}) as daemon:
+            daemon.wait_state("web", "running")
+            wait_until(lambda: "of its notifications" in daemon.ctl("explain", "web").stdout, "the count", timeout=30)
+            daemon.wait_daemon_log("drops notifications")
+
+    def check_quiet(self, **options):
+        interval = 5 * SCALE
+        flood = python(self.FLOOD, "STATUS=x", "4", readiness=NOTIFY, environment={"WATCHDOG_USEC": str(int(interval * 1e6))})
+        with Daemon({"web": flood, "other": sleeper()}, **options) as daemon:
+            daemon.wait_state("web", "running")
+            pid = daemon.version()["pid"]
+            wait_until(lambda: "of its notifications" in daemon.ctl("explain", "web").stdout, "the flood", timeout=30)
+            before, began = cpu_seconds([pid]), time.monotonic()
+            wait_until(lambda: time.monotonic() > began + 2, "two seconds", timeout=20)
+            share = (cpu_seconds([pid]) - before) / (time.monotonic() - began)
+            self.assertLess(share, 0.5, "of a processor, for one service that talks")
+            daemon.ctl("restart", "other")
+            row = daemon.status("web")
+            self.assertEqual((row["state"], row["restart_count"]), ("running", 0), "its watchdog is heard all the same")
+
+    def test_the_daemon_stays_quiet(self):
+        self.check_quiet()
+
+    @needs_root
+    def test_without_cgroups_too(self):
+        self.check_quiet(prepare=without_cgroups)
+
+
+class Descriptors(Scenario):
+    """A descriptor whose close waits is sent along: a TCP socket with SO_LINGER, its peer's window full."""
+
+    # At SIGUSR1 it sends one and closes its own, so that the last close is the receiver's; then it writes how that went.
+    SENDS = (
+        "import array, os, signal, socket, struct, sys\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])\n"
+        "listener = socket.create_server(('127.0.0.1', 0))\n"
+        "client = socket.create_connection(listener.getsockname())\n"
+        "server, _ = listener.accept()\n"
+        "client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 1000))\n"
+        "client.setblocking(False)\n"
+        "try:\n"
+        "    while True: client.send(b'x' * 65536)\n"
+        "except BlockingIOError: pass\n"
+        "s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n"
+        "s.connect(os.environ['NOTIFY_SOCKET'])\n"
+        "s.send(b'READY=1')\n"
+        "signal.sigwait([signal.SIGUSR1])\n"
+        "passed = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', [client.fileno()]))]\n"
+        "try:\n"
+        "    s.sendmsg([b'STATUS=take this'], passed)\n"
+        "    os.close(client.detach())\n"
+        "    said = 'sent'\n"
+        "except PermissionError: said = 'refused'\n"
+        "open(sys.argv[1], 'w').write(said)\n"
+        "while True: signal.pause()\n"
+    )
+
+    def services(self, daemon, **changes):
+        place = daemon.dir / "place"
+        place.mkdir()
+        place.chmod(0o777)
+        self.marker = place / "marker"
+        return {
+            "web": python(self.SENDS, str(self.marker), readiness=NOTIFY, **changes),
+            "other": talker("now READY=1"),
+        }
+
+    def check_lives(self, daemon):
+        """Returns how the sending went. The daemon stands still for that moment, so that it is the last to close."""
+        pid = daemon.wait_state("web", "running")["pid"]
+        old = daemon.version()["pid"]
+        os.kill(old, signal.SIGSTOP)
+        try:
+            os.kill(pid, signal.SIGUSR1)
+            said = wait_until(lambda: self.marker.exists() and self.marker.read_text(), "it to be sent")
+        finally:
+            os.kill(old, signal.SIGCONT)
+        for _ in range(3):
+            daemon.ctl("restart", "other", timeout=30)
+        daemon.wait_state("other", "running")
+        daemon.ctl("stop", "web", timeout=30)
+        self.assertEqual(daemon.version()["pid"], old)
+        return said
+
+    def test_the_daemon_is_not_held_up(self):
+        with Daemon(started=False) as daemon:
+            daemon.write_config(self.services(daemon))
+            daemon.start()
+            self.check_lives(daemon)
+
+    @needs_root
+    def test_not_by_an_ordinary_users_service(self):
+        with Daemon(started=False) as daemon:
+            daemon.write_config(self.services(daemon, user="nobody"))
+            daemon.start()
+            self.check_lives(daemon)
+
+    def test_nor_where_the_kernel_cannot_refuse_them(self):
+        """As before Linux 6.16. Only that service's own notifications wait."""
+        with Daemon(started=False) as daemon:
+            armory = daemon.dir / "fail"
+            armory.mkdir()
+            daemon.env["SUPERVISOR_FAIL_POINTS"] = str(armory)
+            daemon.write_config(self.services(daemon, enabled=False))
+            daemon.start()
+            daemon.wait_state("other", "running")
+            (armory / "notify.rights").write_text("error 92")
+            daemon.ctl("start", "web")
+            if (armory / "notify.rights").exists():
+                self.skipTest("this build has no fail points (the asan, tsan and debug presets have)")
+            self.assertEqual(self.check_lives(daemon), "sent")
+
+    def test_the_control_socket_takes_none_where_the_kernel_can_refuse_them(self):
+        passes_rights = 83  # SO_PASSRIGHTS
+        ours, theirs = socket.socketpair(socket.AF_UNIX)
+        with ours, theirs:
+            try:
+                ours.getsockopt(socket.SOL_SOCKET, passes_rights)
+            except OSError:
+                self.skipTest("Linux before 6.16")
+        with Daemon() as daemon, socket.socket(socket.AF_UNIX) as caller:
+            caller.connect(str(daemon.socket))
+            with self.assertRaises(PermissionError):
+                socket.send_fds(caller, [b"PRI * HTTP/2.0"], [0])
 
 
 class Watchdog(Scenario):

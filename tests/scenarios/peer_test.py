@@ -8,6 +8,7 @@ import re
 import shutil
 import stat
 
+from child_hygiene_test import descriptors
 from harness import (
     DONE,
     NOT_PERMITTED,
@@ -18,6 +19,7 @@ from harness import (
     Scenario,
     main,
     needs_root,
+    read_proc,
     run,
     sleeper,
     wait_until,
@@ -112,6 +114,15 @@ class Peer(Scenario):
                         self.assertEqual(result.stdout, "")
             self.assertEqual(daemon.pid("web"), pid)
             self.assertEqual(daemon.status("off")["state"], "stopped")
+
+    def test_no_port_of_the_network_is_open(self):
+        with Daemon({"web": sleeper()}) as daemon:
+            daemon.wait_state("web", "running")
+            held = {link for pid in daemon.supervisors() for link in descriptors(pid).values() if "socket:" in link}
+            self.assertTrue(held)  # the control socket's, at least
+            for table in ("tcp", "tcp6", "udp", "udp6", "raw", "raw6", "packet"):
+                for line in read_proc("self", f"net/{table}").decode().splitlines()[1:]:
+                    self.assertFalse({f"socket:[{number}]" for number in line.split()} & held, f"{table}: {line}")
 
     @needs_root
     def test_members_of_the_sockets_group_may_act(self):

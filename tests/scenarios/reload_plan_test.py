@@ -83,7 +83,7 @@ class ReloadPlan(Scenario):
             )
 
     def test_what_changes_nothing_in_the_process_works_from_now_on(self):
-        hook = {"command": "/bin/sh", "args": ["-c", "echo $SUPERVISOR_SERVICE_ID >> $OUT"]}
+        hook = {"command": "/bin/sh", "args": ["-c", "echo $SERVICE_ID >> $OUT"]}
         with Daemon(started=False) as daemon:
             out = daemon.dir / "hooks"
             base = {"environment": {"OUT": str(out)}}

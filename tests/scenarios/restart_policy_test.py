@@ -49,6 +49,35 @@ class RestartPolicy(Scenario):
         with Daemon({"web": counting("exit 0", restart_policy={"mode": "always"})}) as daemon:
             wait_until(lambda: self.runs(daemon) >= 3, "three runs")
 
+    def test_a_worker_that_recycles_itself_uses_up_no_attempts(self):
+        policy = {"mode": "always", "delay": 0.02, "max_attempts": 3}
+        with Daemon({"web": counting("sleep 0.05", restart_policy=policy)}) as daemon:
+            wait_until(lambda: self.runs(daemon) >= 8, "more runs than there are attempts")
+            row = daemon.status("web")
+            self.assertIn(row["state"], ("running", "backoff", "starting"))
+            self.assertGreaterEqual(row["restart_count"], 6)
+            self.assertNotIn("failed", daemon.event_types("web"))
+            event = daemon.wait_event("web", "restarting")
+            self.assertTrue(event["message"].startswith("restart in "), event)
+            self.assertNotIn("attempt", event["details"])
+
+    def test_failures_among_clean_exits_still_count(self):
+        script = 'echo x >> "$LOG"; n=$(wc -l < "$LOG"); test $((n % 2)) = 0 || exit 3; exit 0'
+        with Daemon(started=False) as daemon:
+            daemon.write_config(
+                {
+                    "web": shell(
+                        script,
+                        environment={"LOG": str(daemon.dir / "runs")},
+                        restart_policy={"mode": "always", "delay": 0.02, "max_delay": 0.02, "max_attempts": 2},
+                    )
+                }
+            )
+            daemon.start()
+            row = daemon.wait_state("web", "failed")
+            self.assertEqual((daemon.dir / "runs").read_text().count("x"), 5)  # 3, 0, 3, 0, 3
+            self.assertIn("gave up after 2 restarts", row["reason"])
+
     def test_on_failure_leaves_a_service_that_ended_well_exited(self):
         with Daemon({"web": counting("exit 0", restart_policy={"mode": "on-failure"})}) as daemon:
             row = daemon.wait_state("web", "exited")

@@ -74,25 +74,24 @@ class Signals(Scenario):
         self.assertEqual(problems, [])
 
     def test_of_signals_that_wait_together_the_stop_comes_first(self):
-        for first, second in ((signal.SIGTERM, signal.SIGHUP), (signal.SIGINT, signal.SIGUSR2)):
-            with Daemon({"web": sleeper()}) as daemon:
+        pairs = ((signal.SIGTERM, signal.SIGHUP), (signal.SIGINT, signal.SIGUSR2))
+        for (first, second), at_guardian in itertools.product(pairs, (False, True)):
+            with self.subTest(first=first, at_guardian=at_guardian), Daemon({"web": sleeper()}) as daemon:
                 daemon.wait_state("web", "running")
                 daemon.write_config({**daemon.config["services"], "more": sleeper()})
-                guardian = daemon.process.pid
-                (child,) = set(daemon.supervisors()) - {guardian}
-                for pid in (child, guardian):
-                    kill(pid, signal.SIGSTOP)
-                    wait_until(lambda pid=pid: process_stat(pid)[0] == "T", f"{pid} to be stopped")
+                (child,) = set(daemon.supervisors()) - {daemon.process.pid}
+                pid = daemon.process.pid if at_guardian else child
+                kill(pid, signal.SIGSTOP)
+                wait_until(lambda pid=pid: process_stat(pid)[0] == "T", f"{pid} to be stopped")
                 for number in (first, second):  # of the two the kernel hands out the second first: its number is lower
-                    daemon.process.send_signal(number)
-                kill(guardian, signal.SIGCONT)
-                wait_until(lambda: pending(child) >= {signal.SIGTERM, second}, "the guardian to forward both")
-                kill(child, signal.SIGCONT)
+                    kill(pid, number)
+                wait_until(lambda pid=pid, both={first, second}: pending(pid) >= both, "both to wait")
+                kill(pid, signal.SIGCONT)
                 daemon.check_gone()
                 events = daemon.sql("SELECT event_type FROM supervisor_events WHERE service_id = 'more'")
-                self.assertEqual(events, [], f"{first.name} {second.name}")
+                self.assertEqual(events, [])
                 stopped = daemon.sql("SELECT count(*) FROM supervisor_events WHERE event_type = 'supervisor_stopped'")
-                self.assertEqual(stopped, [(1,)], f"{first.name} {second.name}")
+                self.assertEqual(stopped, [(1,)])
 
     def test_a_reload_or_any_signal_during_the_shutdown_starts_nothing_and_stops_nothing_twice(self):
         stubborn = shell(
@@ -206,15 +205,22 @@ class DesiredState(Scenario):
 
 
 class CriticalFailure(Scenario):
-    def test_with_exit_on_critical_failure_all_is_stopped_in_order_and_the_exit_code_is_1(self):
+    def test_with_exit_on_critical_failure_all_is_stopped_in_order_and_the_exit_code_is_its_own_or_1(self):
+        core = shell("trap 'exit 42' USR1; echo set; while :; do sleep 0.02; done")
+        for number, code in ((signal.SIGKILL, 1), (signal.SIGUSR1, 42)):
+            with self.subTest(number=number):
+                self.critical_failure({**core, "critical": True, "restart_policy": {"mode": "never"}}, number, code)
+
+    def critical_failure(self, core, number, code):
         services = {
             "beside": shell("trap 'echo asked; exit 0' TERM; echo set; while :; do sleep 0.02; done"),
-            "core": sleeper(critical=True, restart_policy={"mode": "never"}),
+            "core": core,
         }
         with Daemon(services, global_={"exit_on_critical_failure": True}) as daemon:
             daemon.wait_log("beside", "set")
-            kill(daemon.wait_state("core", "running")["pid"])
-            self.assertEqual(daemon.process.wait(20), 1)
+            daemon.wait_log("core", "set")
+            kill(daemon.wait_state("core", "running")["pid"], number)
+            self.assertEqual(daemon.process.wait(20 * SCALE), code)
             daemon.process = None
             self.assertEqual(daemon.processes(), [])
             self.assertEqual(daemon.log("beside"), b"set\nasked\n")

@@ -1,10 +1,15 @@
 """A stop leaves nothing: not what ignores the signal, not what is frozen, not what was started aside."""
 
+import collections
+import contextlib
 import os
+import pathlib
 import signal
 import time
+import unittest
 
 from harness import (
+    FAILED,
     Daemon,
     Scenario,
     is_alive,
@@ -55,10 +60,35 @@ first = os.fork()
 if first == 0:
     os.setsid()
     if os.fork(): os._exit(0)
-    os.execve('/bin/sh', ['sh', '-c', "trap '' TERM HUP; echo wiped $$; while :; do sleep 0.05; done"], {})
+    os.execve('/bin/sh', ['sh', '-c', "trap '' TERM HUP; echo escaped $$; while :; do sleep 0.05; done"], {})
 os.waitpid(first, 0)
 while True: time.sleep(1000)
 """
+
+SHED_LIMITS = """
+    import resource
+    for limit in (5, 10):  # RLIMIT_RSS, RLIMIT_LOCKS
+        resource.setrlimit(limit, (1 << 40, 1 << 40))  # to raise them it would need CAP_SYS_RESOURCE
+"""
+
+# The same, but that it keeps its program and writes over its environment, or lets nobody read it.
+OVERWRITTEN = """
+import ctypes, os, signal, time
+def vanish():
+    begin, end = map(int, open('/proc/self/stat').read().rpartition(')')[2].split()[47:49])
+    ctypes.memset(begin, 0, end - begin)
+first = os.fork()
+if first == 0:
+    os.setsid()
+    if os.fork(): os._exit(0)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    vanish()
+    os.write(1, b'escaped %d\\n' % os.getpid())
+    while True: time.sleep(1000)
+os.waitpid(first, 0)
+while True: time.sleep(1000)
+"""
+HIDDEN = OVERWRITTEN.replace("    vanish()", "    vanish(); ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)")
 
 # The service and a grandchild that are both frozen.
 FROZEN = """
@@ -83,6 +113,14 @@ class StopTree(Scenario):
     def family(self, daemon, service="web"):
         wait_until(lambda: daemon.log(service).count(b"\n") == 5, "the family of five")
         return {line.split()[0]: int(line.split()[1]) for line in daemon.log(service).decode().splitlines()}
+
+    @staticmethod
+    def families(daemon, service="web"):
+        """Each member's pids, of all runs until now."""
+        found = collections.defaultdict(list)
+        for line in daemon.log(service).decode().splitlines():
+            found[line.split()[0]].append(int(line.split()[1]))
+        return found
 
     def test_what_ignores_sigterm_gets_sigkill_at_the_deadline(self):
         with Daemon(
@@ -132,16 +170,154 @@ class StopTree(Scenario):
             wait_until(lambda: daemon.log("web").count(b"\n") == 15, "the family after that")
             self.assert_becomes(lambda: len(daemon.service_processes()), 5)
 
+    def assert_escapes_no_stop(self, daemon):
+        for round in range(1, 3):
+            escaped = int(daemon.wait_log("web", "escaped", count=round).split()[-1])
+            self.addCleanup(kill, escaped)
+            self.assertNotIn(b"SUPERVISOR", read_proc(escaped, "environ"))
+            self.assertTrue(is_alive(escaped))
+            daemon.ctl("restart" if round == 1 else "stop", "web")
+            self.assertFalse(is_alive(escaped))
+
     def test_a_grandchild_that_wiped_its_environment_is_gone_after_the_stop(self):
         with Daemon({"web": python(WIPED, **BRIEF)}) as daemon:
-            if b"/supervisord." not in read_proc(daemon.wait_state("web", "running")["pid"], "cgroup"):
-                self.skipTest("no cgroup v2 here: such a process escapes, as daemon/process/process_tree.h says")
-            for round in range(1, 3):
-                wiped = int(daemon.wait_log("web", "wiped", count=round).split()[-1])
-                self.assertNotIn(b"SUPERVISOR", read_proc(wiped, "environ"))
-                self.assertTrue(is_alive(wiped))
-                daemon.ctl("restart" if round == 1 else "stop", "web")
-                self.assertFalse(is_alive(wiped))
+            self.assert_escapes_no_stop(daemon)
+
+    @needs_root
+    def test_without_cgroups_it_is_gone_too(self):
+        for user in ("", "nobody"):
+            for how, source in {"wiped": WIPED, "overwritten": OVERWRITTEN, "hidden": HIDDEN}.items():
+                with self.subTest(user=user or "root", how=how):
+                    service = python(source, user=user, **BRIEF)
+                    with Daemon({"web": service}, prepare=without_cgroups) as daemon:
+                        self.assert_escapes_no_stop(daemon)
+
+    @needs_root
+    def test_what_it_cannot_place_it_names(self):
+        """Root's process can shed its limits too: then nothing tells whose it is, and it is said, not ended."""
+        sheds = WIPED.replace("    os.setsid()\n", SHED_LIMITS + "    os.setsid()\n")
+        with Daemon({"web": python(sheds, **BRIEF), "other": sleeper()}, prepare=without_cgroups) as daemon:
+            escaped = int(daemon.wait_log("web", "escaped").split()[-1])
+            self.addCleanup(kill, escaped)
+            result = daemon.ctl("stop", "web")
+            left = f"left running, and perhaps its own: {escaped} (sh)"
+            self.assertIn(left, result.stdout)
+            self.assertTrue(is_alive(escaped))
+            self.assertIn(left, daemon.wait_event("web", "stopped")["message"])
+            self.assertIn(left, daemon.ctl("explain", "web").stdout)
+            kill(escaped)
+
+            def names_nothing():
+                daemon.ctl("start", "other")
+                return "left running" not in daemon.ctl("stop", "other").stdout
+
+            wait_until(names_nothing, "the child that it waited for to end too")
+
+    @contextlib.contextmanager
+    def other_cgroup(self):
+        """A cgroup v2 that is none of the daemon's."""
+        mounts = pathlib.Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+        mount = next((line.split()[4] for line in mounts if " - cgroup2 " in line), None)
+        if mount is None or not os.access(mount, os.W_OK):
+            raise unittest.SkipTest("there is no cgroup v2 that can be written to")
+        directory = pathlib.Path(mount, f"stop-tree-test.{os.getpid()}")
+        directory.mkdir()
+        try:
+            yield directory
+        finally:
+            for pid in (directory / "cgroup.procs").read_text(encoding="utf-8").split():
+                kill(int(pid))
+            wait_until(lambda: not (directory / "cgroup.procs").read_text(encoding="utf-8"), "the cgroup to be empty")
+            directory.rmdir()
+
+    @staticmethod
+    def leaving(source, before, directory):
+        """`source`, whose grandchild moves to that cgroup before the line `before`."""
+        return source.replace(before, f"    open('{directory}/cgroup.procs', 'w').write('0')\n" + before, 1)
+
+    @needs_root
+    def test_what_has_moved_to_another_cgroup_is_named(self):
+        with self.other_cgroup() as directory:
+            web = python(self.leaving(FAMILY, "    stay('orphan')", directory), **BRIEF)
+            for action in ("stop", "restart"):
+                with self.subTest(action), Daemon({"web": web, "other": sleeper()}) as daemon:
+                    moved = self.family(daemon)["orphan"]
+                    self.addCleanup(kill, moved)
+                    left = f"left running: {moved} (python3, in cgroup /{directory.name})"
+                    self.assertNotIn("left running", daemon.ctl("stop", "other").stdout, "its own service goes on")
+                    self.assertIn(left, daemon.ctl(action, "web").stdout)
+                    self.assertTrue(is_alive(moved))
+                    event = "stopped" if action == "stop" else "exited"
+                    self.assertIn(left, daemon.wait_event("web", event)["message"])
+                    if action == "stop":
+                        self.assertIn(left, daemon.ctl("explain", "web").stdout)
+                        self.assertIn(left, daemon.ctl("stop", "web").stdout, "named as long as it is there")
+                    kill(moved)
+                    for orphan in self.families(daemon)["orphan"]:
+                        self.addCleanup(kill, orphan)
+                    if action == "restart":
+                        wait_until(lambda: len(self.families(daemon)["orphan"]) == 2, "the next one")
+                        moved = self.families(daemon)["orphan"][1]
+                        told = daemon.ctl("stop", "all").stdout
+                        self.assertIn(f"left running: {moved} (python3, in cgroup /{directory.name})", told)
+                        kill(moved)
+                    wait_until(lambda: not is_alive(moved), "it to be gone")
+
+    @needs_root
+    def test_what_has_moved_and_shed_its_mark_may_be_anybodys(self):
+        with self.other_cgroup() as directory:
+            wiped = python(self.leaving(WIPED, "    os.setsid()", directory), **BRIEF)
+            with Daemon({"web": wiped}) as daemon:
+                escaped = int(daemon.wait_log("web", "escaped").split()[-1])
+                self.addCleanup(kill, escaped)
+                left = f"left running, and perhaps its own: {escaped} (sh)"
+                self.assertIn(left, daemon.ctl("stop", "web").stdout)
+                self.assertIn(left, daemon.wait_event("web", "stopped")["message"])
+                self.assertIn(left, daemon.ctl("explain", "web").stdout)
+
+    @needs_root
+    def test_the_end_of_the_supervisor_names_what_has_moved(self):
+        with self.other_cgroup() as directory:
+            web = python(self.leaving(FAMILY, "    stay('orphan')", directory), **BRIEF)
+            with Daemon({"web": web}) as daemon:
+                moved = self.family(daemon)["orphan"]
+                self.addCleanup(kill, moved)
+                told = daemon.supervisord("--stop", expect=FAILED).stderr
+                self.assertIn(f"web: left running: {moved} (python3, in cgroup /{directory.name})", told)
+                self.assertTrue(is_alive(moved))
+                self.assertEqual(daemon.process.wait(20), 1)
+                daemon.process = None
+                kill(moved)
+                wait_until(lambda: not daemon.processes(), "nothing to be left")
+
+    @needs_root
+    def test_the_next_daemon_finds_it_too(self):
+        with Daemon({"web": python(WIPED, **BRIEF)}, prepare=without_cgroups) as daemon:
+            escaped = int(daemon.wait_log("web", "escaped").split()[-1])
+            old = daemon.version()["pid"]
+            kill(old)
+            wait_until(lambda: daemon.version()["pid"] != old, "the next daemon")
+            daemon.wait_state("web", "running")
+            daemon.ctl("stop", "web")
+            self.assertFalse(is_alive(escaped))
+
+    @needs_root
+    def test_a_daemon_killed_in_the_midst_of_a_stop_leaves_none_to_the_next(self):
+        """The main process is gone, what it left behind is not, and the record tells of no process any more."""
+        service = python(WIPED, graceful_shutdown={"timeout": 1000})
+        with Daemon({"web": service}, prepare=without_cgroups) as daemon:
+            escaped = int(daemon.wait_log("web", "escaped").split()[-1])
+            daemon.ctl("stop", "--no-wait", "web")
+            wait_until(
+                lambda: any("ended_pid" in path.read_text() for path in daemon.dir.rglob("web.record")),
+                "the end of its main process to be on record",
+            )
+            self.assertTrue(is_alive(escaped))
+            old = daemon.version()["pid"]
+            kill(old)
+            wait_until(lambda: daemon.version()["pid"] != old, "the next daemon")
+            wait_until(lambda: not is_alive(escaped), "what was left to be gone")
+            daemon.wait_state("web", "stopped")
 
     def test_frozen_children_and_orphans_are_gone_by_the_deadline(self):
         for signal_it in (False, True):  # the main process too
@@ -254,7 +430,7 @@ class StopTree(Scenario):
             daemon.ctl("stop", "web")
             self.assertFalse(is_alive(pid))
             self.assertEqual(who.read_text(), "nobody\n")
-            said = "graceful_shutdown command cannot be run"
+            said = "graceful_shutdown command: cannot be run"
             wait_until(lambda: said in daemon.daemon_log.read_text(), "it to be said")
 
     def test_a_service_that_starts_children_without_end_is_stopped(self):

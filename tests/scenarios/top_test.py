@@ -11,25 +11,36 @@ import struct
 import termios
 import time
 
-from harness import DONE, SCALE, SUPERVISORCTL, UNREACHABLE, Daemon, Scenario, kill, main, sleeper, wait_until
+from harness import (
+    DONE,
+    SCALE,
+    SUPERVISORCTL,
+    UNREACHABLE,
+    Daemon,
+    Scenario,
+    kill,
+    main,
+    sleeper,
+    wait_until,
+)
+from harness.processes import children_of
 
 ENTER, LEAVE, HOME = b"\x1b[?1049h", b"\x1b[?1049l", b"\x1b[H\x1b[2J"
 NO_WRAP, WRAP = b"\x1b[?7l", b"\x1b[?7h"
 
 
 class Screen:
-    """supervisorctl top on a terminal of its own."""
+    """supervisorctl top, or `argv`, on a terminal of its own."""
 
-    def __init__(self, daemon, rows=24, columns=100):
+    def __init__(self, daemon, rows=24, columns=100, argv=None):
         self.shown = b""
         read, write = os.pipe()
         self.pid, self.terminal = pty.fork()
         if self.pid == 0:
             os.read(read, 1)  # until the terminal has its size
             try:
-                os.execve(
-                    SUPERVISORCTL, [SUPERVISORCTL, "--socket", str(daemon.socket), "--no-color", "top"], daemon.client_env
-                )
+                argv = argv or [SUPERVISORCTL, "--socket", str(daemon.socket), "--no-color", "top"]
+                os.execve(argv[0], argv, {**daemon.client_env, "TERM": "xterm"})
             finally:
                 os._exit(127)
         fcntl.ioctl(self.terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
@@ -117,6 +128,41 @@ class Top(Scenario):
             screen.press("n")
             screen.wait("by name", "the order by name")
             self.assertLess(screen.shown.count(HOME), 10)
+
+    def test_each_line_ends_where_the_terminal_does(self):
+        with Daemon({"a": sleeper(port=8080, enabled=False)}) as daemon, Screen(daemon, columns=60) as screen:
+            screen.wait("1 stopped", "the first picture")
+            lines = screen.picture().replace("\r", "").split("\n")
+            self.assertLessEqual(max(map(len, lines)), 60, lines)
+            self.assertTrue(any(line.endswith("…") for line in lines), lines)
+            self.assertTrue(any("too narrow for" in line for line in lines), lines)
+            fcntl.ioctl(screen.terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 200, 0, 0))
+            screen.wait("8080", "all of it on a larger screen")
+
+    def test_a_shell_can_suspend_it_and_go_on_with_it(self):
+        with Daemon({"a": sleeper()}) as daemon:
+            command = f"{SUPERVISORCTL} --socket {daemon.socket} --no-color top"
+            for suspend in ("\x1a", None):
+                with Screen(daemon, argv=["/bin/bash", "--norc", "--noprofile", "-i"]) as shell:
+                    shell.press(f"PS1='ready> '; {command}\n")
+                    shell.wait("1 running", "the first picture")
+                    if suspend:
+                        shell.press(suspend)
+                    else:
+                        (top,) = children_of([shell.pid])
+                        os.kill(top, signal.SIGTSTP)
+                    wait_until(lambda: b"Stopped" in shell.look(), "the shell's word that it is stopped")  # noqa: B023
+                    self.assertIn(LEAVE, shell.shown[shell.shown.rindex(HOME) :])
+                    pictures = shell.shown.count(HOME)
+                    shell.press("echo $((6 * 7))\n")  # the terminal is the shell's
+                    wait_until(lambda: b"42" in shell.look(), "what is typed meanwhile")  # noqa: B023
+                    shell.press("fg\n")
+                    wait_until(lambda: shell.look().count(HOME) > pictures, "a picture after it went on")  # noqa: B023
+                    self.assertIn(ENTER, shell.shown[shell.shown.rindex(LEAVE) :])
+                    shell.press("q")
+                    wait_until(lambda: b"ready> " in shell.look()[shell.shown.rindex(LEAVE) :], "the prompt")  # noqa: B023
+                    shell.press("exit $?\n")
+                    self.assertEqual(shell.end(), DONE)
 
     def test_no_longer_than_the_terminal_is_high(self):
         services = {f"service-{i}": sleeper(enabled=False) for i in range(40)}

@@ -35,8 +35,9 @@ from .daemon import (
     Daemon,
     Workspace,
 )
-from .namespaces import hung_file_system, main_in_pid_namespace, read_only, small_disk, with_name_server, without_cgroups
+from .namespaces import Container, hung_file_system, main_in_pid_namespace, read_only, small_disk, with_name_server, without_cgroups
 from .processes import (
+    children_of,
     cpu_seconds,
     environment,
     free_port,
@@ -48,6 +49,7 @@ from .processes import (
     read_proc,
     remove_tree,
 )
+from .programs import held_program
 from .receivers import HttpReceiver, MailReceiver, refused_port
 from .scenario import TIMESTAMP, Scenario, main, needs_root
 from .services import merge, python, shell, sleeper

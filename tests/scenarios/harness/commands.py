@@ -41,11 +41,14 @@ class Result:
 
 
 def run(argv, expect=None, timeout=60.0, **options):
-    """Runs a command to its end. `expect` is an exit code or a collection of them."""
+    """Runs a command to its end. `expect` is an exit code or a collection of them. `input` is text or bytes."""
+    if isinstance(options.get("input"), str):
+        options["input"] = options["input"].encode()
+    elif "input" not in options:
+        options.setdefault("stdin", subprocess.DEVNULL)
     try:
         done = subprocess.run(
             list(map(str, argv)),
-            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             timeout=timeout * SCALE,

@@ -235,7 +235,7 @@ class Daemon(Workspace):
         self.wait_ready()
         return self
 
-    def launch(self):
+    def launch(self, preexec_fn=None):
         """Starts it in the foreground, and waits for nothing."""
         with open(self.stderr_file, "ab") as log:
             self.process = subprocess.Popen(
@@ -244,7 +244,7 @@ class Daemon(Workspace):
                 stdout=log,
                 stderr=log,
                 env=self.env,
-                preexec_fn=self._prepare,
+                preexec_fn=preexec_fn or self._prepare,
             )
 
     def wait_ready(self):
@@ -404,6 +404,12 @@ class Daemon(Workspace):
             ),
             f"event {event_type} of {service}",
             timeout,
+        )
+
+    def wait_daemon_log(self, text, timeout=10.0):
+        """Waits until the daemon's own log has the text: a thread of its own writes it, a moment after what it tells."""
+        wait_until(
+            lambda: self.daemon_log.exists() and text in self.daemon_log.read_text(), f"{text!r} in the log", timeout
         )
 
     def sql(self, query, *parameters):

@@ -4,10 +4,14 @@ import contextlib
 import ctypes
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
 
+from .commands import run
+from .daemon import Daemon
+from .processes import is_alive, kill, process_stat
 from .scenario import main
 from .waiting import wait_until
 
@@ -36,6 +40,67 @@ def _as_init(work):
         pid, status = os.wait()
         if pid == worker:
             return os.waitstatus_to_exitcode(status)
+
+
+def _children(parent):
+    """The pids of its children, as this namespace has them, zombies included."""
+    pids = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+    return [pid for pid in pids if (stat := process_stat(pid)) and int(stat[1]) == parent]
+
+
+class Container(Daemon):
+    """A daemon in a pid namespace of its own, as in a container. Needs root.
+
+    shell    the namespace's PID 1 is a shell that waits for supervisord, else it is supervisord itself
+    init     the pid of that PID 1 outside
+    """
+
+    def __init__(self, services=None, *, shell=False, **options):
+        super().__init__(services, started=False, **options)
+        self._shell = shell
+        self.init = None
+
+    def command(self):
+        """What starts it, for subprocess."""
+        start = ["/bin/sh", "-c", '"$@"; exit $?', "init"] if self._shell else []
+        unshare = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+        return [*unshare, *start, self.program, "-c", self.config_file, *self.arguments]
+
+    def launch(self):
+        with open(self.stderr_file, "ab") as log:
+            self.process = subprocess.Popen(
+                self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env
+            )
+
+    def start(self):
+        self.launch()
+        self.wait_ready()
+        self.init = _children(self.process.pid)[0]
+        return self
+
+    def kill(self):
+        """Ends the container and all that is in it at once."""
+        processes = self.processes()
+        kill(self.process.pid)
+        self.process.wait()
+        self.process = None
+        wait_until(lambda: not any(map(is_alive, processes)), "the container to be gone")
+
+    def stop(self):
+        """Not with --stop, which would take the pid file's pid for one of this namespace."""
+        if self._shell:
+            self.ctl("shutdown")
+        else:
+            kill(self.init, signal.SIGTERM)
+        self.check_gone()
+
+    def run_beside(self, script):
+        """What `docker exec` does: a stranger in the container, whose parent is outside."""
+        argv = ["nsenter", "--target", str(self.init), "--pid", "--mount", "/bin/sh", "-c", script]
+        return run(argv, expect=0, env=self.client_env)
+
+    def zombies(self):
+        return [pid for pid in _children(self.init) if process_stat(pid)[0] == "Z"]
 
 
 def _check(result, what):
@@ -112,6 +177,21 @@ def small_disk(path, size):
         yield _Disk(libc, target)
     finally:
         _check(libc.umount2(target, MNT_DETACH), f"umount {path}")
+
+
+def private_read_only(path, fill):
+    """A Daemon's `prepare`: to it alone, `path` is a file system that fill() filled, and that is read-only since."""
+
+    def prepare():
+        libc = ctypes.CDLL(None, use_errno=True)
+        target = str(path).encode()
+        _check(libc.unshare(CLONE_NEWNS), "unshare")
+        _check(libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None), "mount /")
+        _check(libc.mount(b"tmpfs", target, b"tmpfs", 0, b"mode=0755"), f"mount {path}")
+        fill()
+        _check(libc.mount(b"tmpfs", target, b"tmpfs", MS_REMOUNT | MS_RDONLY, None), f"remount {path}")
+
+    return prepare
 
 
 @contextlib.contextmanager

@@ -26,9 +26,9 @@ def find_nginx():
 
 
 class TestAuthority:
-    """A certificate authority of the scenario's own, and a certificate of it for localhost and 127.0.0.1."""
+    """A certificate authority of the scenario's own, and a certificate of it for localhost and 127.0.0.1, or `names`."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, names="DNS:localhost,IP:127.0.0.1"):
         self.directory = pathlib.Path(directory)
         self.ca_file = self.directory / "ca.pem"
         self.certificate = self.directory / "server.pem"
@@ -41,11 +41,11 @@ class TestAuthority:
         self._openssl(
             "req", *new_key, "-subj", "/CN=test server", "-keyout", self.key, "-out", self.directory / "server.csr"
         )
-        names = self.directory / "names"
-        names.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+        extensions = self.directory / "names"
+        extensions.write_text(f"subjectAltName={names}\n")
         self._openssl(
             "x509", "-req", "-in", self.directory / "server.csr", "-CA", self.ca_file, "-CAkey",
-            self.directory / "ca.key", "-CAcreateserial", "-days", "2", "-extfile", names, "-out", self.certificate,
+            self.directory / "ca.key", "-CAcreateserial", "-days", "2", "-extfile", extensions, "-out", self.certificate,
         )  # fmt: skip
 
     @staticmethod
