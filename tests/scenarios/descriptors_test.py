@@ -122,11 +122,15 @@ class Descriptors(Scenario):
                 lambda: all(row["state"] in ("running", "failed") for row in daemon.status().values()), "all", 60
             )
             before = {id: row["pid"] for id, row in daemon.status().items() if row["pid"]}
-            failed = next(id for id, row in daemon.status().items() if row["state"] == "failed")
+            failed = [id for id, row in daemon.status().items() if row["state"] == "failed"]
             daemon.kill_daemon()
             daemon.start()
             self.assertEqual({id: row["pid"] for id, row in daemon.status().items() if row["pid"]}, before)
-            self.assertIn("RLIMIT_NOFILE", daemon.ctl("start", failed, expect=FAILED).stderr)
+            # Starts that went on at once may have had a few descriptors open that are free now.
+            while (refused := daemon.ctl("start", failed.pop(0), expect=None)).returncode == 0:
+                self.assertGreater(len(failed), 60 - len(before) - 5)
+            self.assertEqual(refused.returncode, FAILED)
+            self.assertIn("RLIMIT_NOFILE", refused.stderr)
             self.ask_everything(daemon, next(iter(before)))
 
 
