@@ -16,6 +16,7 @@ namespace supervisor {
   X(kBootServed, "boot.served")         /* the control socket answers, nothing is adopted yet */          \
   X(kBootAdopted, "boot.adopted")       /* all that runs is adopted, nothing of it is on record yet */    \
   X(kNotifyRights, "notify.rights")     /* before a notify socket is told to take no descriptors */       \
+  X(kSocketRights, "socket.rights")     /* before the control socket is told so */                        \
   X(kSpawnDecided, "spawn.decided")     /* before the clone */                                            \
   X(kSpawnCloned, "spawn.cloned")       /* the process exists, its record does not */                     \
   X(kSpawnStarted, "spawn.started")     /* execve has succeeded, "started" is not told */                 \

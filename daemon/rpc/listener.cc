@@ -11,8 +11,10 @@
 #include <iterator>
 #include <utility>
 
+#include "common/close_aside.h"
 #include "common/diag_log.h"
 #include "common/errno_status.h"
+#include "common/fail_point.h"
 #include "common/refuse_rights.h"
 
 namespace supervisor {
@@ -43,6 +45,8 @@ Listener::~Listener() {
   if (fd_ && lstat(options_.path.c_str(), &info) == 0 && info.st_dev == device_ && info.st_ino == inode_) {
     unlink(options_.path.c_str());
   }
+  watch_.reset();
+  CloseAside(std::move(fd_));  // with whoever has not been accepted yet
 }
 
 namespace {
@@ -87,7 +91,9 @@ absl::Status Listener::Bind() {
   if (!directory || !fd) {
     return ErrnoToStatus(errno, context);
   }
-  RefuseRights(fd.get());  // for gRPC's threads, which read from what is accepted here
+  if (FailPoint(FailPointId::kSocketRights) == 0) {
+    RefuseRights(fd.get());  // what is accepted inherits it
+  }
   const std::string temporary = fmt::format("/proc/self/fd/{}/listening", directory.get());
   temporary.copy(address.sun_path, sizeof(address.sun_path) - 1);
   unlink(temporary.c_str());
@@ -104,7 +110,7 @@ absl::Status Listener::Bind() {
     return status;
   }
   watch_.reset();
-  fd_ = std::move(fd);
+  CloseAside(std::exchange(fd_, std::move(fd)));
   device_ = info.st_dev;
   inode_ = info.st_ino;
   watch_ = loop_.WatchFd(fd_.get(), Loop::Interest::kRead, [this](Loop::Ready) { Accept(); });

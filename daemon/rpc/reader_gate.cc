@@ -9,14 +9,17 @@
 #include <cerrno>
 #include <list>
 #include <map>
-#include <set>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
 
 #include "common/clock.h"
+#include "common/close_aside.h"
 #include "common/diag_log.h"
 #include "common/errno_status.h"
+#include "common/refuse_rights.h"
 #include "common/signals_blocked.h"
 #include "daemon/loop/loop.h"
 #include "daemon/rpc/http2_frames.h"
@@ -36,12 +39,21 @@ class Pipe {
   bool at_end() const { return at_end_; }
 
   // What was read; empty where there is nothing now.
-  std::string_view ReadFrom(int fd) {
-    const ssize_t got = read(fd, bytes_.data(), bytes_.size());
-    at_end_ = got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR);
-    begin_ = 0;
-    end_ = got > 0 ? static_cast<size_t>(got) : 0;
-    return {bytes_.data(), end_};
+  std::string_view ReadFrom(int fd) { return Holds(read(fd, bytes_.data(), bytes_.size())); }
+
+  // The same; nothing is read and nullopt returned where descriptors were sent along: whoever reads those bytes closes
+  // them, which may wait. A look ends with the first message that has some, and where there is no room for them
+  // MSG_CTRUNC tells of it: recvmsg(2), unix(7).
+  std::optional<std::string_view> ReadUnlessRights(int fd) {
+    iovec part{bytes_.data(), bytes_.size()};
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    const ssize_t there = recvmsg(fd, &message, MSG_PEEK | MSG_DONTWAIT);
+    if (there > 0 && (message.msg_flags & MSG_CTRUNC) != 0) {
+      return std::nullopt;
+    }
+    return Holds(there > 0 ? read(fd, bytes_.data(), static_cast<size_t>(there)) : there);
   }
 
   // False: the other end is gone.
@@ -57,6 +69,14 @@ class Pipe {
   }
 
  private:
+  // `got` is what read(2) has returned for bytes_.
+  std::string_view Holds(ssize_t got) {
+    at_end_ = got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR);
+    begin_ = 0;
+    end_ = got > 0 ? static_cast<size_t>(got) : 0;
+    return {bytes_.data(), end_};
+  }
+
   std::array<char, kBufferBytes> bytes_{};
   size_t begin_ = 0;
   size_t end_ = 0;
@@ -75,7 +95,8 @@ struct User {
 };
 
 struct Relay {
-  UniqueFd client;
+  std::shared_ptr<UniqueFd> client;  // closed aside
+  bool takes_rights = true;          // the kernel cannot refuse descriptors that the client sends along
   UniqueFd server;
   User* user = nullptr;
   Pipe to_server;
@@ -109,16 +130,16 @@ class ReaderGate::Impl {
     thread_.join();
   }
 
-  void Admit(UniqueFd client, UniqueFd server, uid_t uid) {
+  void Admit(std::shared_ptr<UniqueFd> client, UniqueFd server, uid_t uid) {
     // A std::function must be copyable, and a UniqueFd is not.
-    auto ends = std::make_shared<std::pair<UniqueFd, UniqueFd>>(std::move(client), std::move(server));
-    loop_.Post([this, ends, uid] { Begin(std::move(ends->first), std::move(ends->second), uid); });
+    auto end = std::make_shared<UniqueFd>(std::move(server));
+    loop_.Post([this, client = std::move(client), end, uid] { Begin(client, std::move(*end), uid); });
   }
 
  private:
   using RelayAt = std::list<Relay>::iterator;
 
-  void Begin(UniqueFd client, UniqueFd server, uid_t uid) {
+  void Begin(std::shared_ptr<UniqueFd> client, UniqueFd server, uid_t uid) {
     User& user = users_.try_emplace(uid, uid, limits_.burst_frames).first->second;
     if (user.connections >= limits_.connections) {
       Tell(user, "connection refused: this user, who may only look, has too many");
@@ -126,6 +147,7 @@ class ReaderGate::Impl {
     }
     ++user.connections;
     const RelayAt relay = relays_.emplace(relays_.end());
+    relay->takes_rights = !RefusesRights(client->get());
     relay->client = std::move(client);
     relay->server = std::move(server);
     relay->user = &user;
@@ -142,8 +164,15 @@ class ReaderGate::Impl {
   void Pump(RelayAt relay) {
     Refill(*relay->user);
     if (relay->to_server.empty() && !relay->to_server.at_end() && relay->user->frames_left >= 0) {
-      const std::string_view bytes = relay->to_server.ReadFrom(relay->client.get());
-      relay->from_client.Feed(bytes, [&](const Http2Frames::Frame& frame) { FromClient(*relay, frame); });
+      const std::optional<std::string_view> bytes = relay->takes_rights
+                                                        ? relay->to_server.ReadUnlessRights(relay->client->get())
+                                                        : relay->to_server.ReadFrom(relay->client->get());
+      if (!bytes) {
+        Tell(*relay->user, "descriptors were sent along: the connection is closed");
+        End(relay);
+        return;
+      }
+      relay->from_client.Feed(*bytes, [&](const Http2Frames::Frame& frame) { FromClient(*relay, frame); });
     }
     if (relay->to_client.empty() && !relay->to_client.at_end()) {
       const std::string_view bytes = relay->to_client.ReadFrom(relay->server.get());
@@ -158,7 +187,7 @@ class ReaderGate::Impl {
       return;
     }
     const bool is_whole =
-        relay->to_server.WriteTo(relay->server.get()) && relay->to_client.WriteTo(relay->client.get());
+        relay->to_server.WriteTo(relay->server.get()) && relay->to_client.WriteTo(relay->client->get());
     if (!is_whole || (relay->to_client.at_end() && relay->to_client.empty())) {
       End(relay);
       return;
@@ -171,7 +200,7 @@ class ReaderGate::Impl {
       Tell(*relay->user, "more frames than are read from a user who may only look: it is read more slowly");
       pause_->ArmAfter(kPause);
     }
-    Watch(relay, relay->client_watch, relay->client.get(),
+    Watch(relay, relay->client_watch, relay->client->get(),
           relay->to_server.empty() && !relay->to_server.at_end() && !is_held, !relay->to_client.empty());
     Watch(relay, relay->server_watch, relay->server.get(), relay->to_client.empty() && !relay->to_client.at_end(),
           !relay->to_server.empty());
@@ -259,6 +288,7 @@ ReaderGate::ReaderGate(const Limits& limits) : limits_(limits) {}
 ReaderGate::~ReaderGate() = default;
 
 absl::StatusOr<UniqueFd> ReaderGate::Admit(UniqueFd client, uid_t user) {
+  std::shared_ptr<UniqueFd> closed_aside = ClosedAside(std::move(client));
   int ends[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0) {
     return ErrnoToStatus(errno, "a socket pair");
@@ -268,7 +298,7 @@ absl::StatusOr<UniqueFd> ReaderGate::Admit(UniqueFd client, uid_t user) {
   if (impl_ == nullptr) {
     impl_ = std::make_unique<Impl>(limits_);
   }
-  impl_->Admit(std::move(client), std::move(own), user);
+  impl_->Admit(std::move(closed_aside), std::move(own), user);
   return server;
 }
 

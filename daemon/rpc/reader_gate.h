@@ -16,7 +16,7 @@ namespace supervisor {
 // come here; their connections are gRPC's alone.
 //
 // The bytes pass through a thread of the gate's own, unchanged. A user who sends frames too quickly is read from more
-// slowly. A connection that goes beyond another bound is hung up on.
+// slowly. A connection that goes beyond another bound is hung up on, as is one that sends descriptors along.
 class ReaderGate {
  public:
   struct Limits {

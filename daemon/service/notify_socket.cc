@@ -12,6 +12,7 @@
 #include <cstring>
 #include <utility>
 
+#include "common/close_aside.h"
 #include "common/errno_status.h"
 #include "common/fail_point.h"
 #include "common/refuse_rights.h"
@@ -110,27 +111,12 @@ Notification NotificationOf(const Received& received) {
   return notification;
 }
 
-// On a thread that may wait for ever: nothing more comes, what lies there goes, and only then the socket, so that it is
-// empty wherever else the last descriptor of it is closed.
-void CloseAside(std::shared_ptr<UniqueFd> fd) {
-  static auto* const pool = new HelperPool(8);  // NOLINT(cppcoreguidelines-owning-memory): lives as long as the process
-  static const auto wanted = std::make_shared<bool>(true);
-  pool->Run(wanted, [fd = std::move(fd)] {
-    shutdown(fd->get(), SHUT_RDWR);
-    constexpr int kLongestQueue = 4096;  // net.unix.max_dgram_qlen is 10 or 512 as a rule
-    Received received;
-    for (int i = 0; i < kLongestQueue; ++i) {
-      ReceiveOne(fd->get(), 0, received);
-    }
-  });
-}
-
 }  // namespace
 
 NotifySocket::NotifySocket(Loop& loop, std::string path, UniqueFd fd, std::function<void(const Notification&)> callback)
     : loop_(loop),
       path_(std::move(path)),
-      fd_(std::make_shared<UniqueFd>(std::move(fd))),
+      fd_(ClosedAside(std::move(fd))),
       callback_(std::move(callback)),
       resume_timer_(loop.NewTimer([this] { Watch(); })) {}
 
@@ -139,9 +125,6 @@ NotifySocket::~NotifySocket() {
     unlink(path_.c_str());
   }
   watch_.reset();
-  if (!refuses_rights_) {
-    CloseAside(std::move(fd_));
-  }
 }
 
 absl::StatusOr<std::unique_ptr<NotifySocket>> NotifySocket::Open(Loop& loop, const std::string& path, uid_t owner,

@@ -145,6 +145,67 @@ class ReaderLimits(Scenario):
             self.assert_quicker(5, began)
             self.assertEqual(len(daemon.ctl_json("status", *["a*"] * 2_000, expect=None)["services"]), 50)
 
+    def test_descriptors_that_are_sent_along(self):
+        """A TCP socket with SO_LINGER, its peer's window full: its last close waits for 1000 s. As before Linux 6.16."""
+        listener = socket.create_server(("127.0.0.1", 0))
+        kept = []
+
+        def lingering():
+            client = socket.create_connection(listener.getsockname())
+            kept.append(listener.accept()[0])
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 1000))
+            client.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    client.send(b"x" * 65536)
+            return client
+
+        def send_along(connection, client):
+            socket.send_fds(connection, [frame(6, 0, 0, b"8 bytes.")], [client.fileno()])
+            os.close(client.detach())
+
+        def work(connect):
+            served = [connect() for _ in range(10)]
+            for connection in served:
+                connection.recv(9)  # the gate has read all that was sent so far
+            os.write(to_us, b"x")
+            os.read(from_us, 1)
+            for connection in served + [connect() for _ in range(10)]:
+                kept.append(connection)
+                send_along(connection, lingering())
+            os.write(to_us, b"x")
+            signal.pause()
+
+        with Daemon({"web": sleeper()}, global_=OPEN, started=False) as daemon:
+            armory = daemon.dir / "fail"
+            armory.mkdir()
+            (armory / "socket.rights").write_text("error 92")
+            daemon.env["SUPERVISOR_FAIL_POINTS"] = str(armory)
+            daemon.start()
+            if (armory / "socket.rights").exists():
+                self.skipTest("this build has no fail points (the asan, tsan and debug presets have)")
+            at_work, to_us = os.pipe()
+            from_us, to_work = os.pipe()
+            other_reader = [SUPERVISORCTL, "--socket", daemon.socket, "status"]
+            pid = daemon.version()["pid"]
+            with Stranger(daemon, work, processes=1):
+                os.read(at_work, 1)
+                os.kill(pid, signal.SIGSTOP)  # so that it is the last to close them
+                try:
+                    os.write(to_work, b"x")
+                    os.read(at_work, 1)
+                finally:
+                    os.kill(pid, signal.SIGCONT)
+                for _ in range(3):
+                    self.assertEqual(run(other_reader, user=NOBODY - 1).returncode, 0)
+                    daemon.ctl("restart", "web", timeout=30)
+                daemon.wait_daemon_log("descriptors were sent along: the connection is closed")
+            self.assertEqual(daemon.version()["pid"], pid)
+            self.ask_as_nobody(daemon)
+            for end in (at_work, to_us, from_us, to_work):
+                os.close(end)
+            listener.close()
+
     def test_one_user_has_so_many_connections(self):
         with Daemon({"web": sleeper()}, global_=OPEN) as daemon:
             read_end, write_end = os.pipe()

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <string>
 #include <utility>
@@ -75,6 +76,21 @@ class Connection {
     }
   }
   void Ask(std::string_view bytes) const { Give(client_.get(), bytes); }
+  void AskWith(int descriptor, std::string bytes) const {
+    iovec part{bytes.data(), bytes.size()};
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof(control);
+    cmsghdr* const header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    std::memcpy(CMSG_DATA(header), &descriptor, sizeof(descriptor));
+    EXPECT_EQ(sendmsg(client_.get(), &message, MSG_NOSIGNAL), static_cast<ssize_t>(bytes.size()));
+  }
   void Answer(std::string_view bytes) const { Give(server_.get(), bytes); }
   std::string AtServer(size_t bytes, int wait_ms = kSoonMs) const { return Take(server_.get(), bytes, wait_ms); }
   std::string AtClient(size_t bytes) const { return Take(client_.get(), bytes); }
@@ -118,6 +134,18 @@ TEST(ReaderGate, AnEndAtOneSideIsOneAtTheOther) {
   answers.Answer("bye");
   answers.CloseServer();
   EXPECT_EQ(answers.AtClient(SIZE_MAX), "bye");
+}
+
+TEST(ReaderGate, WhoSendsDescriptorsAlongIsHungUpOn) {
+  ReaderGate gate({});
+  const Connection connection(gate, 1000);
+  connection.Ask("before");
+  EXPECT_EQ(connection.AtServer(6), "before");
+  connection.AskWith(STDERR_FILENO, "with it");
+  EXPECT_TRUE(connection.IsHungUp());
+  const Connection again(gate, 1000);
+  again.Ask("hello");
+  EXPECT_EQ(again.AtServer(5), "hello");
 }
 
 TEST(ReaderGate, WhoSendsFramesTooQuicklyIsReadMoreSlowlyAndOthersAreNot) {
