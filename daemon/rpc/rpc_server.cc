@@ -11,8 +11,11 @@
 
 #include <thread>
 #include <utility>
+#include <vector>
 
+#include "common/close_aside.h"
 #include "common/diag_log.h"
+#include "daemon/loop/helper_pool.h"
 #include "daemon/process/descriptor_budget.h"
 #include "daemon/rpc/listener.h"
 #include "daemon/rpc/peers.h"
@@ -27,16 +30,24 @@ constexpr int kMostRequestBytes = 1 << 20;
 // guides advise, would be sent away from a stream on which nothing happens ("too_many_pings").
 constexpr int kLeastPingIntervalMs = 200;
 constexpr absl::Duration kLastAnswers = absl::Seconds(1);
+constexpr absl::Duration kLongestClose = absl::Seconds(5);
 constexpr absl::Duration kLastReads = absl::Milliseconds(250);
 
 class RpcServerImpl final : public RpcServer {
  public:
   explicit RpcServerImpl(const RpcContext& context)
       : loop_(context.loop), socket_group_(context.socket_group), service_(context, peers_) {}
+  // What is closed stays in memory: the library's own destructors wait for threads of its own to say that they have
+  // ended, and for good where such a thread could not be made (too little memory, a limit of threads).
   ~RpcServerImpl() override {
     if (closer_.joinable()) {
       closer_.join();
+    } else if (server_ != nullptr) {
+      server_->Shutdown();
     }
+    static auto* const kept =
+        new std::vector<std::unique_ptr<grpc::Server>>;  // NOLINT(cppcoreguidelines-owning-memory)
+    kept->push_back(std::move(server_));
   }
   RpcServerImpl(const RpcServerImpl&) = delete;
   RpcServerImpl& operator=(const RpcServerImpl&) = delete;
@@ -82,11 +93,24 @@ class RpcServerImpl final : public RpcServer {
     last_reads_->ArmAfter(kLastReads);
     last_answers_ = loop_.NewTimer([this] { peers_.HangUp(Peers::Whom::kAll); });
     last_answers_->ArmAfter(kLastAnswers);
-    closer_ = std::thread([this, closed = std::move(closed)]() mutable {
+    closed_ = std::move(closed);
+    give_up_ = loop_.NewTimer([this] {
+      LogWarning("gRPC does not come to its end: what it still waits for is given up");
+      mailbox_.Close();
+      closed_();
+    });
+    give_up_->ArmAfter(kLongestClose);
+    closer_ = std::thread([this] {
       server_->Shutdown();
-      loop_.Post(std::move(closed));
+      mailbox_.Post([this] {
+        give_up_->Disarm();
+        is_closed_ = true;
+        closed_();
+      });
     });
   }
+
+  bool IsClosed() const override { return is_closed_; }
 
  private:
   // Clients share the reserve with all else that comes and goes. Near its end one that has asked nothing makes room; an
@@ -101,14 +125,14 @@ class RpcServerImpl final : public RpcServer {
     if (!HasRoom()) {
       LogWarning("connection refused: nearly all file descriptors are in use",
                  {{"limit", std::to_string(DescriptorLimit())}});
-      return;
-    }
-    if (absl::Status status = Serve(std::move(connection)); !status.ok()) {
+    } else if (absl::Status status = Serve(connection); !status.ok()) {
       LogWarning("connection refused", {{"error", std::string(status.message())}});
     }
+    CloseAside(std::move(connection));
   }
 
-  absl::Status Serve(UniqueFd connection) {
+  // Takes the connection unless it fails.
+  absl::Status Serve(UniqueFd& connection) {
     const absl::StatusOr<Peer> peer = PeerOf(connection.get());
     if (!peer.ok()) {
       return peer.status();
@@ -137,6 +161,10 @@ class RpcServerImpl final : public RpcServer {
   std::unique_ptr<Listener> listener_;
   std::unique_ptr<Loop::Timer> last_reads_;
   std::unique_ptr<Loop::Timer> last_answers_;
+  std::function<void()> closed_;
+  bool is_closed_ = false;
+  std::unique_ptr<Loop::Timer> give_up_;
+  LoopMailbox mailbox_{&loop_};
   std::thread closer_;
 };
 

@@ -46,8 +46,10 @@ class RpcServer {
   virtual UniqueFd PrepareShutdown() = 0;
   // Loop thread, once. Streams are ended, and answers under way are sent for at most a second; who does not read is not
   // waited for. `closed` comes on a later turn, when every call has been answered: until then the loop has to run. This
-  // may be destroyed then.
+  // may be destroyed then if IsClosed(). Else gRPC has not come to its end within seconds (a thread that it needs could
+  // not be made), and its threads may still use this.
   virtual void Shutdown(std::function<void()> closed) = 0;
+  virtual bool IsClosed() const = 0;
 
   // Loop thread. `private_directory` is where the socket is made before it is put in its place.
   static absl::StatusOr<std::unique_ptr<RpcServer>> Start(const RpcContext& context, const std::string& socket,

@@ -506,6 +506,9 @@ int DaemonProcess::Run() {
   files_.Wake();
   rpc_->Shutdown([this] { loop_.Stop(); });
   loop_.Run();
+  if (!rpc_->IsClosed()) {
+    [[maybe_unused]] static RpcServer* const given_up = rpc_.release();
+  }
   rpc_.reset();
   config_reader_.Finish();  // a reload may be under way
   reloader_.reset();

@@ -13,7 +13,9 @@ import termios
 import unittest
 
 from harness import (
+    BIN_DIR,
     DONE,
+    NOT_RUNNING,
     SCALE,
     SUPERVISORD,
     Daemon,
@@ -28,6 +30,7 @@ from harness import (
     wait_until,
 )
 
+THREAD_FAILURE = BIN_DIR.parent / "tests" / "thread_failure.so"
 IS_SANITIZED = os.environ.get("SCENARIO_TIME_SCALE", "1") != "1"
 
 
@@ -86,6 +89,25 @@ class NeverServed(Scenario):
                     wait_until(lambda: not workspace.supervisors(), "it to be gone")
                 else:
                     workspace.supervisord("--stop", expect=0)
+
+    @unittest.skipUnless(THREAD_FAILURE.exists(), "a sanitizer makes the threads")
+    def test_a_thread_that_cannot_be_made_keeps_nobody_waiting(self):
+        """Whichever it is, of the libraries' too: the start fails and says so, or the daemon serves and can be stopped."""
+        served = 0
+        for number in range(1, 25):
+            preload = {"LD_PRELOAD": str(THREAD_FAILURE), "THREAD_FAILURE": str(number)}
+            with Workspace({"web": sleeper()}, env=preload) as workspace, self.subTest(thread=number):
+                del workspace.client_env["LD_PRELOAD"]
+                done = workspace.supervisord("--daemon")
+                if done.returncode != 0:
+                    self.assertNotEqual(done.stderr, "")
+                    wait_until(lambda workspace=workspace: not workspace.supervisors(), "it to be gone")
+                else:
+                    served += 1
+                    for _ in range(3):
+                        workspace.ctl("status", expect=(DONE, NOT_RUNNING))  # it may be starting still
+                    workspace.supervisord("--stop", expect=0)
+        self.assertGreater(served, 5)
 
     def test_a_daemon_that_is_killed_at_each_start_is_tried_ever_more_rarely_until_the_stop(self):
         with Daemon({"web": sleeper()}, started=False) as daemon:
