@@ -2,7 +2,9 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/openat2.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -36,6 +38,14 @@ std::string TakeComponent(std::string& rest) {
   return component;
 }
 
+// Where no link is on the way, as nearly always, the kernel walks as we would: openat2(2), Linux 5.6.
+UniqueFd OpenWithoutLinks(const std::string& path) {
+  open_how how{};
+  how.flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
+  how.resolve = RESOLVE_NO_SYMLINKS;
+  return UniqueFd(static_cast<int>(syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof(how))));
+}
+
 UniqueFd OpenStart(std::string_view path) {
   return UniqueFd(open(path.starts_with('/') ? "/" : ".", O_PATH | O_DIRECTORY | O_CLOEXEC));
 }
@@ -43,6 +53,9 @@ UniqueFd OpenStart(std::string_view path) {
 }  // namespace
 
 absl::StatusOr<UniqueFd> OpenDirectoryCarefully(const std::string& path, IfMissing if_missing) {
+  if (UniqueFd direct = OpenWithoutLinks(path)) {
+    return direct;
+  }
   std::string rest = path;
   UniqueFd at = OpenStart(rest);
   int links = 0;
