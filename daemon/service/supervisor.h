@@ -154,7 +154,7 @@ class Supervisor final : private InstanceObserver {
   void RemoveUnconfigured(StopJob& job, const Cause& cause);
   void StartEnabled(const ServiceConfig& service, const std::set<std::string>& returning, const Cause& cause);
   std::set<std::string> TakeUpNames(std::set<std::string> recorded) const;
-  void TakeUpLogs(const std::string& id) const;
+  void TakeUpLogs(const std::string& id, const std::set<std::string>& names) const;
   void AddInstances(const ServiceConfig& service);
   void AddOrphan(const std::string& id);
   absl::Status AdoptAll(const ReapedLookup& reaped);

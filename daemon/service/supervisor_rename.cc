@@ -3,8 +3,10 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <set>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -18,6 +20,24 @@
 // two.
 
 namespace supervisor {
+namespace {
+
+std::set<std::string> NamesIn(const std::string& directory) {
+  std::set<std::string> names;
+  std::error_code error;
+  for (std::filesystem::directory_iterator entry(directory, error), end; !error && entry != end;
+       entry.increment(error)) {
+    names.insert(entry->path().filename().string());
+  }
+  return names;
+}
+
+bool HasBeginning(const std::set<std::string>& names, const std::string& beginning) {
+  const auto first = names.lower_bound(beginning);
+  return first != names.end() && first->starts_with(beginning);
+}
+
+}  // namespace
 
 // The id that the configuration gives to what is known as `id`: "w" and "w:0" are the same one, before and after there
 // are more than one. The id itself where the configuration has nothing like it.
@@ -95,25 +115,29 @@ std::set<std::string> Supervisor::TakeUpNames(std::set<std::string> recorded) co
     at = recorded.erase(at);
     recorded.insert(present);
   }
+  const std::set<std::string> names = NamesIn(context_.log_directory);
   for (const std::string& id : recorded) {
-    TakeUpLogs(id);
+    TakeUpLogs(id, names);
   }
   return recorded;
 }
 
 // Its logs may have got the other name, or not yet, when that daemon died: what this instance wrote stays with it.
-void Supervisor::TakeUpLogs(const std::string& id) const {
+// `names` are those in the directory of logs, which is listed once: there are as many files as instances, and more.
+void Supervisor::TakeUpLogs(const std::string& id, const std::set<std::string>& names) const {
   const size_t colon = id.find(':');
   const std::string other = colon == std::string::npos ? id + ":0" : id.substr(0, colon);
   if (colon != std::string::npos && id.substr(colon) != ":0") {
     return;
   }
   for (const char* suffix : {".log", ".err.log"}) {
-    const std::string log = fmt::format("{}/{}{}", context_.log_directory, id, suffix);
-    if (access(log.c_str(), F_OK) == 0) {
+    const std::string log = id + suffix;
+    const std::string other_log = other + suffix;
+    if (names.contains(log) || (!HasBeginning(names, other_log) && !HasBeginning(names, "." + other_log))) {
       continue;  // as nearly always
     }
-    if (const absl::Status moved = MoveLog(fmt::format("{}/{}{}", context_.log_directory, other, suffix), log);
+    if (const absl::Status moved = MoveLog(fmt::format("{}/{}", context_.log_directory, other_log),
+                                           fmt::format("{}/{}", context_.log_directory, log));
         !moved.ok()) {
       LogWarning("a log keeps the name of before", {{"service", id}, {"error", std::string(moved.message())}});
     }
