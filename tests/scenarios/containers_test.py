@@ -145,7 +145,7 @@ class OtherUids(Scenario):
                 for id in ("web", "numbered"):
                     daemon.wait_state(id, "running")
                     self.assertEqual(process_status(daemon.pid(id))["Uid"].split()[0], str(UNKNOWN_UID))
-                self.assertTrue(daemon.sql("SELECT id FROM supervisor_services"))
+                wait_until(lambda: daemon.sql("SELECT id FROM supervisor_services"), "its rows")
                 asked = daemon.ctl("stop", "web", preexec_fn=become)
                 self.assertEqual(asked.returncode, 0)
                 actor = daemon.wait_event("web", "stopped")["actor"]
@@ -234,7 +234,7 @@ class ReadOnlyRoot(Scenario):
             daemon.wait_state("web", "running")
             wait_until(daemon.pid_file("web").exists, "its pid file")
             daemon.ctl("restart", "web")
-            self.assertTrue(daemon.sql("SELECT id FROM supervisor_services"))
+            wait_until(lambda: daemon.sql("SELECT id FROM supervisor_services"), "its rows")
             daemon.ctl("shutdown")
             daemon.check_gone()
 

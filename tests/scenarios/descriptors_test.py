@@ -27,7 +27,7 @@ class Descriptors(Scenario):
         daemon.ctl("logs", "-n", "1", some)
         daemon.ctl("explain", some)
         daemon.ctl("health", expect=None)
-        self.assertTrue(daemon.sql("SELECT * FROM supervisor_services"))
+        wait_until(lambda: daemon.sql("SELECT * FROM supervisor_services"), "its rows")
         for _ in range(30):
             daemon.ctl("version")
 

@@ -386,9 +386,9 @@ class Health(Scenario):
     def test_the_details_of_events_are_json(self):
         with Server() as server, Daemon({"web": self.http(server)}) as daemon:
             self.wait_health(daemon, "web", "healthy")
-            for (details,) in daemon.sql("SELECT details FROM supervisor_events"):
-                if details:
-                    self.assertIsInstance(json.loads(details), dict)
+            query = "SELECT details FROM supervisor_events WHERE details != ''"
+            for (details,) in wait_until(lambda: daemon.sql(query), "events with details"):
+                self.assertIsInstance(json.loads(details), dict)
 
 
 class Readiness(Scenario):

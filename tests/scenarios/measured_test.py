@@ -1,7 +1,5 @@
 """What is measured is the service's own, from its first sample on: not the supervisor's, not what it was before."""
 
-import contextlib
-import sqlite3
 
 from harness import (
     Daemon,
@@ -40,9 +38,7 @@ class ExecWindow(Scenario):
     """The program is held between clone(2) and the end of execve(2), where the child runs on the daemon's memory."""
 
     def samples(self, daemon, service):
-        with contextlib.suppress(sqlite3.OperationalError):  # the first daemon makes its tables in a moment
-            return daemon.sql("SELECT memory_mb FROM supervisor_metrics WHERE service_id = ?", service)
-        return []
+        return daemon.sql("SELECT memory_mb FROM supervisor_metrics WHERE service_id = ?", service)
 
     def wait_rounds(self, daemon):
         """Until rounds of sampling that began after this have ended."""

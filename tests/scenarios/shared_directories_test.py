@@ -29,13 +29,14 @@ class SharedDirectories(Scenario):
                 daemon.wait_log("web", "first")
                 pid = daemon.wait_state("web", "running")["pid"]
                 wait_until(lambda: daemon.pid_file("web").read_text() == f"{pid}\n", "the pid file")
-                rows = daemon.sql("SELECT id FROM supervisor_services ORDER BY id")
+                ids = "SELECT id FROM supervisor_services ORDER BY id"
+                rows = wait_until(lambda daemon=daemon, ids=ids: daemon.sql(ids), "its row")
                 with self.beside(daemon, {"web": shell("echo second"), "x": sleeper()}, key) as other:
                     self.refused(daemon, other, name)
                     self.assertEqual(other.processes(), [])
                 self.assertEqual(daemon.pid_file("web").read_text(), f"{pid}\n")
                 self.assertEqual(daemon.log("web"), b"first\n")
-                self.assertEqual(daemon.sql("SELECT id FROM supervisor_services ORDER BY id"), rows)
+                self.assertEqual(daemon.sql(ids), rows)
 
     def test_other_names_live_side_by_side_and_a_reload_does_not_take_anothers(self):
         with Daemon({"web": sleeper()}) as daemon:

@@ -413,11 +413,21 @@ class Daemon(Workspace):
         )
 
     def sql(self, query, *parameters):
-        """Rows of the database, read as another program reads it while the daemon runs."""
-        with contextlib.closing(
-            sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=10 * SCALE)
-        ) as database:
-            return database.execute(query, parameters).fetchall()
+        """Rows of the database, read as another program reads it while the daemon runs, whose first act its tables
+        are not."""
+
+        def rows():
+            with contextlib.closing(
+                sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=10 * SCALE)
+            ) as database:
+                try:
+                    return [database.execute(query, parameters).fetchall()]
+                except sqlite3.OperationalError as error:
+                    if "no such table" not in str(error):
+                        raise
+                    return None
+
+        return wait_until(rows, f"the tables of {self.database}")[0]
 
     def log_file(self, service):
         return self.log_dir / f"{service}.log"
