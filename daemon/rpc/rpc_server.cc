@@ -33,6 +33,11 @@ constexpr absl::Duration kLastAnswers = absl::Seconds(1);
 constexpr absl::Duration kLongestClose = absl::Seconds(5);
 constexpr absl::Duration kLastReads = absl::Milliseconds(250);
 
+void KeepForGood(std::unique_ptr<grpc::Server> server) {
+  static auto* const kept = new std::vector<std::unique_ptr<grpc::Server>>;  // NOLINT(cppcoreguidelines-owning-memory)
+  kept->push_back(std::move(server));
+}
+
 class RpcServerImpl final : public RpcServer {
  public:
   explicit RpcServerImpl(const RpcContext& context)
@@ -45,9 +50,7 @@ class RpcServerImpl final : public RpcServer {
     } else if (server_ != nullptr) {
       server_->Shutdown();
     }
-    static auto* const kept =
-        new std::vector<std::unique_ptr<grpc::Server>>;  // NOLINT(cppcoreguidelines-owning-memory)
-    kept->push_back(std::move(server_));
+    KeepForGood(std::move(server_));
   }
   RpcServerImpl(const RpcServerImpl&) = delete;
   RpcServerImpl& operator=(const RpcServerImpl&) = delete;
@@ -121,14 +124,14 @@ class RpcServerImpl final : public RpcServer {
     return !open || *open + kLast <= DescriptorLimit() || peers_.HangUpSilent();
   }
 
-  void OnConnection(UniqueFd connection) {
+  void OnConnection(UniqueFd accepted) {
+    const std::shared_ptr<UniqueFd> connection = ClosedAside(std::move(accepted));
     if (!HasRoom()) {
       LogWarning("connection refused: nearly all file descriptors are in use",
                  {{"limit", std::to_string(DescriptorLimit())}});
-    } else if (absl::Status status = Serve(connection); !status.ok()) {
+    } else if (absl::Status status = Serve(*connection); !status.ok()) {
       LogWarning("connection refused", {{"error", std::string(status.message())}});
     }
-    CloseAside(std::move(connection));
   }
 
   // Takes the connection unless it fails.
@@ -138,13 +141,13 @@ class RpcServerImpl final : public RpcServer {
       return peer.status();
     }
     if (!IsAllowedToAct(*peer, socket_group_)) {
-      absl::StatusOr<UniqueFd> relayed = gate_.Admit(std::move(connection), peer->uid);
+      absl::StatusOr<UniqueFd> relayed = gate_.Admit(UniqueFd(connection.Release()), peer->uid);
       if (!relayed.ok()) {
         return relayed.status();
       }
       connection = *std::move(relayed);
     }
-    absl::StatusOr<UniqueFd> registered = peers_.Register(std::move(connection), *peer);
+    absl::StatusOr<UniqueFd> registered = peers_.Register(UniqueFd(connection.Release()), *peer);
     if (!registered.ok()) {
       return registered.status();
     }
