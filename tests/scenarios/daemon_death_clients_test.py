@@ -50,6 +50,7 @@ class UnderWay(Scenario):
     def test_calls_that_read_are_asked_again_by_themselves(self):
         with Daemon({"web": sleeper()}) as daemon:
             pid = daemon.wait_state("web", "running")["pid"]
+            daemon.wait_event("web", "started")  # it is in the database: what is not yet dies with the daemon
             for command in (["status"], ["--json", "events"], ["summary"], ["explain", "web"], ["logs", "web"]):
                 with self.subTest(command=command):
                     old = daemon.version()["pid"]
