@@ -413,10 +413,13 @@ void EmptyDoorway(const Doorway& door) {
 
 // Until the child has a descriptor table of its own: its first system call, so this takes as long as it takes to be
 // scheduled. A child that was killed before that never says so; then its pidfd does. One that is not scheduled at all
-// (its cgroup is frozen, or out of its CPU quota) must not hold up everybody: it is killed. False: it is gone.
-bool AwaitAlone(uint32_t* alone, int pid_fd) {
+// (its cgroup is frozen) must not hold up everybody: it is killed. One that could run and waits for a processor is
+// given longer: where all are busy, a start that fails helps nobody. False: it is gone.
+bool AwaitAlone(uint32_t* alone, pid_t pid, int pid_fd) {
   constexpr timespec kLook = {.tv_sec = 0, .tv_nsec = 20'000'000};
-  constexpr int kPatience = 15;  // looks
+  constexpr int kPatience = 15;                // looks
+  constexpr int kPatienceForAProcessor = 100;  // looks
+  int patience = kPatience;
   for (int look = 0; __atomic_load_n(alone, __ATOMIC_ACQUIRE) == 0;) {
     if (syscall(SYS_futex, alone, FUTEX_WAIT_PRIVATE, 0, &kLook) == 0 || errno != ETIMEDOUT) {
       continue;
@@ -426,7 +429,13 @@ bool AwaitAlone(uint32_t* alone, int pid_fd) {
         info.si_pid != 0) {
       return __atomic_load_n(alone, __ATOMIC_ACQUIRE) != 0;
     }
-    if (++look == kPatience) {
+    if (++look != patience) {
+      continue;
+    }
+    const std::optional<ProcStat> stat = ReadProcStat(pid);
+    if (patience == kPatience && stat && stat->state == 'R') {
+      patience = kPatienceForAProcessor;
+    } else {
       syscall(SYS_pidfd_send_signal, pid_fd, SIGKILL, nullptr, 0);
     }
   }
@@ -463,7 +472,7 @@ absl::StatusOr<std::unique_ptr<Launch>> Launch::Start(SpawnRequest request) {
   const uint64_t ticks_before = ClockTicks(SinceBoot());
   const long pid = plan.Clone(door.shared_table ? CLONE_FILES : 0, &pid_fd);
   const uint64_t ticks_after = ClockTicks(SinceBoot());
-  const bool is_alone = pid > 0 && AwaitAlone(&plan.raw.alone, pid_fd);
+  const bool is_alone = pid > 0 && AwaitAlone(&plan.raw.alone, static_cast<pid_t>(pid), pid_fd);
   EmptyDoorway(door);
   if (pid < 0) {
     return ErrnoToStatus(static_cast<int>(-pid), "clone");
@@ -474,7 +483,8 @@ absl::StatusOr<std::unique_ptr<Launch>> Launch::Start(SpawnRequest request) {
     siginfo_t info{};
     waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED);
     return absl::UnavailableError(
-        "the new process did not get to run within 0.3 s (is its cgroup frozen, or out of its CPU quota?)");
+        "the new process did not get to run in time "
+        "(is its cgroup frozen, or out of its CPU quota, or are all processors too busy?)");
   }
   // It was born between the two looks at the clock: mostly they agree. A look into /proc costs more, then and when the
   // process ends, and waits where it is in the midst of its execve(2).

@@ -1,5 +1,9 @@
 """A start that fails is told: exit 1, with the step that failed, the value concerned and the kernel's reason."""
 
+import os
+import pathlib
+import re
+
 from harness import FAILED, NOT_RUNNING, Daemon, Scenario, main, needs_root, shell, sleeper, wait_until
 
 
@@ -138,6 +142,23 @@ class StartFailure(Scenario):
         with Daemon({"web": service}) as daemon:
             result = daemon.ctl("start", "web", expect=FAILED)
             self.assertIn("4", result.stderr)
+
+    def test_a_cgroup_that_is_frozen_holds_up_nobody(self):
+        with Daemon({"web": sleeper(enabled=False), "other": sleeper()}) as daemon:
+            pid = daemon.wait_state("other", "running")["pid"]
+            line = re.search(r"^0::(.+)/other$", pathlib.Path(f"/proc/{pid}/cgroup").read_text(), re.MULTILINE)
+            mounts = [row.split() for row in pathlib.Path("/proc/self/mounts").read_text().splitlines()]
+            freeze = [pathlib.Path(f"{row[1]}{line[1]}/cgroup.freeze") for row in mounts if line and row[2] == "cgroup2"]
+            if not freeze or not os.access(freeze[0], os.W_OK):
+                self.skipTest("no cgroup v2 to freeze")
+            freeze[0].write_text("1")
+            try:
+                result = daemon.ctl("start", "web", expect=FAILED)
+                self.assertIn("did not get to run in time (is its cgroup frozen", result.stderr)
+                daemon.ctl("status", "web", expect=NOT_RUNNING)
+            finally:
+                freeze[0].write_text("0")
+            daemon.ctl("start", "web")
 
     def test_one_failure_among_several_targets_does_not_hold_up_the_others(self):
         services = {
