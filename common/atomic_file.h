@@ -34,7 +34,7 @@ absl::StatusOr<std::string> ReadWholeFile(const std::string& path, size_t most);
 
 // The same of an open file; `name` is for the message.
 absl::StatusOr<std::string> ReadWholeFile(int fd, const std::string& name, size_t most);
-// The same of a file that nobody but this process's user or root can have written; FailedPrecondition for others. A
+// Reads the same way a file that only this process's user or root can have written; FailedPrecondition for others. A
 // symbolic link in the last component is not followed.
 absl::StatusOr<std::string> ReadOwnFile(const std::string& path, size_t most);
 

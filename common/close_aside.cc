@@ -60,7 +60,7 @@ void* TakeAlong(void* argument) {
     parting.fd.Reset();  // waits here, if it must
     return nullptr;
   }
-  // Nobody is to wait for the end of file of what else this process had open just now.
+  // This table holds no other descriptor of the process: a reader elsewhere may wait for the end of one of them.
   syscall(SYS_close_range, 0U, static_cast<unsigned>(socket - 1), 0U);
   syscall(SYS_close_range, static_cast<unsigned>(socket + 1), ~0U, 0U);
   parting.is_copied.count_down();

@@ -7,7 +7,8 @@
 
 namespace supervisor {
 
-// Who may do what with a file: what a rotated log's successor takes over, so that a log shipper keeps its access.
+// Owner, group, mode and access control list of a file: what a rotated log's successor takes over, so that a log
+// shipper keeps its access.
 struct FileAccess {
   uid_t uid = 0;
   gid_t gid = 0;

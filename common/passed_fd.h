@@ -31,4 +31,21 @@ inline ssize_t ReceiveWithFd(int socket, int flags, char* text, size_t size, Uni
   return got;
 }
 
+// Sends one message and a descriptor along, which stays the caller's. What sendmsg(2) returns. Allocates nothing.
+inline ssize_t SendWithFd(int socket, int flags, const char* text, size_t size, int fd) {
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  iovec part{const_cast<char*>(text), size};  // sendmsg(2) only reads it
+  msghdr header{};
+  header.msg_iov = &part;
+  header.msg_iovlen = 1;
+  header.msg_control = control;
+  header.msg_controllen = sizeof(control);
+  cmsghdr* rights = CMSG_FIRSTHDR(&header);
+  rights->cmsg_level = SOL_SOCKET;
+  rights->cmsg_type = SCM_RIGHTS;
+  rights->cmsg_len = CMSG_LEN(sizeof(fd));
+  std::memcpy(CMSG_DATA(rights), &fd, sizeof(fd));
+  return sendmsg(socket, &header, flags | MSG_NOSIGNAL);
+}
+
 }  // namespace supervisor

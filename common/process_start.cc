@@ -39,7 +39,7 @@ bool IsIgnored(int signal) {
 }
 
 // No core dump and no unwinding: nothing is wrong with the program, and what runs beside this thread goes on until the
-// end. Anything else that nobody has caught is a bug, and aborts.
+// end. Every other exception that arrives here is a bug, and aborts.
 [[noreturn]] void EndForWantOfResources() {
   try {
     if (const std::exception_ptr error = std::current_exception()) {

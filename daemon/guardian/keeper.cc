@@ -372,20 +372,7 @@ void TellKeeperOfNewLock(int fd) {
 }
 
 bool DiscardThroughKeeper(int fd, int fifo) {
-  char kind = kDiscard;
-  iovec part{&kind, 1};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(fifo))] = {};
-  msghdr header{};
-  header.msg_iov = &part;
-  header.msg_iovlen = 1;
-  header.msg_control = control;
-  header.msg_controllen = sizeof(control);
-  cmsghdr* rights = CMSG_FIRSTHDR(&header);
-  rights->cmsg_level = SOL_SOCKET;
-  rights->cmsg_type = SCM_RIGHTS;
-  rights->cmsg_len = CMSG_LEN(sizeof(fifo));
-  std::memcpy(CMSG_DATA(rights), &fifo, sizeof(fifo));
-  return fd >= 0 && fifo >= 0 && sendmsg(fd, &header, MSG_NOSIGNAL | MSG_DONTWAIT) == 1;
+  return fd >= 0 && fifo >= 0 && SendWithFd(fd, MSG_DONTWAIT, &kDiscard, 1, fifo) == 1;
 }
 
 void ReleaseKeeper(int fd) {

@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 
 #include "common/errno_status.h"
 #include "common/passed_fd.h"
@@ -73,20 +72,8 @@ void HeldDescriptors::Load() {
 }
 
 absl::Status HeldDescriptors::Send(const std::string& name, int fd) {
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  std::string text = name.substr(0, kMostName);
-  iovec part{text.data(), text.size()};
-  msghdr header{};
-  header.msg_iov = &part;
-  header.msg_iovlen = 1;
-  header.msg_control = control;
-  header.msg_controllen = sizeof(control);
-  cmsghdr* rights = CMSG_FIRSTHDR(&header);
-  rights->cmsg_level = SOL_SOCKET;
-  rights->cmsg_type = SCM_RIGHTS;
-  rights->cmsg_len = CMSG_LEN(sizeof(int));
-  std::memcpy(CMSG_DATA(rights), &fd, sizeof(fd));
-  if (sendmsg(send_fd_, &header, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+  const std::string text = name.substr(0, kMostName);
+  if (SendWithFd(send_fd_, MSG_DONTWAIT, text.data(), text.size(), fd) < 0) {
     return absl::ResourceExhaustedError(fmt::format("cannot be held for the next daemon: {}", ErrnoText(errno)));
   }
   ++messages_;

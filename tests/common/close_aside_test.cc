@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/passed_fd.h"
 #include "common/refuse_rights.h"
 
 namespace supervisor {
@@ -52,21 +53,7 @@ Ends Lingering() {
 
 // Sends `gift` along with a byte, and lets go of it.
 void SendAlong(int socket, UniqueFd gift) {
-  char byte = 'b';
-  iovec part{&byte, 1};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof(control);
-  cmsghdr* const header = CMSG_FIRSTHDR(&message);
-  header->cmsg_level = SOL_SOCKET;
-  header->cmsg_type = SCM_RIGHTS;
-  header->cmsg_len = CMSG_LEN(sizeof(int));
-  const int number = gift.get();
-  std::memcpy(CMSG_DATA(header), &number, sizeof(number));
-  ASSERT_EQ(sendmsg(socket, &message, MSG_NOSIGNAL), 1) << strerror(errno);
+  ASSERT_EQ(SendWithFd(socket, 0, "b", 1, gift.get()), 1) << strerror(errno);
 }
 
 // Whether the other end of `fd` is closed, by the time that it is or some seconds later.

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import unittest
 
-from harness import Daemon, Scenario, cpu_seconds, is_alive, kill, main, python, shell, sleeper, wait_until
+from harness import Daemon, Scenario, cgroup_of, cpu_seconds, is_alive, kill, main, python, shell, sleeper, wait_until
 
 EXPECTED = os.environ.get("SCENARIO_LIMITS", "")
 OFTEN = {"monitoring": {"metrics_interval": 0.1}}
@@ -48,15 +48,6 @@ fork_all()
 while True: time.sleep(1000)
 """
 SPIN = "while True: pass"
-
-
-def cgroup_of(pid):
-    """The v2 cgroup of a process, as a directory."""
-    with open(f"/proc/{pid}/cgroup", encoding="utf-8") as file:
-        path = next(line.strip()[3:] for line in file if line.startswith("0::"))
-    with open("/proc/self/mountinfo", encoding="utf-8") as file:
-        mount = next(line.split()[4] for line in file if " - cgroup2 " in line)
-    return pathlib.Path(mount + path.rstrip("/"))
 
 
 def setting(pid, name):

@@ -1,10 +1,8 @@
 """A start that fails is told: exit 1, with the step that failed, the value concerned and the kernel's reason."""
 
 import os
-import pathlib
-import re
 
-from harness import FAILED, NOT_RUNNING, Daemon, Scenario, main, needs_root, shell, sleeper, wait_until
+from harness import FAILED, NOT_RUNNING, Daemon, Scenario, cgroup_of, main, needs_root, shell, sleeper, wait_until
 
 
 class StartFailure(Scenario):
@@ -146,18 +144,17 @@ class StartFailure(Scenario):
     def test_a_cgroup_that_is_frozen_holds_up_nobody(self):
         with Daemon({"web": sleeper(enabled=False), "other": sleeper()}) as daemon:
             pid = daemon.wait_state("other", "running")["pid"]
-            line = re.search(r"^0::(.+)/other$", pathlib.Path(f"/proc/{pid}/cgroup").read_text(), re.MULTILINE)
-            mounts = [row.split() for row in pathlib.Path("/proc/self/mounts").read_text().splitlines()]
-            freeze = [pathlib.Path(f"{row[1]}{line[1]}/cgroup.freeze") for row in mounts if line and row[2] == "cgroup2"]
-            if not freeze or not os.access(freeze[0], os.W_OK):
+            own = cgroup_of(pid)
+            if own is None or own.name != "other" or not os.access(own.parent / "cgroup.freeze", os.W_OK):
                 self.skipTest("no cgroup v2 to freeze")
-            freeze[0].write_text("1")
+            freeze = own.parent / "cgroup.freeze"
+            freeze.write_text("1")
             try:
                 result = daemon.ctl("start", "web", expect=FAILED)
                 self.assertIn("did not get to run in time (is its cgroup frozen", result.stderr)
                 daemon.ctl("status", "web", expect=NOT_RUNNING)
             finally:
-                freeze[0].write_text("0")
+                freeze.write_text("0")
             daemon.ctl("start", "web")
 
     def test_one_failure_among_several_targets_does_not_hold_up_the_others(self):

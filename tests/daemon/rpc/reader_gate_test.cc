@@ -7,11 +7,12 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "common/passed_fd.h"
 
 namespace supervisor {
 namespace {
@@ -76,20 +77,8 @@ class Connection {
     }
   }
   void Ask(std::string_view bytes) const { Give(client_.get(), bytes); }
-  void AskWith(int descriptor, std::string bytes) const {
-    iovec part{bytes.data(), bytes.size()};
-    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-    msghdr message{};
-    message.msg_iov = &part;
-    message.msg_iovlen = 1;
-    message.msg_control = control;
-    message.msg_controllen = sizeof(control);
-    cmsghdr* const header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
-    std::memcpy(CMSG_DATA(header), &descriptor, sizeof(descriptor));
-    EXPECT_EQ(sendmsg(client_.get(), &message, MSG_NOSIGNAL), static_cast<ssize_t>(bytes.size()));
+  void AskWith(int descriptor, std::string_view bytes) const {
+    EXPECT_EQ(SendWithFd(client_.get(), 0, bytes.data(), bytes.size(), descriptor), static_cast<ssize_t>(bytes.size()));
   }
   void Answer(std::string_view bytes) const { Give(server_.get(), bytes); }
   std::string AtServer(size_t bytes, int wait_ms = kSoonMs) const { return Take(server_.get(), bytes, wait_ms); }

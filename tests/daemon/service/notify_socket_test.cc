@@ -14,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "common/passed_fd.h"
 #include "common/refuse_rights.h"
 
 namespace supervisor {
@@ -68,20 +69,7 @@ UniqueFd SenderTo(const std::string& path) {
 }
 
 ssize_t SendWith(int socket, const std::string& text, int passed) {
-  std::string bytes = text;
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  iovec part{bytes.data(), bytes.size()};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof(control);
-  cmsghdr* header = CMSG_FIRSTHDR(&message);
-  header->cmsg_level = SOL_SOCKET;
-  header->cmsg_type = SCM_RIGHTS;
-  header->cmsg_len = CMSG_LEN(sizeof(int));
-  std::memcpy(CMSG_DATA(header), &passed, sizeof(passed));
-  return sendmsg(socket, &message, MSG_NOSIGNAL);
+  return SendWithFd(socket, 0, text.data(), text.size(), passed);
 }
 
 class NotifySocketTest : public ::testing::Test {

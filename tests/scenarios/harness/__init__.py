@@ -37,6 +37,7 @@ from .daemon import (
 )
 from .namespaces import Container, hung_file_system, main_in_pid_namespace, read_only, small_disk, with_name_server, without_cgroups
 from .processes import (
+    cgroup_of,
     children_of,
     cpu_seconds,
     environment,

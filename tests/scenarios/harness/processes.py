@@ -72,6 +72,15 @@ def processes_with(needle):
     return found
 
 
+def cgroup_of(pid):
+    """The v2 cgroup of a process, as a directory; None where no such hierarchy is mounted."""
+    with open(f"/proc/{pid}/cgroup", encoding="utf-8") as file:
+        path = next((line.strip()[3:] for line in file if line.startswith("0::")), None)
+    with open("/proc/self/mountinfo", encoding="utf-8") as file:
+        mount = next((line.split()[4] for line in file if " - cgroup2 " in line), None)
+    return pathlib.Path(mount + path.rstrip("/")) if path and mount else None
+
+
 def describe(pid):
     return f"{pid} ({read_proc(pid, 'cmdline').replace(bytes(1), b' ').decode(errors='replace').strip()})"
 
